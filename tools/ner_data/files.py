@@ -1,0 +1,96 @@
+"""Reading text strictly and writing files whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ner_data.errors import UserError, one_line, rooted
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[IO[str]]:
+    """Open a UTF-8 text file for writing that replaces ``path`` only when the block ends without an error.
+
+    The text goes to a temporary file in the same folder, reaches the disk, and is renamed: a crash, a full disk or
+    a mistake found half-way leaves the old file as it was and no new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any, *, ascii_only: bool = False) -> None:
+    """Write one JSON document (indented, final newline) atomically."""
+    with write_atomically(path) as file:
+        json.dump(value, file, ensure_ascii=ascii_only, indent=2)
+        file.write("\n")
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """Read a UTF-8 file (a byte-order mark is dropped); newlines are kept as they are.
+
+    Raises:
+        UserError: the file is missing, empty, or not UTF-8; the message ends with ``remedy`` where it is missing.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{rooted(path)}: no such file; {remedy}") from None
+    except IsADirectoryError:
+        raise UserError(f"{rooted(path)}: is a folder, not a file; {remedy}") from None
+    if not data.strip():
+        raise UserError(f"{rooted(path)}: the file is empty; {remedy}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        hint = " (it looks like GBK: `iconv -f GBK -t UTF-8`)" if _is_gbk(data) else ""
+        raise UserError(f"{rooted(path)}:{line}: not UTF-8 at byte {error.start}; convert the file to UTF-8{hint}") from None
+
+
+def _is_gbk(data: bytes) -> bool:
+    try:
+        data.decode("gb18030")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read one JSON document.
+
+    Raises:
+        UserError: see `read_text`; or the text is not JSON.
+    """
+    try:
+        return json.loads(read_text(path, remedy))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{rooted(path)}:{error.lineno}: not JSON ({error.msg}); {remedy}") from None
+
+
+def json_lines(path: Path, remedy: str) -> Iterator[tuple[int, Any]]:
+    """Yield (line number from 1, value) of a JSON-lines file; blank lines are passed over.
+
+    Raises:
+        UserError: see `read_text`; or a line is not JSON.
+    """
+    # Not str.splitlines(): that also splits at U+2028, U+0085 and their kin, which may stand inside a JSON string.
+    for number, line in enumerate(read_text(path, remedy).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            what = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise UserError(f"{rooted(path)}:{number}: not JSON ({what}): {one_line(line, 60)}; mend or remove the line") from None

@@ -1,0 +1,1 @@
+"""One module per source format; each opens with a literal sample record."""

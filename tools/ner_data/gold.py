@@ -1,0 +1,121 @@
+"""Gold records: a sentence and its entities with offsets, the source of truth for training and scoring.
+
+One record a line in ``data/gold/<corpus>/<split>.jsonl``::
+
+    {"id": "demo-train-1", "text": "林晓在云帆科技任经理", "entities":
+        [{"start": 0, "end": 2, "label": "name", "text": "林晓"},
+         {"start": 3, "end": 7, "label": "company", "text": "云帆科技"},
+         {"start": 8, "end": 10, "label": "position", "text": "经理"}]}
+
+Offsets are half-open and count characters (Unicode code points): ``text[start:end] == entity.text``.
+A record without gold has ``"entities": null``: it can be predicted, never trained on or scored.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ner_data.errors import UserError, one_line, rooted
+from ner_data.files import json_lines, write_atomically
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Entity:
+    """One mention: ``text[start:end] == surface`` of the record that holds it, and its label."""
+
+    start: int
+    end: int
+    label: str
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"start": self.start, "end": self.end, "label": self.label, "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A sentence with its entities sorted by position, or ``None`` for a sentence without gold.
+
+    Raises:
+        ValueError: an offset out of range or reversed, or a surface that differs from its slice of the text.
+    """
+
+    id: str
+    text: str
+    entities: tuple[Entity, ...] | None
+
+    def __post_init__(self) -> None:
+        if self.entities is None:
+            return
+        for entity in self.entities:
+            where = f"entity {entity.label} [{entity.start}, {entity.end})"
+            if not 0 <= entity.start < entity.end <= len(self.text):
+                raise ValueError(f"{where} does not fit a text of {len(self.text)} characters")
+            found = self.text[entity.start : entity.end]
+            if found != entity.text:
+                raise ValueError(f"{where} says {one_line(entity.text)}, but the text has {one_line(found)} there")
+        object.__setattr__(self, "entities", tuple(sorted(self.entities)))
+
+    @property
+    def gold(self) -> tuple[Entity, ...]:
+        """The entities of a record that must have gold.
+
+        Raises:
+            ValueError: the record has none (``entities`` is null).
+        """
+        if self.entities is None:
+            raise ValueError(f"record {self.id} has no gold entities")
+        return self.entities
+
+    def as_json(self) -> dict[str, Any]:
+        entities = None if self.entities is None else [entity.as_json() for entity in self.entities]
+        return {"id": self.id, "text": self.text, "entities": entities}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Record":
+        """Read one record.
+
+        Raises:
+            ValueError: the value is not of the form above.
+        """
+        if not isinstance(value, dict) or not {"id", "text", "entities"} <= value.keys():
+            raise ValueError("is not an object with id, text and entities")
+        if not isinstance(value["id"], str) or not isinstance(value["text"], str):
+            raise ValueError("id and text must be strings")
+        if value["entities"] is None:
+            return cls(value["id"], value["text"], None)
+        try:
+            entities = tuple(Entity(int(e["start"]), int(e["end"]), str(e["label"]), e["text"]) for e in value["entities"])
+        except (TypeError, KeyError, ValueError):
+            raise ValueError("every entity needs start, end, label and text") from None
+        return cls(value["id"], value["text"], entities)
+
+
+def read_gold(path: Path) -> Iterator[Record]:
+    """Yield the records of a gold file, in order.
+
+    Raises:
+        UserError: the file is missing, empty or not UTF-8; a line is not a record; an id stands twice.
+    """
+    seen: set[str] = set()
+    for number, value in json_lines(path, remedy=f"run `make data CORPUS={path.parent.name}`"):
+        try:
+            record = Record.from_json(value)
+        except ValueError as error:
+            raise UserError(f"{rooted(path)}:{number}: {error}; run `make data` to write it anew") from None
+        if record.id in seen:
+            raise UserError(f"{rooted(path)}:{number}: the id {record.id} stands twice; ids must be unique")
+        seen.add(record.id)
+        yield record
+
+
+def write_gold(path: Path, records: Iterable[Record]) -> int:
+    """Write a gold file (whole or not at all) and return the number of records."""
+    count = 0
+    with write_atomically(path) as file:
+        for record in records:
+            file.write(json.dumps(record.as_json(), ensure_ascii=False) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,145 @@
+"""The prompt: one builder for training and for serving.
+
+A `PromptSpec` holds all that decides what a model is asked: system text, instruction, label set, answer form. Its
+fingerprint goes with the alpaca file and with the adapter, so that a model is never scored with another prompt than
+it was trained on.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ner_data.answers import FORMS
+from ner_data.answers.json_list import Mention, Parsed
+from ner_data.errors import UserError, rooted
+from ner_data.files import read_json, write_json
+from ner_data.gold import Entity, Record
+
+SYSTEM = "你是一名中文命名实体识别专家。"
+INSTRUCTION = (
+    "请从文本中抽取命名实体，以 JSON 列表作答。\n"
+    "类别：{labels}。\n"
+    "规则：只使用以上类别；实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；没有实体时输出 []。\n"
+    "格式：{form}\n"
+    "文本："
+)
+FILE_NAME = "ner_prompt.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSpec:
+    """What a model is trained and asked with.
+
+    ``max_tokens`` bounds an answer (tokens; from the training split's longest answer) and is no part of the
+    fingerprint: it changes no prompt.
+    """
+
+    corpus: str
+    system: str
+    instruction: str
+    labels: tuple[str, ...]
+    answer_form: str
+    max_tokens: int
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the SHA-256 over all that a model sees or must answer with."""
+        seen = [self.system, self.instruction, list(self.labels), self.answer_form]
+        return hashlib.sha256(json.dumps(seen, ensure_ascii=False).encode()).hexdigest()[:16]
+
+    def user_text(self, text: str) -> str:
+        """The user turn: instruction, newline, escaped text; LLaMA-Factory joins them the same way."""
+        return f"{self.instruction}\n{escape(text)}"
+
+    def messages(self, text: str) -> list[dict[str, str]]:
+        """OpenAI chat messages for one text."""
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user_text(text)}]
+
+    def render(self, record: Record) -> str:
+        """The answer that a model should give for a record with gold."""
+        return str(FORMS[self.answer_form].render(*escape_entities(record.text, record.gold)))
+
+    def parse(self, answer: str, text: str) -> Parsed:
+        """Read a model's answer to ``messages(text)``; surfaces come back unescaped."""
+        parsed: Parsed = FORMS[self.answer_form].parse(answer, escape(text))
+        return Parsed(tuple(Mention(m.label, restore(m.text, text)) for m in parsed.mentions), parsed.problems)
+
+    def save(self, path: Path) -> None:
+        write_json(path, {**asdict(self), "fingerprint": self.fingerprint})
+
+    @classmethod
+    def load(cls, path: Path, remedy: str = "run `make data` to write it") -> "PromptSpec":
+        """Read a prompt spec.
+
+        Raises:
+            UserError: the file is missing, no prompt spec, or was edited so that its fingerprint no longer fits.
+        """
+        value: Any = read_json(path, remedy)
+        try:
+            fingerprint = value.pop("fingerprint")
+            spec = cls(**{**value, "labels": tuple(value["labels"])})
+        except (AttributeError, KeyError, TypeError):
+            raise UserError(f"{rooted(path)}: not a prompt spec; {remedy}") from None
+        if spec.answer_form not in FORMS:
+            raise UserError(f"{rooted(path)}: unknown answer form {spec.answer_form!r}; known: {', '.join(FORMS)}")
+        if fingerprint != spec.fingerprint:
+            raise UserError(f"{rooted(path)}: was edited by hand (fingerprint {fingerprint}, contents {spec.fingerprint}); {remedy}")
+        return spec
+
+
+def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:
+    """The Chinese instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated."""
+    listed = "、".join(label if label == name else f"{label}（{name}）" for label, name in labels)
+    return INSTRUCTION.format(labels=listed, form=FORMS[answer_form].FORMAT)
+
+
+# What tokenizers of this field treat as control tokens when it stands in a text: <|im_end|>, <tool_call>, </s>, [gMASK].
+# One space after the opening bracket breaks the token. Spaces that stand there already are counted along, which makes
+# the mapping one-to-one: "<|" becomes "< |", "< |" becomes "<  |".
+_CONTROL = re.compile(r"([<\[])( *)(?=\||/?[A-Za-z_]+>|[gs]?MASK\])")
+
+
+def escape(text: str) -> str:
+    """Rewrite what looks like a control token so that it reaches the model as text. `unescape` reverses it."""
+    return _CONTROL.sub(r"\1 \2", text)
+
+
+def unescape(text: str) -> str:
+    """Reverse `escape`."""
+    return _CONTROL.sub(lambda match: match[1] + match[2][1:], text)
+
+
+def escape_entities(text: str, entities: Sequence[Entity]) -> tuple[str, list[Entity]]:
+    """Escape a text and move its entities along: (escaped text, entities with the offsets they have there)."""
+    inserted = [match.end(1) for match in _CONTROL.finditer(text)]
+    if not inserted:
+        return text, list(entities)
+    escaped = escape(text)
+    moved = []
+    for entity in entities:
+        # An inserted space belongs to an entity only if the entity goes on behind it.
+        start = entity.start + sum(position <= entity.start for position in inserted)
+        end = entity.end + sum(position < entity.end for position in inserted)
+        moved.append(Entity(start, end, entity.label, escaped[start:end]))
+    return escaped, moved
+
+
+def restore(surface: str, text: str) -> str:
+    """Turn a surface copied from ``escape(text)`` back into the text's own characters.
+
+    `unescape` alone would miss a surface that ends inside a control token ("< im" of "<im>"), so the surface is looked
+    up in the escaped text and the inserted spaces are taken out by position; a surface that does not occur there is
+    unescaped as it stands.
+    """
+    inserted = [match.end(1) for match in _CONTROL.finditer(text)]
+    if not inserted or not surface:
+        return surface
+    start = escape(text).find(surface)
+    if start < 0:
+        return unescape(surface)
+    spaces = {position + order for order, position in enumerate(inserted)}
+    return "".join(char for offset, char in enumerate(surface, start) if offset not in spaces)
