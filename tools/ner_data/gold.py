@@ -35,6 +35,22 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class Mention:
+    """What a model claims: a label and a surface, without offsets."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A model's answer read back: the mentions in order, and what was wrong with it (empty when nothing was)."""
+
+    mentions: tuple[Mention, ...]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """A sentence with its entities sorted by position, or ``None`` for a sentence without gold.
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ner_data.answers import FORMS
-from ner_data.answers.json_list import Mention, Parsed
 from ner_data.errors import UserError, rooted
 from ner_data.files import read_json, write_json
-from ner_data.gold import Entity, Record
+from ner_data.gold import Entity, Mention, Parsed, Record
 
 SYSTEM = "你是一名中文命名实体识别专家。"
 INSTRUCTION = (

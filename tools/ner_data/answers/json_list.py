@@ -10,31 +10,83 @@ Compact separators: a Qwen tokenizer writes them in 8 tokens an item instead of 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
-from ner_data.gold import Entity
+from ner_data.gold import Entity, Mention, Parsed
 
 NAME = "json_list"
 FORMAT = '[{"label":"类别","text":"实体"}]'
 
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """What a model claims: a label and a surface, without offsets."""
-
-    label: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """An answer read back: the mentions in order, and what was wrong with it (empty when it is exactly the form)."""
-
-    mentions: tuple[Mention, ...]
-    problems: tuple[str, ...] = field(default=())
+# Longer strings are no surfaces: the bound keeps the search below linear on hostile answers.
+_STRING = r""""(?:[^"\\]|\\.){0,512}+"|'(?:[^'\\]|\\.){0,512}+'"""
+_ITEM = re.compile(
+    rf"""\{{\s*+(["'])(?P<key>label|text)\1\s*+:\s*+(?P<first>{_STRING})\s*+,"""
+    rf"""\s*+(["'])(?P<other>label|text)\4\s*+:\s*+(?P<second>{_STRING})\s*+,?\s*+\}}""",
+    re.DOTALL,
+)
+_EMPTY = re.compile(r"\[\s*+\]")
 
 
 def render(text: str, entities: Sequence[Entity]) -> str:
     """Write the entities of a text (sorted by position) as the answer a model should give."""
     items = [{"label": entity.label, "text": entity.text} for entity in entities]
     return json.dumps(items, ensure_ascii=False, separators=(",", ":"))
+
+
+def parse(answer: str, text: str) -> Parsed:
+    """Read an answer back; never raises, whatever the model wrote, and takes linear time.
+
+    An answer that is exactly the form has no problems. Otherwise ``problems`` names what was wrong:
+
+    - ``inexact``: complete items were found in something that is not exactly the form (a code fence, words around the
+      list, single quotes, a list that was cut off); they are returned.
+    - ``bad_item``: the list is JSON, but an item has no string label and text; the item is returned with what it has,
+      so that it counts as an error.
+    - ``unparsable``: nothing could be read; there are no mentions.
+    """
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError):
+        return _search(answer)
+    if not isinstance(value, list):
+        return _search(answer)
+    mentions = tuple(_mention(item) for item in value)
+    exact = all(
+        isinstance(item, dict) and item.keys() == {"label", "text"} and all(isinstance(v, str) for v in item.values())
+        for item in value
+    )
+    return Parsed(mentions, () if exact else ("bad_item",))
+
+
+def _mention(item: Any) -> Mention:
+    fields = item if isinstance(item, dict) else {}
+    label, surface = fields.get("label"), fields.get("text")
+    return Mention(*(_clean(v) if isinstance(v, str) else "" for v in (label, surface)))
+
+
+def _search(answer: str) -> Parsed:
+    """Collect the complete items of an answer that is not a JSON list."""
+    mentions = []
+    for match in _ITEM.finditer(answer):
+        if match["key"] != match["other"]:
+            item = {match["key"]: _unquote(match["first"]), match["other"]: _unquote(match["second"])}
+            mentions.append(_mention(item))
+    if mentions or _EMPTY.search(answer):
+        return Parsed(tuple(mentions), ("inexact",))
+    return Parsed((), ("unparsable",))
+
+
+def _unquote(literal: str) -> str:
+    """The value of a quoted string; one whose escapes are not JSON's is taken as it stands."""
+    body = literal[1:-1]
+    if literal[0] == "'":
+        body = body.replace("\\'", "'").replace('"', '\\"')
+    try:
+        return str(json.loads(f'"{body}"', strict=False))
+    except ValueError:
+        return body
+
+
+def _clean(value: str) -> str:
+    """Replace lone surrogates, which no UTF-8 file can hold."""
+    return value.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,1 @@
+"""Ask a served model for entities, score its answers, show where it errs."""
