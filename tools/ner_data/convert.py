@@ -1,0 +1,119 @@
+"""Raw files to gold: ``ner-data convert CORPUS [--raw DIR]`` writes ``data/gold/CORPUS/<split>.jsonl``."""
+
+import argparse
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from ner_data.corpus import RAW, Corpus, load_corpus
+from ner_data.errors import UserError, UserErrors, rooted
+from ner_data.gold import Record, write_gold
+
+
+@dataclass(slots=True)
+class Converted:
+    """One split read: the records kept, and what happened to the others."""
+
+    records: list[Record] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def read(self) -> int:
+        return len(self.records) + self.rejected.total()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", help="a name in data/corpora")
+    parser.add_argument("--raw", type=Path, metavar="DIR", help="folder with the raw files (default: data/raw/CORPUS)")
+    parser.add_argument("--skip-bad", action="store_true", help="leave bad records out, counted by reason, instead of stopping")
+
+
+def run(args: argparse.Namespace) -> None:
+    corpus = load_corpus(args.corpus)
+    raw = args.raw or RAW / corpus.name
+    splits = {split: convert_split(corpus, split, raw) for split in corpus.splits}
+    problems = [problem for converted in splits.values() for problem in converted.problems]
+    if problems and not args.skip_bad:
+        raise UserErrors(problems)
+    # Every split has been read and checked before the first is written.
+    for split, converted in splits.items():
+        path = corpus.gold_file(split)
+        write_gold(path, converted.records)
+        print(f"{rooted(path)}: {_tally(converted, corpus.splits[split].gold)}")
+    print(_label_table(corpus, splits))
+    for line in _duplicates(splits):
+        print(line)
+
+
+def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
+    """Read one raw file of a corpus.
+
+    Raises:
+        UserError: the file is missing, empty or not UTF-8, or has no record that can be kept. Problems of single
+            records do not raise: they are in the result.
+    """
+    path = raw / corpus.splits[split].file
+    labels = {label.id for label in corpus.labels}
+    result = Converted()
+    reader = import_module(f"ner_data.formats.{corpus.format}").read
+    for number, sample in enumerate(reader(path, corpus.splits[split].gold), start=1):
+        problem = sample.problem
+        unknown = sorted({entity.label for entity in sample.entities or ()} - labels)
+        if problem is None and unknown:
+            message = f"unknown label {', '.join(unknown)}; known: {', '.join(sorted(labels))} (data/corpora/{corpus.name}.yaml)"
+            problem = ("unknown label", message)
+        if problem is None:
+            result.records.append(Record(f"{corpus.name}-{split}-{number}", sample.text, sample.entities))
+            result.repaired.update(sample.repairs)
+        else:
+            reason, message = problem
+            result.rejected[reason] += 1
+            result.problems.append(f"{rooted(path)}:{sample.line}: record {number}: {message}; mend it, or use --skip-bad")
+    if not result.records and not result.problems:
+        raise UserError(f"{rooted(path)}: no records; is it a {corpus.format} file?")
+    return result
+
+
+def _tally(converted: Converted, gold: bool) -> str:
+    text = f"read {converted.read}, kept {len(converted.records)}, rejected {converted.rejected.total()}"
+    counts = [f"{reason} {count}" for reason, count in (converted.rejected + converted.repaired).most_common()]
+    return text + (f" ({'; '.join(counts)})" if counts else "") + ("" if gold else "; no gold: only to be predicted")
+
+
+def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
+    """Mentions per label and split."""
+    import pandas as pd
+
+    columns = {
+        split: Counter(entity.label for record in converted.records for entity in record.entities or ())
+        for split, converted in splits.items()
+        if corpus.splits[split].gold
+    }
+    table = pd.DataFrame(columns, index=[label.id for label in corpus.labels], dtype="Int64").fillna(0)
+    table.loc["total"] = table.sum()
+    return "mentions per label\n" + table.to_string()
+
+
+def _duplicates(splits: dict[str, Converted]) -> list[str]:
+    """Say where a text stands more than once: a repeated text weighs double, a shared one leaks into the score."""
+    lines = []
+    seen = {}
+    for split, converted in splits.items():
+        entities = defaultdict(list)
+        for record in converted.records:
+            entities[record.text].append(record.entities)
+        seen[split] = entities
+        repeated = [found for found in entities.values() if len(found) > 1]
+        if repeated:
+            extra = sum(len(found) - 1 for found in repeated)
+            conflicting = sum(len(set(found)) > 1 for found in repeated)
+            lines.append(f"note: {split} repeats {len(repeated)} texts ({extra} extra copies, {conflicting} with other labels)")
+    names = list(seen)
+    for index, one in enumerate(names):
+        for other in names[index + 1 :]:
+            if shared := seen[one].keys() & seen[other].keys():
+                lines.append(f"note: {one} and {other} share {len(shared)} texts")
+    return lines

@@ -1,0 +1,75 @@
+"""``ner-data preview RECIPE``: the text that a model sees of a recipe's data set, and which part carries the loss.
+
+Everything comes from llamafactory's own argument parser, loader, template and tokenizer: what is printed is what is
+trained on. Needs the train environment.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ner_data.alpaca import read_registry
+from ner_data.errors import UserError, rooted
+
+IGNORED = -100  # the label id that carries no loss (PyTorch's cross-entropy default)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, help="a recipes/MODEL/METHOD.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for llamafactory-cli")
+    parser.add_argument("--count", type=int, default=2, help="how many records (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    if not args.recipe.is_file():
+        raise UserError(f"{args.recipe}: no such recipe; see recipes/README.md")
+    tokenizer, records = encode(args.recipe, args.overrides, args.count)
+    colour = sys.stdout.isatty()
+    for number, (inputs, labels) in enumerate(records, start=1):
+        trained = sum(label != IGNORED for label in labels)
+        print(f"--- record {number}: {len(inputs)} tokens, {trained} of them carry the loss (between ⟦ and ⟧)")
+        print(show(tokenizer, inputs, labels, colour))
+
+
+def show(tokenizer: Any, inputs: list[int], labels: list[int], colour: bool) -> str:
+    """Decode a record, with the runs of tokens that carry the loss in ⟦ ⟧ (and green on a terminal)."""
+    opening, closing = ("\033[32m⟦", "⟧\033[0m") if colour else ("⟦", "⟧")
+    parts = []
+    start = 0
+    for end in range(1, len(inputs) + 1):
+        if end == len(inputs) or (labels[end] == IGNORED) != (labels[start] == IGNORED):
+            text = tokenizer.decode(inputs[start:end], skip_special_tokens=False)
+            parts.append(text if labels[start] == IGNORED else f"{opening}{text}{closing}")
+            start = end
+    return "".join(parts)
+
+
+def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tuple[list[int], list[int]]]]:
+    """Encode the first records as llamafactory does in training: (tokenizer, [(input ids, label ids)]).
+
+    Raises:
+        UserError: llamafactory is not installed here, or the recipe names a data set that is not registered.
+    """
+    try:
+        from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+        from llamafactory.hparams import get_train_args
+        from llamafactory.model import load_tokenizer
+    except ImportError as error:
+        raise UserError(f"preview needs the train environment ({error}); run `make preview RECIPE=…`") from None
+    from omegaconf import OmegaConf
+
+    config: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(recipe), OmegaConf.from_cli(overrides)))
+    registered = read_registry()
+    for name in str(config.get("dataset", "")).split(","):
+        if name.strip() not in registered:
+            raise UserError(f"{rooted(recipe)}: the data set {name!r} is not registered in dataset_info.json; run `make data`")
+    # Only what decides the encoding is kept: nothing is written, no split is made, no logger is started.
+    config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
+    config |= {"eval_strategy": "no", "load_best_model_at_end": False, "overwrite_cache": True}
+    model_args, data_args, training_args, _, _ = get_train_args(config)
+    module = load_tokenizer(model_args)
+    template = get_template_and_fix_tokenizer(module["tokenizer"], data_args)
+    dataset = get_dataset(template, model_args, data_args, training_args, stage="sft", **module)["train_dataset"]
+    rows = [(list(row["input_ids"]), list(row["labels"])) for row in dataset.select(range(min(count, len(dataset))))]
+    return module["tokenizer"], rows
