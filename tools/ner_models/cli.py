@@ -1,0 +1,11 @@
+"""``ner-model``: a model's life from download to server."""
+
+from ner_data.commands import program
+
+COMMANDS = {
+    "download": ("ner_models.download", "bring a base model from ModelScope into models/"),
+    "serve": ("ner_models.serve", "start vLLM with a base model and its adapters, wait until it answers"),
+    "stop": ("ner_models.stop", "stop a server that `serve` started"),
+}
+
+entry_point = program("ner-model", "A model's life from download to server.", COMMANDS)
