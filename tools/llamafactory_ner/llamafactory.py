@@ -1,0 +1,19 @@
+"""Hook of the package `llamafactory` itself: first of all, so that an unknown version is left wholly unpatched."""
+
+import sys
+from types import ModuleType
+
+from llamafactory_ner import TESTED_LLAMAFACTORY
+from llamafactory_ner.mm_plugin import TorchaudioStandIn
+from llamafactory_ner.stop import stop
+
+
+def hook(module: ModuleType) -> None:
+    """Check the host's version (exit 2 if we do not know it) and prepare the stand-in for a missing torchaudio."""
+    version = getattr(module, "__version__", "unknown")
+    if version not in TESTED_LLAMAFACTORY:
+        stop(
+            f"llamafactory {version} is not one of the tested versions ({', '.join(TESTED_LLAMAFACTORY)}); "
+            "install one of them, or unset AUTOWRAPT_BOOTSTRAP to run without p_tuning and prefix_tuning"
+        )
+    sys.meta_path.insert(0, TorchaudioStandIn())
