@@ -21,7 +21,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One stored answer. ``finish_reason`` is the server's (``length`` = cut off by max_tokens); seconds of wall time."""
+    """One stored answer; ``finish_reason`` is the server's (``length``: cut off by max_tokens), seconds are wall time."""
 
     id: str
     answer: str
@@ -35,8 +35,8 @@ class Prediction:
 class Manifest:
     """What decides the answers of a run.
 
-    ``gold_sha256`` is the checksum of the gold file as it was asked; ``sampling`` what every request carried
-    (temperature, top_p, repetition_penalty, max_tokens, ...); ``selection`` how records were chosen (limit, sample, seed).
+    ``gold_sha256`` is the checksum of the gold file as it was asked; ``sampling`` what every request carried (temperature,
+    top_p, repetition_penalty, max_tokens, ...); ``selection`` how records were chosen (limit, sample, seed).
     """
 
     version: int

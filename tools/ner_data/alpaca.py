@@ -26,7 +26,9 @@ COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", help="a name in data/corpora")
-    parser.add_argument("--form", choices=sorted(FORMS), default="json_list", help="answer form (default: %(default)s)")
+    parser.add_argument(
+        "--form", choices=sorted(FORMS), default="json_list", help="answer form (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,7 +37,9 @@ def run(args: argparse.Namespace) -> None:
     if not any(record.entities is not None for record in gold.get("train", [])):
         raise UserError(f"{rooted(corpus.gold_file('train'))}: no record has gold; there is nothing to train on")
     spec = build_spec(corpus, gold["train"], args.form)
-    trainable = {split: [record for record in records if record.entities is not None] for split, records in gold.items()}
+    trainable = {
+        split: [record for record in records if record.entities is not None] for split, records in gold.items()
+    }
     registry = read_registry()
     for split, records in trainable.items():
         path = ALPACA / f"{corpus.name}_{split}.json"
@@ -50,7 +54,8 @@ def run(args: argparse.Namespace) -> None:
     spec.save(spec_file(corpus.name))
     # LLaMA-Factory opens the registry with the platform's encoding: ASCII is safe in all of them.
     write_json(REGISTRY, dict(sorted(registry.items())), ascii_only=True)
-    print(f"{rooted(spec_file(corpus.name))}: prompt {spec.fingerprint}, {len(spec.labels)} labels, max_tokens {spec.max_tokens}")
+    summary = f"prompt {spec.fingerprint}, {len(spec.labels)} labels, max_tokens {spec.max_tokens}"
+    print(f"{rooted(spec_file(corpus.name))}: {summary}")
 
 
 def spec_file(corpus: str) -> Path:
@@ -67,7 +72,9 @@ def build_spec(corpus: Corpus, train: list[Record], form: str) -> PromptSpec:
     text = instruction([(label.id, label.name) for label in corpus.labels], form)
     spec = PromptSpec(corpus.name, SYSTEM, text, tuple(label.id for label in corpus.labels), form, max_tokens=0)
     longest = max(len(spec.render(record).encode()) for record in train if record.entities is not None)
-    return PromptSpec(spec.corpus, spec.system, spec.instruction, spec.labels, spec.answer_form, longest // 64 * 64 + 64)
+    return PromptSpec(
+        spec.corpus, spec.system, spec.instruction, spec.labels, spec.answer_form, longest // 64 * 64 + 64
+    )
 
 
 def item(spec: PromptSpec, record: Record) -> dict[str, str]:

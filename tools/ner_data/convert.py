@@ -28,7 +28,9 @@ class Converted:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", help="a name in data/corpora")
     parser.add_argument("--raw", type=Path, metavar="DIR", help="folder with the raw files (default: data/raw/CORPUS)")
-    parser.add_argument("--skip-bad", action="store_true", help="leave bad records out, counted by reason, instead of stopping")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave bad records out, counted by reason, instead of stopping"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,7 +65,8 @@ def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
         problem = sample.problem
         unknown = sorted({entity.label for entity in sample.entities or ()} - labels)
         if problem is None and unknown:
-            message = f"unknown label {', '.join(unknown)}; known: {', '.join(sorted(labels))} (data/corpora/{corpus.name}.yaml)"
+            known = f"{', '.join(sorted(labels))} (data/corpora/{corpus.name}.yaml)"
+            message = f"unknown label {', '.join(unknown)}; known: {known}"
             problem = ("unknown label", message)
         if problem is None:
             result.records.append(Record(f"{corpus.name}-{split}-{number}", sample.text, sample.entities))
@@ -71,7 +74,9 @@ def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
         else:
             reason, message = problem
             result.rejected[reason] += 1
-            result.problems.append(f"{rooted(path)}:{sample.line}: record {number}: {message}; mend it, or use --skip-bad")
+            result.problems.append(
+                f"{rooted(path)}:{sample.line}: record {number}: {message}; mend it, or use --skip-bad"
+            )
     if not result.records and not result.problems:
         raise UserError(f"{rooted(path)}: no records; is it a {corpus.format} file?")
     return result
@@ -110,7 +115,9 @@ def _duplicates(splits: dict[str, Converted]) -> list[str]:
         if repeated:
             extra = sum(len(found) - 1 for found in repeated)
             conflicting = sum(len(set(found)) > 1 for found in repeated)
-            lines.append(f"note: {split} repeats {len(repeated)} texts ({extra} extra copies, {conflicting} with other labels)")
+            lines.append(
+                f"note: {split} repeats {len(repeated)} texts ({extra} extra copies, {conflicting} with other labels)"
+            )
     names = list(seen)
     for index, one in enumerate(names):
         for other in names[index + 1 :]:

@@ -82,7 +82,9 @@ def lexicon() -> dict[str, dict[str, list[str]]]:
     people = _deal([s + g for s in words.SURNAMES.split() for g in given + _product(words.GIVEN, words.GIVEN)], rng)
     foreign = _deal(_product(words.FOREIGN, words.FOREIGN, "·"), rng)
     jobs = _deal([grade + job for grade in [*words.JOB_GRADES.split(), ""] for job in words.JOBS.split()], rng)
-    offices = _deal([g + office for g in [*words.GRADES.split(), ""] for office in _product(words.DOMAINS, words.TITLES)], rng)
+    offices = _deal(
+        [g + office for g in [*words.GRADES.split(), ""] for office in _product(words.DOMAINS, words.TITLES)], rng
+    )
     joints = [*words.TITLE_JOINTS.split(), ""]
     titles = _deal([t for joint in joints for t in _product(words.TITLE_FIRST, words.TITLE_SECOND, joint)], rng)
     found: dict[str, dict[str, list[str]]] = {}
@@ -91,7 +93,9 @@ def lexicon() -> dict[str, dict[str, list[str]]]:
         place, brand, title = places[split], brands[split], titles[split]
         numbers = [f"{n}号" for n in range(1, 300)]
         kinds, levels = words.ADDRESS_KINDS.split(), words.GOVERNMENT_LEVELS.split()
-        address = _draw(rng, size // 3, place, kinds) + _draw(rng, size // 3, place, levels, place, ["路", "街", "镇", "村"])
+        address = _draw(rng, size // 3, place, kinds) + _draw(
+            rng, size // 3, place, levels, place, ["路", "街", "镇", "村"]
+        )
         address += _draw(rng, size // 3, place, ["路", "街", "大道"], numbers)
         made = {
             "address": address,
@@ -106,7 +110,9 @@ def lexicon() -> dict[str, dict[str, list[str]]]:
             "scene": _draw(rng, size, place, words.SCENE_KINDS.split()),
         }
         # "白桥" + "山" in one split and "白桥山" by other parts in a later one would be the same surface: drop it there.
-        found[split] = {label: [s for s in dict.fromkeys(surfaces) if s not in taken] for label, surfaces in made.items()}
+        found[split] = {
+            label: [s for s in dict.fromkeys(surfaces) if s not in taken] for label, surfaces in made.items()
+        }
         taken.update(surface for surfaces in found[split].values() for surface in surfaces)
     return found
 

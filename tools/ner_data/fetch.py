@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> None:
     corpus = load_corpus(args.corpus)
     folder = RAW / corpus.name
     if corpus.name == "demo":
-        for split, count in demo.write_demo(folder).items():
-            print(f"{rooted(folder / corpus.splits[split].file)}: {count} sentences generated")
+        for name, count in demo.write_demo(folder).items():
+            print(f"{rooted(folder / corpus.splits[name].file)}: {count} sentences generated")
         return
     for split in corpus.splits.values():
         fetch_file(corpus, split, folder)
@@ -83,7 +83,9 @@ def download(url: str, part: Path) -> None:
         total = int(response.headers.get("Content-Length", 0)) + (have if resumed else 0)
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(total=total or None, initial=have if resumed else 0, unit="B", unit_scale=True, desc=part.stem) as bar,
+            tqdm(
+                total=total or None, initial=have if resumed else 0, unit="B", unit_scale=True, desc=part.stem
+            ) as bar,
         ):
             for chunk in response.iter_bytes(CHUNK):
                 file.write(chunk)
@@ -111,6 +113,5 @@ def check(path: Path, split: Split) -> None:
     """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if split.sha256 and digest != split.sha256:
-        raise UserError(
-            f"{rooted(path)}: sha256 is {digest}, expected {split.sha256}; remove the file and fetch again, or use RAW=DIR"
-        )
+        remedy = "remove the file and fetch again, or use RAW=DIR"
+        raise UserError(f"{rooted(path)}: sha256 is {digest}, expected {split.sha256}; {remedy}")

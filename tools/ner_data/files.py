@@ -56,7 +56,9 @@ def read_text(path: Path, remedy: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         hint = " (it looks like GBK: `iconv -f GBK -t UTF-8`)" if _is_gbk(data) else ""
-        raise UserError(f"{rooted(path)}:{line}: not UTF-8 at byte {error.start}; convert the file to UTF-8{hint}") from None
+        raise UserError(
+            f"{rooted(path)}:{line}: not UTF-8 at byte {error.start}; convert the file to UTF-8{hint}"
+        ) from None
 
 
 def _is_gbk(data: bytes) -> bool:
@@ -93,4 +95,6 @@ def json_lines(path: Path, remedy: str) -> Iterator[tuple[int, Any]]:
             yield number, json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
             what = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise UserError(f"{rooted(path)}:{number}: not JSON ({what}): {one_line(line, 60)}; mend or remove the line") from None
+            raise UserError(
+                f"{rooted(path)}:{number}: not JSON ({what}): {one_line(line, 60)}; mend or remove the line"
+            ) from None

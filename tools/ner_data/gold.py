@@ -103,7 +103,9 @@ class Record:
         if value["entities"] is None:
             return cls(value["id"], value["text"], None)
         try:
-            entities = tuple(Entity(int(e["start"]), int(e["end"]), str(e["label"]), e["text"]) for e in value["entities"])
+            entities = tuple(
+                Entity(int(e["start"]), int(e["end"]), str(e["label"]), e["text"]) for e in value["entities"]
+            )
         except (TypeError, KeyError, ValueError):
             raise ValueError("every entity needs start, end, label and text") from None
         return cls(value["id"], value["text"], entities)

@@ -63,7 +63,9 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
     registered = read_registry()
     for name in str(config.get("dataset", "")).split(","):
         if name.strip() not in registered:
-            raise UserError(f"{rooted(recipe)}: the data set {name!r} is not registered in dataset_info.json; run `make data`")
+            raise UserError(
+                f"{rooted(recipe)}: the data set {name!r} is not registered in dataset_info.json; run `make data`"
+            )
     # Only what decides the encoding is kept: nothing is written, no split is made, no logger is started.
     config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
     config |= {"eval_strategy": "no", "load_best_model_at_end": False, "overwrite_cache": True}

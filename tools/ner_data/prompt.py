@@ -86,18 +86,19 @@ class PromptSpec:
         if spec.answer_form not in FORMS:
             raise UserError(f"{rooted(path)}: unknown answer form {spec.answer_form!r}; known: {', '.join(FORMS)}")
         if fingerprint != spec.fingerprint:
-            raise UserError(f"{rooted(path)}: was edited by hand (fingerprint {fingerprint}, contents {spec.fingerprint}); {remedy}")
+            raise UserError(
+                f"{rooted(path)}: was edited by hand (fingerprint {fingerprint}, contents {spec.fingerprint}); {remedy}"
+            )
         return spec
 
 
 def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:
-    """The Chinese instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated."""
+    """The instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated."""
     listed = "、".join(label if label == name else f"{label}（{name}）" for label, name in labels)
     return INSTRUCTION.format(labels=listed, form=FORMS[answer_form].FORMAT)
 
 
-# What tokenizers of this field treat as control tokens when it stands in a text: <|im_end|>, <tool_call>, </s>, [gMASK].
-# One space after the opening bracket breaks the token. Spaces that stand there already are counted along, which makes
+# What tokenizers of this field take for control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One space after the opening bracket breaks the token. Spaces that stand there already are counted along, which makes
 # the mapping one-to-one: "<|" becomes "< |", "< |" becomes "<  |".
 _CONTROL = re.compile(r"([<\[])( *)(?=\||/?[A-Za-z_]+>|[gs]?MASK\])")
 

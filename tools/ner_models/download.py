@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     MODELS.mkdir(exist_ok=True)
     free = shutil.disk_usage(MODELS).free / 1e9
     if free < source.gigabytes * 1.1:
-        raise UserError(f"{rooted(folder)}: {args.name} needs {source.gigabytes:.1f} GB, {free:.1f} GB are free; make room, or {remedy}")
+        need = f"{args.name} needs {source.gigabytes:.1f} GB, {free:.1f} GB are free"
+        raise UserError(f"{rooted(folder)}: {need}; make room, or {remedy}")
     fetch(source, folder, remedy)
     if not is_complete(folder):
         raise UserError(f"{rooted(folder)}: files are missing after the download; run it again, or {remedy}")
@@ -61,7 +62,9 @@ def fetch(source: Source, folder: Path, remedy: str) -> None:
         raise UserError(f"download needs the train environment ({error}); run `make download MODEL=…`") from None
     try:
         snapshot_download(source.repository, revision=source.revision, local_dir=str(folder), allow_patterns=WANTED)
-    except Exception as error:  # modelscope raises what requests, its API client and the file system raise: all end here
+    except (
+        Exception
+    ) as error:  # modelscope raises what requests, its API client and the file system raise: all end here
         problem = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise UserError(f"{source.repository}: cannot be downloaded ({problem}); {remedy}") from None
 

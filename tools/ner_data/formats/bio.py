@@ -1,4 +1,4 @@
-"""Character-per-line BIO, as in the TCM corpus: ``char SPACE tag`` (or a tab), LF or CRLF, a blank line between sentences.
+"""Character-per-line BIO, as in the TCM corpus: ``char SPACE tag``, a blank line between sentences.
 
 A sample sentence::
 
@@ -7,7 +7,7 @@ A sample sentence::
     目 B-临床表现
     眩 I-临床表现
 
-The separator is the last ASCII space or tab of a line, so that U+3000 (ideographic space), and even a plain space, can
+Lines end in LF or CRLF. The separator is the last ASCII space or tab of a line, so that U+3000 (ideographic space), and even a plain space, can
 be the character. Policy for an ``I-`` that does not go on from a ``B-`` or ``I-`` of its label: it starts a mention
 (as conlleval reads it); every such tag is counted.
 """

@@ -78,5 +78,7 @@ def _entities(text: str, labels: dict[str, dict[str, list[list[int]]]]) -> Itera
                     raise ValueError("offsets out of range", f"{where}: the text has {len(text)} characters")
                 if text[start : end + 1] != surface:
                     there = one_line(text[start : end + 1])
-                    raise ValueError("offsets do not match", f"{where}, but the text has {there} there (ends are inclusive)")
+                    raise ValueError(
+                        "offsets do not match", f"{where}, but the text has {there} there (ends are inclusive)"
+                    )
                 yield Entity(start, end + 1, label, surface)
