@@ -8,20 +8,31 @@ A line of ``predictions.jsonl``::
 
     {"id": "demo-test-1", "answer": "[{\"label\":\"name\",\"text\":\"林晓\"}]", "finish_reason": "stop",
      "prompt_tokens": 131, "completion_tokens": 12, "seconds": 0.41}
+
+Reading is here, writing in `ner_eval.store`.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ner_data.errors import UserError, one_line, rooted
+from ner_data.files import read_json, write_json
 from ner_data.prompt import PromptSpec
 
 RUNS = Path("runs")
+MANIFEST = "manifest.json"
+PREDICTIONS = "predictions.jsonl"
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One stored answer; ``finish_reason`` is the server's (``length``: cut off by max_tokens), seconds are wall time."""
+    """One stored answer.
+
+    ``finish_reason`` is the server's (``length`` = cut off by max_tokens); ``seconds`` of wall time.
+    """
 
     id: str
     answer: str
@@ -30,13 +41,39 @@ class Prediction:
     completion_tokens: int
     seconds: float
 
+    def as_line(self) -> bytes:
+        """One line of ``predictions.jsonl``, UTF-8; lone surrogates, which UTF-8 cannot hold, stay escaped."""
+        value = asdict(self)
+        try:
+            return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+        except UnicodeEncodeError:
+            return (json.dumps(value) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Prediction":
+        """Read one line's value.
+
+        Raises:
+            ValueError: a field is missing, has another type, or is unknown.
+        """
+        types = {"id": str, "answer": str, "finish_reason": str, "prompt_tokens": int, "completion_tokens": int}
+        if not isinstance(value, dict) or value.keys() != {*types, "seconds"}:
+            raise ValueError(f"is not an object with {', '.join(types)} and seconds")
+        for key, wanted in types.items():
+            if not isinstance(value[key], wanted) or isinstance(value[key], bool):
+                raise ValueError(f"{key} must be {'a string' if wanted is str else 'a whole number'}")
+        if not isinstance(value["seconds"], int | float) or isinstance(value["seconds"], bool):
+            raise ValueError("seconds must be a number")
+        return cls(**value)
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What decides the answers of a run.
 
-    ``gold_sha256`` is the checksum of the gold file as it was asked; ``sampling`` what every request carried (temperature,
-    top_p, repetition_penalty, max_tokens, ...); ``selection`` how records were chosen (limit, sample, seed).
+    ``gold_sha256`` is the checksum of the gold file as asked; ``sampling`` what every request carried
+    (temperature, top_p, repetition_penalty, max_tokens, ...); ``selection`` how records were chosen (limit, sample,
+    seed).
     """
 
     version: int
@@ -50,3 +87,102 @@ class Manifest:
     sampling: dict[str, Any]
     selection: dict[str, Any]
     tool_versions: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        value = asdict(self)
+        value["prompt"]["fingerprint"] = self.prompt.fingerprint
+        return value
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Manifest":
+        """Read a manifest's value.
+
+        Raises:
+            ValueError: it is no manifest, of another version, or its prompt does not fit its fingerprint.
+        """
+        if not isinstance(value, dict) or "version" not in value:
+            raise ValueError("is not the manifest of a run")
+        if value["version"] != VERSION:
+            raise ValueError(f"has version {value['version']!r}, this program reads version {VERSION}")
+        try:
+            fields = dict(value["prompt"])
+            fingerprint = fields.pop("fingerprint")
+            prompt = PromptSpec(**{**fields, "labels": tuple(fields["labels"])})
+            manifest = cls(**{**value, "prompt": prompt, "base_urls": tuple(value["base_urls"])})
+        except (KeyError, TypeError, ValueError):
+            raise ValueError("is not the manifest of a run") from None
+        if fingerprint != prompt.fingerprint:
+            raise ValueError(f"holds a prompt that was edited ({fingerprint}, contents {prompt.fingerprint})")
+        return manifest
+
+
+def run_folder(name: str) -> Path:
+    """Where a run lies: ``runs/<name>``, or the name itself where it is a path."""
+    return Path(name) if "/" in name else RUNS / name
+
+
+def read_manifest(run: Path) -> Manifest:
+    """Read ``manifest.json`` of a run's folder.
+
+    Raises:
+        UserError: it is missing, no manifest, or of another version.
+    """
+    path = run / MANIFEST
+    try:
+        return Manifest.from_json(read_json(path, "run `ner-eval predict` first"))
+    except ValueError as error:
+        raise UserError(f"{rooted(path)}: {error}; predict again into another --run") from None
+
+
+def write_manifest(run: Path, manifest: Manifest) -> None:
+    write_json(run / MANIFEST, manifest.as_json())
+
+
+def read_predictions(run: Path) -> list[Prediction]:
+    """Read the stored answers of a run's folder, in the order of the file; none where nothing is stored yet.
+
+    A last line without its newline that is no whole prediction was cut off by a crash and is passed over: it was never
+    counted, and the next `ner-eval predict` asks for it again.
+
+    Raises:
+        UserError: any other line is no prediction, or an id stands twice.
+    """
+    path = run / PREDICTIONS
+    if not path.exists():
+        return []
+    whole, _ = split_tail(path.read_bytes())
+    predictions: list[Prediction] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(whole.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            prediction = Prediction.from_json(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            # A JSON or UTF-8 error is a ValueError as well.
+            what = one_line(str(error), 120)
+            raise UserError(
+                f"{rooted(path)}:{number}: no prediction ({what}); remove the line and predict again"
+            ) from None
+        if prediction.id in seen:
+            first = seen[prediction.id]
+            raise UserError(
+                f"{rooted(path)}:{number}: the id {prediction.id} stands in line {first} too; remove one of the lines"
+            )
+        seen[prediction.id] = number
+        predictions.append(prediction)
+    return predictions
+
+
+def split_tail(data: bytes) -> tuple[bytes, bytes]:
+    """Split the bytes of a predictions file into its whole lines and the part that a crash cut off (mostly empty).
+
+    A last line that lacks nothing but its newline is whole.
+    """
+    end = data.rfind(b"\n") + 1
+    tail = data[end:]
+    try:
+        Prediction.from_json(json.loads(tail))
+    except (ValueError, RecursionError):
+        return data[:end], tail
+    return data, b""

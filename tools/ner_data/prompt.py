@@ -86,9 +86,8 @@ class PromptSpec:
         if spec.answer_form not in FORMS:
             raise UserError(f"{rooted(path)}: unknown answer form {spec.answer_form!r}; known: {', '.join(FORMS)}")
         if fingerprint != spec.fingerprint:
-            raise UserError(
-                f"{rooted(path)}: was edited by hand (fingerprint {fingerprint}, contents {spec.fingerprint}); {remedy}"
-            )
+            problem = f"edited by hand (fingerprint {fingerprint}, contents {spec.fingerprint})"
+            raise UserError(f"{rooted(path)}: {problem}; {remedy}")
         return spec
 
 
@@ -98,8 +97,9 @@ def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:
     return INSTRUCTION.format(labels=listed, form=FORMS[answer_form].FORMAT)
 
 
-# What tokenizers of this field take for control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One space after the opening bracket breaks the token. Spaces that stand there already are counted along, which makes
-# the mapping one-to-one: "<|" becomes "< |", "< |" becomes "<  |".
+# What tokenizers of this field take for control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One space after the
+# opening bracket breaks the token; spaces that stand there already are counted along, so the mapping is one-to-one:
+# "<|" becomes "< |", "< |" becomes "<  |".
 _CONTROL = re.compile(r"([<\[])( *)(?=\||/?[A-Za-z_]+>|[gs]?MASK\])")
 
 

@@ -7,9 +7,9 @@ A sample sentence::
     目 B-临床表现
     眩 I-临床表现
 
-Lines end in LF or CRLF. The separator is the last ASCII space or tab of a line, so that U+3000 (ideographic space), and even a plain space, can
-be the character. Policy for an ``I-`` that does not go on from a ``B-`` or ``I-`` of its label: it starts a mention
-(as conlleval reads it); every such tag is counted.
+Lines end in LF or CRLF. The separator is the last ASCII space or tab of a line, so that U+3000 (ideographic space),
+and even a plain space, can be the character. Policy for an ``I-`` that does not go on from a ``B-`` or ``I-`` of its
+label: it starts a mention (as conlleval reads it); every such tag is counted.
 """
 
 from collections.abc import Iterator

@@ -1,0 +1,46 @@
+"""From the surfaces that a model named to offsets in the text. Models are never asked for offsets."""
+
+from collections.abc import Sequence
+
+from ner_data.gold import Mention
+
+Span = tuple[int, int]
+
+
+def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
+    """Locate each mention in the text: half-open character offsets, ``None`` where its surface does not occur.
+
+    Mentions are taken as listed in order of position: each one is looked for behind the end of the one before. If it
+    is not there, it gets the first occurrence that no mention of its label has yet; and if there is none of those
+    either (the model repeats itself), the first occurrence, so that the same label and span come out twice.
+    """
+    occurrences: dict[str, list[int]] = {}
+    taken: set[tuple[str, Span]] = set()
+    spans: list[Span | None] = []
+    behind = 0
+    for mention in mentions:
+        starts = occurrences.get(mention.text)
+        if starts is None:
+            starts = occurrences[mention.text] = _occurrences(mention.text, text)
+        if not starts:
+            spans.append(None)
+            continue
+        length = len(mention.text)
+        start = next((s for s in starts if s >= behind), None)
+        if start is None:
+            start = next((s for s in starts if (mention.label, (s, s + length)) not in taken), starts[0])
+        span = (start, start + length)
+        taken.add((mention.label, span))
+        behind = max(behind, span[1])
+        spans.append(span)
+    return spans
+
+
+def _occurrences(surface: str, text: str) -> list[int]:
+    """Where a surface starts in the text, overlapping occurrences included; an empty surface occurs nowhere."""
+    starts: list[int] = []
+    start = text.find(surface) if surface else -1
+    while start >= 0:
+        starts.append(start)
+        start = text.find(surface, start + 1)
+    return starts
