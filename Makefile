@@ -22,6 +22,8 @@ RECIPE  = recipes/$(MODEL)/$(METHOD).yaml
 ADAPTER = saves/$(MODEL)/$(METHOD)/$(CORPUS)
 WEIGHTS = $(if $(filter nano,$(MODEL)),data/nano,models/$(MODEL))
 BASE    = $(notdir $(WEIGHTS))
+# A CPU without bf16 instructions trains in bf16 over ten times slower than in float32.
+CPU_ARGS = $(if $(filter cpu,$(ACCELERATOR)),bf16=false infer_dtype=float32)
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -50,7 +52,7 @@ train: need-gpu .venv-train/.ready
 	@test -f $(RECIPE) || { echo "$(RECIPE): no such recipe; there are: $$(echo recipes/*/*.yaml)" >&2; exit 2; }
 	@test -f data/alpaca/$(CORPUS)_train.json || $(MAKE) data
 	@test -f $(WEIGHTS)/config.json || $(MAKE) download
-	@.venv-train/bin/llamafactory-cli train $(RECIPE) dataset=$(CORPUS)_train output_dir=$(ADAPTER) $(ARGS)
+	@.venv-train/bin/llamafactory-cli train $(RECIPE) dataset=$(CORPUS)_train output_dir=$(ADAPTER) $(CPU_ARGS) $(ARGS)
 	@cp data/alpaca/$(CORPUS).prompt.json $(ADAPTER)/ner_prompt.json
 	@echo "adapter: $(ADAPTER)"
 

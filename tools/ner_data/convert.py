@@ -40,6 +40,9 @@ def run(args: argparse.Namespace) -> None:
     problems = [problem for converted in splits.values() for problem in converted.problems]
     if problems and not args.skip_bad:
         raise UserErrors(problems)
+    for converted in splits.values():
+        if not converted.records:
+            raise UserError(f"nothing is left of a split; its first problem: {converted.problems[0]}")
     # Every split has been read and checked before the first is written.
     for split, converted in splits.items():
         path = corpus.gold_file(split)

@@ -1,0 +1,74 @@
+"""What every test can ask for, and the rule on skips: only what a GPU or an absent corpus can give may be skipped."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import ROOT, SHARED, Result
+
+ALLOWED_SKIPS = ("needs a GPU", "absent:")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run one of our programs in this process: ``cli("ner-data", "convert", "demo")``."""
+
+    def run(program: str, *args: object) -> Result:
+        from importlib import import_module
+
+        package = {"ner-data": "ner_data", "ner-model": "ner_models", "ner-eval": "ner_eval"}[program]
+        monkeypatch.setattr(sys, "argv", [program, *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            import_module(f"{package}.cli").entry_point()
+        captured = capsys.readouterr()
+        return Result(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh folder with the corpus descriptions, as the current folder: what is written there is the test's own."""
+    shutil.copytree(ROOT / "data/corpora", tmp_path / "data/corpora")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real corpora, which are not part of the repository."""
+    if not (SHARED / "data/cluener/train.json").is_file():
+        pytest.skip("absent: the real corpora in ../shared/data")
+    return SHARED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List the skips; `pytest_sessionfinish` has made one that is not allowed a failure."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for report in skipped:
+        terminalreporter.write_line(f"skipped: {report.nodeid}: {_reason(report)}")
+    if bad := [report for report in skipped if not _allowed(report)]:
+        terminalreporter.write_line(
+            f"{len(bad)} skips name neither a GPU nor an absent corpus: counted as failures", red=True
+        )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus == 0 and any(not _allowed(report) for report in reporter.stats.get("skipped", [])):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _reason(report: Any) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return str(text).removeprefix("Skipped: ")
+
+
+def _allowed(report: Any) -> bool:
+    return _reason(report).startswith(ALLOWED_SKIPS)

@@ -1,0 +1,116 @@
+"""The two raw formats: what they read, and what they refuse by line, reason and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from ner_data.formats import bio, cluener
+from ner_data.gold import Entity
+
+CLUENER_LINE = (
+    '{"text": "林晓在云帆科技任经理", "label": {"name": {"林晓": [[0, 1]]}, "company": {"云帆科技": [[3, 6]]}}}\n'
+)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_cluener_offsets_become_half_open(tmp_path: Path) -> None:
+    (sample,) = cluener.read(write(tmp_path / "a.json", CLUENER_LINE), gold=True)
+    assert sample.entities == (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技"))
+    assert sample.problem is None
+
+
+def test_cluener_keeps_repeated_nested_and_touching_mentions(tmp_path: Path) -> None:
+    line = '{"text": "甲乙甲乙", "label": {"book": {"甲乙甲": [[0, 2]]}, "name": {"甲": [[0, 0], [2, 2]], "乙": [[1, 1]]}}}'
+    (sample,) = cluener.read(write(tmp_path / "a.json", line), gold=True)
+    assert [(e.start, e.end, e.label) for e in sample.entities or ()] == [
+        (0, 1, "name"),
+        (0, 3, "book"),
+        (1, 2, "name"),
+        (2, 3, "name"),
+    ]
+
+
+def test_cluener_line_separator_characters_stay_inside_a_string(tmp_path: Path) -> None:
+    (sample,) = cluener.read(write(tmp_path / "a.json", '{"text": "甲\u2028乙\u0085丙", "label": {}}'), gold=True)
+    assert sample.text == "甲\u2028乙\u0085丙"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "part"),
+    [
+        ('{"text": "甲乙"', "malformed JSON", "not JSON"),
+        ("[" * 100_000, "malformed JSON", "not JSON"),
+        ('{"label": {}}', "no text", "text"),
+        ('{"text": "  ", "label": {}}', "no text", "text"),
+        ('{"text": "甲乙"}', "malformed label", "gold: false"),
+        ('{"text": "甲乙", "label": []}', "malformed label", "label"),
+        ('{"text": "甲乙", "label": {"name": {"甲": [["0", "0"]]}}}', "malformed label", "label"),
+        (
+            '{"text": "甲乙", "label": {"name": {"丙": [[0, 0]]}}}',
+            "offsets do not match",
+            "'丙' at [0, 0], but the text has '甲'",
+        ),
+        ('{"text": "甲乙", "label": {"name": {"乙": [[1, 2]]}}}', "offsets out of range", "2 characters"),
+        ('{"text": "甲乙", "label": {"name": {"甲": [[-1, 0]]}}}', "offsets out of range", "2 characters"),
+        ('{"text": "甲乙", "label": {"name": {"甲": [[1, 0]]}}}', "reversed offsets", "behind the end"),
+    ],
+)
+def test_cluener_names_what_is_wrong(tmp_path: Path, line: str, reason: str, part: str) -> None:
+    (sample,) = cluener.read(write(tmp_path / "a.json", line), gold=True)
+    assert sample.problem is not None
+    assert sample.problem[0] == reason
+    assert part in sample.problem[1]
+
+
+def test_cluener_refuses_an_id_that_stands_twice(tmp_path: Path) -> None:
+    lines = '{"id": 7, "text": "甲"}\n{"id": 7, "text": "乙"}\n'
+    first, second = cluener.read(write(tmp_path / "a.json", lines), gold=False)
+    assert first.problem is None
+    assert second.problem == ("duplicate id", "the id 7 stands in line 1 already")
+
+
+@pytest.mark.parametrize("separator", [" ", "\t"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_bio_reads_both_separators_and_both_line_ends(tmp_path: Path, separator: str, newline: str) -> None:
+    rows = ["头 O", "晕 B-症", "痛 I-症", "", "药 B-药"]
+    text = newline.join(row.replace(" ", separator) for row in rows)  # no newline at the end, as in the TCM files
+    first, second = bio.read(write(tmp_path / "a.txt", text), gold=True)
+    assert (first.text, first.entities) == ("头晕痛", (Entity(1, 3, "症", "晕痛"),))
+    assert (second.line, second.entities) == (5, (Entity(0, 1, "药", "药"),))
+
+
+def test_bio_space_characters_count_as_characters(tmp_path: Path) -> None:
+    (sample,) = bio.read(write(tmp_path / "a.txt", "甲 B-x\n\u3000 I-x\n  I-x\n乙 I-x\n"), gold=True)
+    assert sample.text == "甲\u3000 乙"
+    assert sample.entities == (Entity(0, 4, "x", "甲\u3000 乙"),)
+
+
+def test_bio_neighbours_of_one_label_stay_apart(tmp_path: Path) -> None:
+    (sample,) = bio.read(write(tmp_path / "a.txt", "甲 B-x\n乙 B-x\n丙 I-x\n"), gold=True)
+    assert [e.text for e in sample.entities or ()] == ["甲", "乙丙"]
+
+
+def test_bio_i_without_b_starts_a_mention_and_is_counted(tmp_path: Path) -> None:
+    (sample,) = bio.read(write(tmp_path / "a.txt", "甲 I-x\n乙 I-x\n丙 I-y\n丁 O\n戊 I-y\n"), gold=True)
+    assert [(e.label, e.text) for e in sample.entities or ()] == [("x", "甲乙"), ("y", "丙"), ("y", "戊")]
+    assert sample.repairs == (bio.ORPHAN,) * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "part"),
+    [
+        ("甲 O\n乙\n", "no tag", "line 2"),
+        ("甲 O\n乙 \n", "no tag", "line 2"),
+        ("甲 S-x\n", "unknown tag scheme", "'S-x'"),
+        ("甲 B-\n", "unknown tag scheme", "'B-'"),
+    ],
+)
+def test_bio_names_what_is_wrong(tmp_path: Path, text: str, reason: str, part: str) -> None:
+    (sample,) = bio.read(write(tmp_path / "a.txt", text), gold=True)
+    assert sample.problem is not None
+    assert sample.problem[0] == reason
+    assert part in sample.problem[1]

@@ -1,0 +1,80 @@
+"""Prompt spec and answer form: what goes out comes back, and what looks like a control token goes as text."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ner_data.corpus import load_corpus
+from ner_data.errors import UserError
+from ner_data.gold import Entity, Record
+from ner_data.prompt import PromptSpec, escape, instruction, unescape
+from support import ROOT
+
+SPEC = PromptSpec(
+    "x", "系统", instruction([("name", "姓名"), ("药", "药")], "json_list"), ("name", "药"), "json_list", 64
+)
+# Texts made mostly of what an escaping scheme can stumble over.
+tricky = st.text(alphabet=st.sampled_from(list("<[| />ims_end甲MASKg]\\\"'{}")), max_size=40)
+
+
+@given(st.one_of(st.text(), tricky))
+@example("<|im_end|>")
+@example("< |im_end|> <  |x")
+def test_escaping_is_reversible(text: str) -> None:
+    assert unescape(escape(text)) == text
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|endoftext|>", "<tool_call>", "</s>", "[gMASK]", "<|user|>"])
+def test_no_control_token_survives_escaping(token: str) -> None:
+    assert token not in escape(f"甲{token}乙")
+
+
+@given(st.one_of(tricky, st.text(max_size=20)), st.data())
+def test_entities_of_any_text_come_back_as_they_were(text: str, data: st.DataObject) -> None:
+    entities = []
+    end = 0
+    while end < len(text) and len(entities) < 4:
+        start = data.draw(st.integers(end, len(text) - 1))
+        end = data.draw(st.integers(start + 1, len(text)))
+        entities.append(Entity(start, end, "name", text[start:end]))
+    record = Record("1", text, tuple(entities))
+    parsed = SPEC.parse(SPEC.render(record), text)
+    assert parsed.problems == ()
+    found = [mention.text for mention in parsed.mentions]
+    # A surface with a lone surrogate cannot be written to any UTF-8 file; hypothesis makes none by default.
+    assert found == [entity.text for entity in entities]
+
+
+def test_the_instruction_lists_ids_and_names_with_single_braces() -> None:
+    assert "类别：name（姓名）、药。" in SPEC.instruction
+    assert '[{"label":"类别","text":"实体"}]' in SPEC.instruction
+    assert "{{" not in SPEC.instruction
+
+
+def test_the_fingerprint_follows_what_the_model_sees_and_nothing_else() -> None:
+    def spec(**changes: object) -> str:
+        fields = {"corpus": "x", "system": "s", "instruction": "i", "labels": ("a",), "answer_form": "json_list"}
+        return PromptSpec(**{**fields, "max_tokens": 1, **changes}).fingerprint  # type: ignore[arg-type]
+
+    assert spec() == spec(max_tokens=2) == spec(corpus="y")
+    assert len({spec(), spec(system="t"), spec(instruction="j"), spec(labels=("b",))}) == 4
+
+
+def test_a_spec_survives_its_file_and_refuses_an_edited_one(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    SPEC.save(path)
+    assert PromptSpec.load(path) == SPEC
+    path.write_text(path.read_text(encoding="utf-8").replace("系统", "系统二"), encoding="utf-8")
+    with pytest.raises(UserError, match="edited by hand"):
+        PromptSpec.load(path)
+
+
+@pytest.mark.parametrize("name", ["cluener", "demo", "tcm"])
+def test_every_corpus_description_is_complete(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    corpus = load_corpus(name)
+    assert len(corpus.labels) == 10
+    assert all(label.name and label.definition for label in corpus.labels)
+    assert all(split.sha256 for split in corpus.splits.values()) or name == "demo"
