@@ -118,7 +118,8 @@ def wait_until_healthy(server: Server, timeout_s: float) -> float:
         UserError: it ended, or was not ready in time (it is stopped then); the message holds the log's last error.
     """
     begin = time.monotonic()
-    with tqdm(total=None, desc="starting vLLM", bar_format="{desc} {elapsed} {postfix}", leave=False) as bar:
+    print(f"starting vLLM (log: {rooted(server.log)})", flush=True)
+    with tqdm(total=None, bar_format="{elapsed} {postfix}", leave=False, disable=None) as bar:  # None: on a terminal only
         while True:
             seconds = time.monotonic() - begin
             if _healthy(server):
