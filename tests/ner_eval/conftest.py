@@ -1,7 +1,6 @@
 """A small corpus in a folder of its own, and `ner-eval` as a user calls it."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,17 +13,12 @@ from ner_data.alpaca import build_spec, spec_file
 from ner_data.corpus import load_corpus
 from ner_data.gold import Entity, Record, write_gold
 from ner_eval import client
-from ner_eval.cli import entry_point
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT, Result
 
 
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder: corpus `demo` with 40 test records of our own, its prompt spec, no runs."""
-    (tmp_path / "data/corpora").mkdir(parents=True)
-    shutil.copy(ROOT / "data/corpora/demo.yaml", tmp_path / "data/corpora")
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     corpus = load_corpus("demo")
     records = [
@@ -32,7 +26,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     write_gold(corpus.gold_file("test"), records)
     build_spec(corpus, records, "json_list").save(spec_file("demo"))
-    return tmp_path
+    return workplace
 
 
 @dataclass(frozen=True)
@@ -45,23 +39,20 @@ class Ended:
 
     @property
     def lines(self) -> list[str]:
-        """Lines on stderr that the program wrote as errors."""
+        """What the program wrote on stderr as errors, beside progress and notices."""
         return [line for line in self.err.splitlines() if line.startswith("ner-eval: ")]
 
 
 @pytest.fixture
-def ner_eval(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def ner_eval(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
     """Call ``ner-eval ARGUMENTS`` in this process, with retries a hundred times as fast as for users."""
     monkeypatch.setattr(client, "FIRST_DELAY", 0.005)
     monkeypatch.setattr(client, "LONGEST_DELAY", 0.3)
 
     def call(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["ner-eval", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            entry_point()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return Ended(int(ended.value.code or 0), captured.out, captured.err)
+        ended = Ended(*cli("ner-eval", *arguments))
+        assert "Traceback" not in ended.err
+        return ended
 
     return call
 
@@ -71,10 +62,9 @@ def start() -> Callable[..., subprocess.Popen[str]]:
     """Start ``ner-eval ARGUMENTS`` as a process of its own."""
 
     def call(*arguments: object) -> subprocess.Popen[str]:
-        program = "from ner_eval.cli import entry_point; entry_point()"
         path = os.pathsep.join([str(ROOT / "tools"), str(ROOT / "eval"), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
-            [sys.executable, "-c", program, *map(str, arguments)],
+            [sys.executable, "-c", "from ner_eval.cli import entry_point; entry_point()", *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
