@@ -1,0 +1,121 @@
+"""A server that does what a test's script says: the faults that a real server shows only when it is broken.
+
+It answers ``/v1/models``, and ``/v1/chat/completions`` with the first two characters of the sentence as a name; or it
+stands as a proxy before a real server. A script may answer something else, or drop the connection.
+"""
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
+
+Script = Callable[["Faulty", dict[str, Any]], Awaitable[web.StreamResponse | None]]
+
+
+class Faulty:
+    """Use as a context manager; the server runs in a thread.
+
+    ``script(server, body)`` gives the answer to a chat request, or None for the normal one. ``asked`` collects the
+    sentences of all chat requests as they came, ``answered`` those that got a normal answer.
+    """
+
+    def __init__(self, script: Script | None = None, upstream: str | None = None, models: Any = ("nano",)) -> None:
+        self.script = script
+        self.upstream = upstream
+        self.models = models
+        self.asked: list[str] = []
+        self.answered: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.in_flight = self.most_in_flight = 0
+        self._started = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
+        self._thread.start()
+        assert self._started.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        app = web.Application(client_max_size=1 << 24)
+        app.router.add_get("/v1/models", self._list)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        async with aiohttp.ClientSession() as self._session:
+            self._started.set()
+            await self._stop.wait()
+        await runner.cleanup()
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        if isinstance(self.models, web.Response):
+            return web.Response(status=self.models.status, body=self.models.body)
+        if self.upstream:
+            async with self._session.get(f"{self.upstream}/models") as response:
+                return web.Response(status=response.status, body=await response.read())
+        return web.json_response({"data": [{"id": name, "root": f"/models/{name}"} for name in self.models]})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        data = await request.read()
+        body = json.loads(data)
+        sentence = body["messages"][1]["content"].rsplit("\n", 1)[1]
+        self.asked.append(sentence)
+        self.bodies.append(body)
+        self.headers.append(dict(request.headers))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            response = await self.script(self, body) if self.script else None
+            if response is drop:
+                assert request.transport is not None
+                request.transport.abort()
+            if response is not None:
+                return response
+            if self.upstream:
+                url = f"{self.upstream}/chat/completions"
+                async with self._session.post(url, data=data, headers={"Content-Type": "application/json"}) as real:
+                    response = web.Response(status=real.status, body=await real.read())
+            else:
+                response = completion(json.dumps([{"label": "name", "text": sentence[:2]}], ensure_ascii=False))
+            self.answered.append(sentence)
+            return response
+        finally:
+            self.in_flight -= 1
+
+
+drop = web.Response(status=500)  # a script returns it to have the connection cut
+
+
+def slow(least: float, most: float) -> Script:
+    """Normal answers after a random time (seconds)."""
+
+    async def wait(server: Faulty, body: dict[str, Any]) -> None:
+        await asyncio.sleep(random.uniform(least, most))
+
+    return wait
+
+
+def completion(answer: str | None, finish_reason: str = "stop") -> web.Response:
+    choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": finish_reason}
+    return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}})
+
+
+def failure(status: int, message: str = "injected", **headers: str) -> web.Response:
+    return web.json_response({"error": {"message": message}}, status=status, headers=headers)
