@@ -1,19 +1,28 @@
-"""A small corpus in a folder of its own, and `ner-eval` as a user calls it."""
+"""A small corpus in a folder of its own, `ner-eval` as a user calls it, and run folders made of answers."""
 
+import hashlib
+import json
 import os
+import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ner_data.alpaca import build_spec, spec_file
 from ner_data.corpus import load_corpus
+from ner_data.formats import bio, cluener
 from ner_data.gold import Entity, Record, write_gold
+from ner_data.prompt import PromptSpec
 from ner_eval import client
+from ner_eval.run import Manifest, Prediction, write_manifest
 from support import ROOT, Result
+
+MakeRun = Callable[..., Path]
 
 
 @pytest.fixture
@@ -72,3 +81,81 @@ def start() -> Callable[..., subprocess.Popen[str]]:
         )
 
     return call
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Write gold, manifest and predictions; returns the run's folder. Answers: text, or (text, finish reason)."""
+
+    def make(
+        records: Sequence[Record],
+        answers: dict[str, str | tuple[str, str]],
+        labels: Sequence[str] = ("name", "company"),
+        name: str = "run",
+        selection: dict[str, object] | None = None,
+    ) -> Path:
+        gold = tmp_path / f"{name}-gold.jsonl"
+        write_gold(gold, records)
+        folder = tmp_path / name
+        prompt = PromptSpec("demo", "系统", "抽取", tuple(labels), "json_list", 64)
+        sha256 = hashlib.sha256(gold.read_bytes()).hexdigest()
+        head = (1, f"model-{name}", ("http://127.0.0.1:1/v1",), "demo", "test", str(gold), sha256, prompt)
+        write_manifest(folder, Manifest(*head, {"temperature": 0}, selection or {}, {}))
+        with (folder / "predictions.jsonl").open("wb") as file:
+            for identity, value in answers.items():
+                answer, reason = (value, "stop") if isinstance(value, str) else value
+                file.write(Prediction(identity, answer, reason, 1, 1, 0.1).as_line())
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_corpus() -> Callable[[str], tuple[list[Record], tuple[str, ...]]]:
+    """The real dev split of a corpus and its labels; skips where the files are not on this machine."""
+
+    def read(name: str) -> tuple[list[Record], tuple[str, ...]]:
+        file, module = {"cluener": ("dev.json", cluener), "tcm": ("medical_test.txt", bio)}[name]
+        labels = tuple(yaml.safe_load((ROOT / f"data/corpora/{name}.yaml").read_text("utf-8"))["labels"])
+        # REAL_CORPORA: for a checkout that does not lie beside the shared files.
+        shared = Path(os.environ.get("REAL_CORPORA") or ROOT.parent / "shared/data")
+        path = shared / name / file
+        if not path.is_file():
+            pytest.skip(f"absent corpus: {path}")
+        samples = module.read(path, True)
+        return [Record(f"{name}-{n}", sample.text, sample.entities) for n, sample in enumerate(samples, 1)], labels
+
+    return read
+
+
+@pytest.fixture
+def corrupt() -> Callable[..., str]:
+    """An answer as a model of middling quality would give it, with every kind of fault."""
+
+    def answer(record: Record, labels: Sequence[str], rng: random.Random) -> str:
+        mentions: list[Entity] = []
+        for entity in record.gold:
+            fate = rng.random()
+            start, end, label = entity.start, entity.end, entity.label
+            if fate < 0.1:
+                continue
+            if fate < 0.2:
+                start, end = max(0, start - rng.randint(0, 2)), min(len(record.text), end + rng.randint(0, 2))
+            elif fate < 0.3:
+                label = rng.choice([*labels, "未知"])
+            surface = record.text[start:end]
+            if fate > 0.95:
+                surface = surface + "〇"
+            mentions += [Entity(start, end, label, surface)] * (2 if 0.3 < fate < 0.35 else 1)
+        if rng.random() < 0.1:
+            start = rng.randrange(len(record.text))
+            mentions.append(Entity(start, start + 1, rng.choice(labels), record.text[start]))
+        text = json.dumps([{"label": m.label, "text": m.text} for m in mentions], ensure_ascii=False)
+        fate = rng.random()
+        if fate < 0.03:
+            return text[: rng.randrange(len(text))]
+        if fate < 0.06:
+            return f"```json\n{text}\n```"
+        return "好的。" if fate < 0.07 else text
+
+    return answer

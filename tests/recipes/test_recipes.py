@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from support import ROOT
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -75,6 +76,18 @@ def test_the_7b_recipes_differ_only_in_the_model() -> None:
 def test_the_7b_recipe_has_the_parameters_it_was_asked_for() -> None:
     recipe = load(ROOT / "recipes/qwen2-7b/lora.yaml")
     assert recipe["per_device_train_batch_size"] * recipe["gradient_accumulation_steps"] == 32
-    expected = {"lora_rank": 8, "lora_target": "all", "cutoff_len": 1024, "learning_rate": 1e-4, "num_train_epochs": 3.0}
-    expected |= {"lr_scheduler_type": "cosine", "warmup_steps": 0.1, "bf16": True, "eval_steps": 500, "save_steps": 500}
+    expected = {
+        "lora_rank": 8,
+        "lora_target": "all",
+        "cutoff_len": 1024,
+        "learning_rate": 1e-4,
+        "num_train_epochs": 3.0,
+    }
+    expected |= {
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,
+        "bf16": True,
+        "eval_steps": 500,
+        "save_steps": 500,
+    }
     assert {key: recipe[key] for key in expected} == expected

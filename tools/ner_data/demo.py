@@ -119,7 +119,9 @@ def lexicon() -> dict[str, dict[str, list[str]]]:
 
 def _fill(template: str, pools: dict[str, list[str]], rng: random.Random) -> Sample:
     """Put surfaces into a template's slots; a numbered slot takes the same surface each time."""
-    text, spans, named, end = "", [], {}, 0
+    text, end = "", 0
+    spans: list[tuple[int, int, str]] = []
+    named: dict[str, str] = {}
     for slot in _SLOT.finditer(template):
         text += template[end : slot.start()]
         surface = named[slot[0]] if slot[0] in named else rng.choice(pools[slot[1]])
@@ -138,6 +140,7 @@ def _empty(rng: random.Random) -> str:
 
 
 def _sentence(pools: dict[str, list[str]], rng: random.Random) -> Sample:
+    spans: list[tuple[int, int, str]]
     if rng.random() < EMPTY_SHARE:
         text, spans = _empty(rng), []
     else:

@@ -119,7 +119,9 @@ def wait_until_healthy(server: Server, timeout_s: float) -> float:
     """
     begin = time.monotonic()
     print(f"starting vLLM (log: {rooted(server.log)})", flush=True)
-    with tqdm(total=None, bar_format="{elapsed} {postfix}", leave=False, disable=None) as bar:  # None: on a terminal only
+    with tqdm(
+        total=None, bar_format="{elapsed} {postfix}", leave=False, disable=None
+    ) as bar:  # None: on a terminal only
         while True:
             seconds = time.monotonic() - begin
             if _healthy(server):

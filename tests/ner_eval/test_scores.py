@@ -1,0 +1,198 @@
+"""Scores add up, do not depend on order, and are 1 only for a perfect match."""
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ner_data.errors import UserError
+from ner_data.gold import Entity, Mention, Parsed, Record
+from ner_data.prompt import PromptSpec
+from ner_eval import bootstrap
+from ner_eval.align import align
+from ner_eval.columns import columns
+from ner_eval.count import count
+from ner_eval.load import Answered, Loaded
+from ner_eval.run import Manifest
+from ner_eval.scores import Scores, macro, micro, read_scores
+from ner_eval.tally import tally_text
+
+LABELS = ("a", "b")
+PROMPT = PromptSpec("demo", "", "", LABELS, "json_list", 8)
+MANIFEST = Manifest(1, "m", (), "demo", "test", "gold.jsonl", "0", PROMPT, {}, {}, {})
+
+
+def loaded(answered: list[Answered]) -> Loaded:
+    return Loaded(Path("run"), MANIFEST, LABELS, tuple(answered), 0, 0)
+
+
+@st.composite
+def sentences(draw: st.DrawFn) -> Answered:
+    text = draw(st.text("甲乙", min_size=1, max_size=6))
+    spans = draw(st.sets(st.tuples(st.integers(0, 5), st.integers(1, 6), st.sampled_from(LABELS)), max_size=3))
+    gold = tuple(Entity(s, e, label, text[s:e]) for s, e, label in spans if s < e <= len(text))
+    same = draw(st.booleans())
+    named = st.builds(Mention, st.sampled_from((*LABELS, "x", "")), st.text("甲乙丙", max_size=3))
+    record = Record("r", text, gold)
+    mentions = tuple(Mention(e.label, e.text) for e in record.gold) if same else draw(st.lists(named, max_size=4))
+    problems = draw(st.sampled_from([(), (), ("inexact",), ("bad_item",)]))
+    return Answered(record, "", Parsed(tuple(mentions), problems), tuple(align(mentions, text)), draw(st.booleans()))
+
+
+runs = st.lists(sentences(), min_size=1, max_size=8)
+
+
+@given(runs, runs)
+def test_parts_add_up_to_the_whole(one, other):
+    whole = count(loaded(one + other), intervals=False)
+    assert count(loaded(one), intervals=False) + count(loaded(other), intervals=False) == whole
+
+
+@settings(max_examples=25)
+@given(runs, st.randoms(use_true_random=False))
+def test_the_order_of_records_does_not_matter_not_even_to_the_intervals(answered, rng):
+    shuffled = rng.sample(answered, len(answered))
+    assert count(loaded(shuffled)) == count(loaded(answered))
+
+
+@given(runs)
+def test_f1_is_1_only_for_a_perfect_match(answered):
+    reading = count(loaded(answered), intervals=False).readings["lenient"]
+    same_text = all({(m.label, m.text) for m in item.parsed.mentions} == {(e.label, e.text) for e in item.record.gold}
+                    for item in answered)  # fmt: skip
+    same_span = all(sorted((m.label, span) for m, span in zip(item.parsed.mentions, item.spans, strict=True) if span)
+                    == sorted((e.label, (e.start, e.end)) for e in item.record.gold) and None not in item.spans
+                    for item in answered)  # fmt: skip
+    some = any(item.record.gold for item in answered)
+    assert (micro(reading.text).f1 == 1) == (same_text and some)
+    assert (micro(reading.span).f1 == 1) == (same_span and some)
+    assert reading.modes["strict"].f1 < 1 or same_span
+
+
+@given(runs)
+def test_nothing_is_dropped(answered):
+    """Every mention and every gold entity is counted once, in each protocol that counts mentions."""
+    scores = count(loaded(answered), intervals=False)
+    for reading in scores.readings.values():
+        total = micro(reading.span)
+        assert total.tp + total.fp == reading.mentions.predicted
+        assert total.tp + total.fn == reading.mentions.gold
+        for mode in reading.modes.values():
+            matched = mode.correct + mode.incorrect + mode.partial
+            assert matched + mode.spurious == reading.mentions.predicted
+            assert matched + mode.missed == reading.mentions.gold
+        text = micro(reading.text)
+        distinct = sum(len({(e.label, e.text) for e in item.record.gold}) for item in answered)
+        assert text.tp + text.fn == distinct
+
+
+@given(runs)
+def test_strict_reads_no_mention_from_an_answer_that_is_not_exactly_the_form(answered):
+    emptied = [
+        dataclasses.replace(item, parsed=Parsed((), item.parsed.problems), spans=()) if item.parsed.problems else item
+        for item in answered
+    ]
+    assert (
+        count(loaded(answered), intervals=False).readings["strict"]
+        == count(loaded(emptied), intervals=False).readings["lenient"]
+    )
+
+
+def example(count_of: int = 40) -> list[Answered]:
+    rng = random.Random(0)
+    items = []
+    for number in range(count_of):
+        record = Record(f"r-{number}", "甲乙丙", (Entity(0, 1, "a", "甲"), Entity(1, 2, "b", "乙")))
+        mentions = tuple(Mention(e.label if rng.random() < 0.8 else "a", e.text) for e in record.gold)
+        items.append(Answered(record, "", Parsed(mentions), tuple(align(mentions, record.text)), False))
+    return items
+
+
+def test_scores_come_back_as_written(tmp_path):
+    scores = count(loaded(example()))
+    scores.save(tmp_path / "scores.json")
+    read = read_scores(tmp_path / "scores.json")
+    assert dataclasses.replace(read, intervals={}) == dataclasses.replace(scores, intervals={})
+    assert read.intervals == json.loads(json.dumps(scores.intervals))
+
+
+def test_only_counts_and_intervals_are_stored(tmp_path):
+    path = tmp_path / "scores.json"
+    count(loaded(example())).save(path)
+    value = json.loads(path.read_text("utf-8"))
+    for reading in value["readings"].values():
+        leaves = [reading]
+        while leaves:
+            leaf = leaves.pop()
+            leaves += leaf.values() if isinstance(leaf, dict) else []
+            assert isinstance(leaf, dict | int)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "version 2, this program reads version 1"),
+        ({"answers": {"scored": 1, "other": 2}}, "incomplete or edited"),
+        ({"readings": 7}, "incomplete or edited"),
+    ],
+)
+def test_a_scores_file_of_another_version_or_form_is_refused(tmp_path, change, message):
+    path = tmp_path / "scores.json"
+    count(loaded(example())).save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **change}), "utf-8")
+    with pytest.raises(UserError, match=message):
+        read_scores(path)
+
+
+def test_scores_of_another_model_or_label_set_do_not_add_up():
+    scores = count(loaded(example()), intervals=False)
+    for change in ({"model": "other"}, {"labels": ("a",)}, {"prompt": "other"}):
+        with pytest.raises(ValueError, match=f"another {next(iter(change))} "):
+            scores + dataclasses.replace(scores, **change)
+
+
+def test_a_label_without_gold_and_predictions_counts_as_0_in_macro():
+    record = Record("r", "甲乙丙", (Entity(0, 1, "a", "甲"),))
+    item = Answered(record, "", Parsed((Mention("a", "甲"),)), ((0, 1),), False)
+    scores: Scores = count(loaded([item]), intervals=False)
+    assert macro(scores.readings["lenient"].text, LABELS) == (0.5, 0.5, 0.5)
+
+
+def test_resampling_classes_of_sentences_is_resampling_sentences():
+    """The same distribution as drawing sentences one by one: mean and spread agree within what chance allows."""
+    tally = tally_text(columns(example(60), LABELS))
+    (fast,) = bootstrap.resample([tally], resamples=4000)
+    rng = np.random.default_rng(7)
+    drawn = rng.integers(0, 60, size=(4000, 60))
+    slow = np.stack([tally[row].sum(axis=0) for row in drawn])
+    one, other = bootstrap.micro_f1(fast), bootstrap.micro_f1(slow)
+    assert one.mean() == pytest.approx(other.mean(), abs=4 * one.std() * (2 / 4000) ** 0.5)
+    assert one.std() == pytest.approx(other.std(), rel=0.08)
+    assert bootstrap.interval(one) == pytest.approx(bootstrap.interval(other), abs=0.01)
+
+
+def test_resampling_is_paired_and_seeded():
+    tally = tally_text(columns(example(), LABELS))
+    one, same = bootstrap.resample([tally, tally])
+    assert (one == same).all()
+    assert (bootstrap.resample([tally])[0] == bootstrap.resample([tally])[0]).all()
+    assert (bootstrap.resample([tally], seed=1)[0] != bootstrap.resample([tally])[0]).any()
+
+
+def test_the_interval_covers_the_true_value_about_as_often_as_it_says():
+    """200 samples of 100 sentences, one mention each, hit with probability 0.7: F1 is the share of hits."""
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(200):
+        hits = rng.random(100) < 0.7
+        tally = np.zeros((100, 2, 3), dtype=np.int32)
+        tally[hits, 0, 0] = 1
+        tally[~hits, 0, 1] = tally[~hits, 0, 2] = 1
+        low, high = bootstrap.interval(bootstrap.micro_f1(bootstrap.resample([tally], resamples=400)[0]))
+        covered += low <= 0.7 <= high
+    assert 0.89 <= covered / 200 <= 0.99
