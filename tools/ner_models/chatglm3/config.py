@@ -1,0 +1,119 @@
+"""The original ``config.json``: which models can be converted, and the native ``glm`` config that says the same."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ner_data.errors import UserError, rooted
+from ner_data.files import read_json
+
+REMEDY = "SRC must be the folder of the original chatglm3-6b (`ner-model download chatglm3-6b`)"
+SIZES = {
+    "layers": "num_layers",
+    "hidden": "hidden_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "multi_query_group_num",
+    "head_dim": "kv_channels",
+    "ffn": "ffn_hidden_size",
+    "vocab": "padded_vocab_size",
+    "context": "seq_length",
+}
+# What chatglm3-6b and chatglm2-6b have in common and their relatives (chatglm-6b, the 32k and 128k versions, the int4
+# ones, glm-4-9b) have not: field -> (value, value where the field is absent).
+SAME = {
+    "original_rope": (True, False),
+    "rope_ratio": (1, 1),
+    "quantization_bit": (0, 0),
+    "add_bias_linear": (False, False),
+    "add_qkv_bias": (True, False),
+    "rmsnorm": (True, True),
+    "post_layer_norm": (True, True),
+    "apply_residual_connection_post_layernorm": (False, False),
+    "multi_query_attention": (True, False),
+    "tie_word_embeddings": (False, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the weights' shapes follow from; ``name`` is what the config calls its model.
+
+    ``version`` is 2 or 3: the two differ in special tokens and template only, and nothing but the name tells them
+    apart.
+    """
+
+    name: str
+    version: int
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocab: int
+    context: int
+    norm_eps: float
+
+
+def read_config(source: Path, ignore: tuple[str, ...] = ()) -> Shape:
+    """Read the config of an original chatglm3-6b or chatglm2-6b, or of one that differs from it in sizes only.
+
+    Args:
+        source: the folder that holds ``config.json``.
+        ignore: fields of `SAME` that do not matter to the caller.
+
+    Raises:
+        UserError: there is none, or it is another model's; the message names the model.
+    """
+    if not source.is_dir():
+        raise UserError(f"{rooted(source)}: no such folder; {REMEDY}")
+    path = source / "config.json"
+    value: Any = read_json(path, REMEDY)
+    if not isinstance(value, dict):
+        raise UserError(f"{rooted(path)}: not a model's config; {REMEDY}")
+    architecture = (value.get("architectures") or ["unknown architecture"])[0]
+    name = str(value.get("_name_or_path") or architecture)
+    refused = f"{rooted(path)}: {name} ({value.get('model_type')}, {architecture}) is not chatglm3-6b or chatglm2-6b"
+    if value.get("model_type") != "chatglm":
+        raise UserError(f"{refused}; {REMEDY}")
+    if wrong := [key for key in SIZES.values() if type(value.get(key)) is not int or value[key] <= 0]:
+        raise UserError(f"{refused}: it lacks {', '.join(wrong)}; {REMEDY}")
+    for key, (wanted, absent) in SAME.items():
+        found = value.get(key, absent)
+        if key not in ignore and (absent if found is None else found) != wanted:
+            raise UserError(f"{refused}: {key} is {found}, not {wanted}; {REMEDY}")
+    version = 2 if "chatglm2" in f"{name} {source.name}".lower() else 3
+    sizes: dict[str, int] = {field: value[key] for field, key in SIZES.items()}
+    shape = Shape(name, version, norm_eps=float(value.get("layernorm_epsilon", 1e-5)), **sizes)
+    if shape.heads * shape.head_dim != shape.hidden or shape.heads % shape.kv_heads:
+        raise UserError(f"{refused}: {shape.heads} heads of {shape.head_dim} do not make {shape.hidden}; {REMEDY}")
+    return shape
+
+
+def glm_config(shape: Shape, dtype: str, eos: list[int]) -> dict[str, Any]:
+    """The native config; ``dtype`` is torch's name of the weights' type, ``eos`` the ids that end an answer."""
+    return {
+        "architectures": ["GlmForCausalLM"],
+        "model_type": "glm",
+        "vocab_size": shape.vocab,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.ffn,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "hidden_act": "silu",
+        "attention_bias": True,
+        "attention_dropout": 0.0,
+        "max_position_embeddings": shape.context,
+        "rms_norm_eps": shape.norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+        "tie_word_embeddings": False,
+        "initializer_range": 0.02,
+        "use_cache": True,
+        "dtype": dtype,
+        # The class's defaults lie outside this vocabulary.
+        "bos_token_id": None,
+        "eos_token_id": eos,
+        "pad_token_id": 0,
+    }

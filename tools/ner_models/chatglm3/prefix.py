@@ -1,0 +1,147 @@
+"""``ner-model import-prefix SRC DST``: a P-Tuning v2 checkpoint of the original chatglm2/3 code as a PEFT adapter.
+
+The original code and PEFT keep a prefix in the same order: for each virtual token, layer after layer, its key and its
+value, each ``[groups, head_dim]``. They differ in where the text begins: at position 0 in the original code, at N (the
+number of virtual tokens) in PEFT and in vLLM. Rotary embedding makes a score depend on the difference of positions, so
+a key turned by N positions gives at N what it gave at 0. Turning comes after the projection (`prefix_projection`),
+which is computed here once and for all.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ner_data.errors import UserError, rooted
+from ner_models.chatglm3.config import Shape, read_config
+from ner_models.chatglm3.folder import check_free, whole_folder
+from ner_models.chatglm3.shards import TORCH_NAMES, Stored, find_shards, open_shard, write_shard
+from ner_models.chatglm3.weights import PREFIX
+
+Tensor = Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", type=Path, help="checkpoint folder of the original training script")
+    parser.add_argument("target", metavar="DST", type=Path, help="adapter folder to write; it must not exist yet")
+    parser.add_argument(
+        "--base",
+        type=Path,
+        default=Path("models/chatglm3-6b-glm"),
+        help="the converted base model, as the adapter shall name it (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    import_prefix(args.source, args.target, args.base)
+
+
+def import_prefix(source: Path, target: Path, base: Path) -> None:
+    """Write the adapter and print what it holds.
+
+    Raises:
+        UserError: the target exists; the source is no P-Tuning v2 checkpoint of chatglm2/3, or does not fit the config
+            beside it (layers, groups, number of virtual tokens) or the context.
+    """
+    check_free(target)
+    # The old scripts train a prefix on a base quantised in memory and note that in the config; a prefix is not quantised.
+    shape = read_config(source, ignore=("quantization_bit",))
+    stored: dict[str, Stored] = {}
+    for path in find_shards(source):
+        stored |= open_shard(path)
+    own = {name.removeprefix(PREFIX): tensor for name, tensor in stored.items() if name.startswith(PREFIX)}
+    check_prefix(source, own, shape)
+    embeddings = turned_keys(flat_prefix({name: load(tensor) for name, tensor in own.items()}), shape)
+    tokens, width = embeddings.shape
+    with whole_folder(target) as partial:
+        entry = ("prompt_embeddings", "F32", (tokens, width))
+        write_shard(partial / "adapter_model.safetensors", [entry], [embeddings.numpy().tobytes()])
+        peft_config(shape, tokens, base).save_pretrained(partial)
+    others = len(stored) - len(own)
+    print(f"{rooted(target)}: {tokens} virtual tokens, {shape.layers} layers, {embeddings.numel():,} parameters")
+    print(f"tensors: read {len(stored)}, used {len(own)}, left out {others} (not the prefix's)")
+
+
+def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:
+    """Compare the prefix encoder's tensors with what the config makes of them.
+
+    Raises:
+        UserError: they are missing, of another shape, or more virtual tokens than the context holds.
+    """
+    if "embedding.weight" not in own:
+        raise UserError(
+            f"{rooted(source)}: has no {PREFIX}embedding.weight; it is no P-Tuning v2 checkpoint of chatglm2/3"
+        )
+    tokens = own["embedding.weight"].shape[0]
+    width, hidden = shape.layers * 2 * shape.kv_heads * shape.head_dim, shape.hidden
+    wanted = {"embedding.weight": (tokens, width)}
+    if len(own) > 1:  # with projection
+        wanted |= {"trans.0.weight": (hidden, width), "trans.0.bias": (hidden,)}
+        wanted |= {"trans.2.weight": (width, hidden), "trans.2.bias": (width,)}
+    found = {name: tensor.shape for name, tensor in own.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            has, needs = (list(shapes[name]) if name in shapes else "nothing" for shapes in (found, wanted))
+            raise UserError(
+                f"{rooted(source)}: {PREFIX}{name} is {has}, {shape.layers} layers of {shape.kv_heads} key-value groups "
+                f"need {needs}; put the config.json of the model it was trained on beside it"
+            )
+    if tokens >= shape.context:
+        raise UserError(
+            f"{rooted(source)}: a prefix of {tokens} tokens fills the context of {shape.context}; train a shorter one"
+        )
+
+
+def load(stored: Stored) -> Tensor:
+    """A stored tensor in float32."""
+    import torch
+
+    data = bytearray(b"".join(stored.read(0, stored.shape[0])))
+    return torch.frombuffer(data, dtype=getattr(torch, TORCH_NAMES[stored.dtype])).reshape(stored.shape).float()
+
+
+def flat_prefix(own: dict[str, Tensor]) -> Tensor:
+    """What the prefix encoder yields, ``[tokens, layers * 2 * groups * head_dim]``: its embedding, or two layers on it."""
+    import torch
+
+    embedding = own["embedding.weight"]
+    if len(own) == 1:
+        return embedding
+    inner = torch.tanh(embedding @ own["trans.0.weight"].T + own["trans.0.bias"])
+    return inner @ own["trans.2.weight"].T + own["trans.2.bias"]
+
+
+def turned_keys(prefix: Tensor, shape: Shape) -> Tensor:
+    """Turn every key by as many positions as there are virtual tokens; values stay; same shape in and out.
+
+    chatglm turns the first half of each head, pair by neighbouring pair: pair j by the angle
+    ``position * 10000 ** (-2j / rotated)``.
+    """
+    import torch
+
+    tokens, rotated = prefix.shape[0], shape.head_dim // 2
+    result = prefix.clone().double().view(tokens, shape.layers, 2, shape.kv_heads, shape.head_dim)
+    pairs = result[:, :, 0, :, :rotated].unflatten(-1, (-1, 2))
+    angle = tokens * 10000.0 ** (-torch.arange(0, rotated, 2, dtype=torch.double) / rotated)
+    x, y = pairs[..., 0].clone(), pairs[..., 1].clone()
+    pairs[..., 0] = x * angle.cos() - y * angle.sin()
+    pairs[..., 1] = x * angle.sin() + y * angle.cos()
+    return result.view(tokens, -1).float()
+
+
+def peft_config(shape: Shape, tokens: int, base: Path) -> Any:
+    """The `PrefixTuningConfig` that PEFT itself would have saved."""
+    from peft import PrefixTuningConfig
+
+    width = shape.kv_heads * shape.head_dim
+    return PrefixTuningConfig(
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=str(base),
+        inference_mode=True,
+        num_virtual_tokens=tokens,
+        token_dim=width,
+        num_transformer_submodules=1,
+        num_attention_heads=shape.kv_heads,
+        num_layers=shape.layers,
+        encoder_hidden_size=width,
+        prefix_projection=False,
+    )

@@ -1,0 +1,175 @@
+"""Weight files read and written a few megabytes at a time.
+
+A safetensors file is 8 bytes (little-endian length), a JSON header of that length, and the tensors' bytes, row-major,
+at the header's offsets (https://github.com/huggingface/safetensors, "Format"). As nothing is computed here, bytes are
+copied and no tensor is ever built. A ``.bin`` shard is a pickle: it is read through `torch.load` with `weights_only`,
+which builds tensors and runs nothing, and mapped into memory instead of read.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ner_data.errors import UserError, one_line, rooted
+from ner_data.files import read_json
+
+BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+TORCH_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+CHUNK = 16 * 2**20
+AGAIN = "download it again"
+Chunk = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor in a file: safetensors' name of its type, its shape, and its bytes from one row up to another."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    read: Callable[[int, int], Iterator[Chunk]]
+
+
+def find_shards(source: Path) -> list[Path]:
+    """The weight files of a checkpoint, safetensors before ``.bin``.
+
+    Raises:
+        UserError: there are none, or some that the index names are missing.
+    """
+    complaints = []
+    for index, single in (
+        (source / "model.safetensors.index.json", "model.safetensors"),
+        (source / "pytorch_model.bin.index.json", "pytorch_model.bin"),
+    ):
+        names = _indexed(index) if index.is_file() else {single}
+        lacking = sorted(name for name in names if not (source / name).is_file())
+        if not lacking:
+            return [source / name for name in sorted(names)]
+        if index.is_file():
+            shown = ", ".join(lacking)
+            complaints.append(f"{rooted(source)}: lacks {len(lacking)} of {len(names)} shards ({shown}); {AGAIN}")
+    nothing = f"{rooted(source)}: no weights (model*.safetensors or pytorch_model*.bin); {AGAIN}"
+    raise UserError(complaints[0] if complaints else nothing)
+
+
+def _indexed(index: Path) -> set[str]:
+    value: Any = read_json(index, AGAIN)
+    shards = value.get("weight_map") if isinstance(value, dict) else None
+    names = set(map(str, shards.values())) if isinstance(shards, dict) else set()
+    # A file name, not a path: an index must not lead out of its folder.
+    if not names or any(Path(name).name != name for name in names):
+        raise UserError(f"{rooted(index)}: not an index of weight files; {AGAIN}")
+    return names
+
+
+def open_shard(path: Path) -> dict[str, Stored]:
+    """The tensors of one weight file, by name.
+
+    Raises:
+        UserError: the file is truncated, damaged, or holds something else than weights.
+    """
+    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
+
+
+def _open_safetensors(path: Path) -> dict[str, Stored]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise UserError(f"{rooted(path)}: truncated or no safetensors file ({size} bytes); {AGAIN}")
+        try:
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            entries = {name: (e["dtype"], tuple(e["shape"]), *e["data_offsets"]) for name, e in header.items()}
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise UserError(f"{rooted(path)}: its header is damaged; {AGAIN}") from None
+    end = 8 + length + max((entry[3] for entry in entries.values()), default=0)
+    if size != end:
+        what = "truncated" if size < end else "longer than its header says"
+        raise UserError(f"{rooted(path)}: {what} ({size} bytes of {end}); {AGAIN}")
+    return {name: _slice(path, 8 + length, name, *entry) for name, entry in entries.items()}
+
+
+def _slice(path: Path, base: int, name: str, dtype: str, shape: tuple[int, ...], start: int, stop: int) -> Stored:
+    if dtype not in BYTES:
+        raise UserError(f"{rooted(path)}: {name} is {dtype}; only {', '.join(BYTES)} tensors can be converted")
+    if stop - start != prod(shape) * BYTES[dtype]:
+        raise UserError(f"{rooted(path)}: the bytes of {name} do not fit its shape {list(shape)}; {AGAIN}")
+    row = prod(shape[1:]) * BYTES[dtype]
+
+    def read(first: int, last: int) -> Iterator[Chunk]:
+        with path.open("rb") as file:
+            file.seek(base + start + first * row)
+            left = (last - first) * row
+            while left > 0:
+                chunk = file.read(min(CHUNK, left))
+                if not chunk:
+                    raise UserError(f"{rooted(path)}: became shorter while it was read; {AGAIN}")
+                left -= len(chunk)
+                yield chunk
+
+    return Stored(dtype, shape, read)
+
+
+def _open_bin(path: Path) -> dict[str, Stored]:
+    import torch
+
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # zip, pickle and torch each raise their own for a damaged or hostile file
+        problem = one_line(str(error).split("\n", 1)[0], 120)
+        raise UserError(f"{rooted(path)}: torch cannot read it as weights only ({problem}); {AGAIN}") from None
+    names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    found = {}
+    for name, tensor in tensors.items() if isinstance(tensors, dict) else ():
+        if not isinstance(tensor, torch.Tensor) or tensor.dtype not in names:
+            what = getattr(tensor, "dtype", type(tensor).__name__)
+            raise UserError(f"{rooted(path)}: {name} is {what}; only {', '.join(BYTES)} tensors can be converted")
+        found[str(name)] = Stored(names[tensor.dtype], tuple(tensor.shape), _tensor_reader(tensor))
+    if not found:
+        raise UserError(f"{rooted(path)}: holds no tensors by name; {AGAIN}")
+    return found
+
+
+def _tensor_reader(tensor: Any) -> Callable[[int, int], Iterator[Chunk]]:
+    import torch
+
+    def read(first: int, last: int) -> Iterator[Chunk]:
+        rows = max(1, CHUNK // max(1, tensor[:1].nbytes))
+        for start in range(first, last, rows):
+            part = tensor[start : min(start + rows, last)].contiguous()
+            yield memoryview(part.view(torch.uint8).numpy()).cast("B")
+
+    return read
+
+
+def write_shard(path: Path, entries: list[tuple[str, str, tuple[int, ...]]], chunks: Iterable[Chunk]) -> int:
+    """Write a safetensors file and return its tensors' bytes.
+
+    Args:
+        path: the file; it is on the disk when this returns.
+        entries: (name, dtype, shape) in the order of their bytes.
+        chunks: the bytes of all entries, one after the other.
+
+    Raises:
+        ValueError: the chunks are not as long as the entries say.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, dtype, shape in entries:
+        start, end = end, end + prod(shape) * BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        written = sum(file.write(chunk) for chunk in chunks)
+        file.flush()
+        os.fsync(file.fileno())
+    if written != end:
+        raise ValueError(f"{path}: {written} bytes written, {end} announced")
+    return end
