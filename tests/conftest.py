@@ -1,14 +1,16 @@
 """What every test can ask for, and the rule on skips: only what a GPU or an absent corpus can give may be skipped."""
 
 import shutil
+import socket
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import ROOT, SHARED, Result
+from support import ROOT, SHARED, Result, Served, tool, train
 
 ALLOWED_SKIPS = ("needs a GPU", "absent:")
 
@@ -45,6 +47,44 @@ def shared() -> Path:
     if not (SHARED / "data/cluener/train.json").is_file():
         pytest.skip("absent: the real corpora in ../shared/data")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo corpus has been made; recipes and nano are links into the repository."""
+    folder = tmp_path_factory.mktemp("chain")
+    (folder / "data").mkdir()
+    for name in ("recipes", "data/nano", "data/corpora"):
+        (folder / name).symlink_to(ROOT / name)
+    for command in ("fetch", "convert", "alpaca"):
+        subprocess.run([tool(".venv", "ner-data"), command, "demo"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(chain: Path) -> Path:
+    """A LoRA adapter of nano over demo, trained by llamafactory-cli for a few steps, with its prompt spec beside it."""
+    kept = ROOT / "cache/tests/nano-lora"
+    # The train environment's tests come first and train anew; the serve environment's take what they left.
+    if not (ROOT / ".venv-serve").samefile(sys.prefix) or not (kept / "adapter_model.safetensors").is_file():
+        shutil.rmtree(kept, ignore_errors=True)
+        train(chain, kept, "max_steps=40", "eval_steps=20", "save_steps=20", "logging_steps=5")
+        shutil.copy(chain / "data/alpaca/demo.prompt.json", kept / "ner_prompt.json")
+    return kept
+
+
+@pytest.fixture(scope="session")
+def server(chain: Path, adapter: Path) -> Iterator[Served]:
+    """One real vLLM server for the whole run: nano and its LoRA adapter."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = tool(".venv-serve", "ner-model")
+    try:
+        subprocess.run([program, "serve", f"nano-lora={adapter}", "--port", str(port)], cwd=chain, check=True)
+        yield Served(f"http://127.0.0.1:{port}/v1", ["nano", "nano-lora"], port, chain)
+    finally:
+        subprocess.run([program, "stop", "--port", str(port)], cwd=chain, check=True)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -1,5 +1,8 @@
-"""What tests share: paths, and how a program's end is checked."""
+"""What tests share: paths, programs of the environments, and how a program's end is checked."""
 
+import os
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,3 +25,36 @@ def one_line_error(result: Result) -> str:
     lines = result.err.strip().split("\n")
     assert len(lines) == 1, result.err
     return lines[0]
+
+
+@dataclass(frozen=True)
+class Served:
+    """The test server: ``base_url`` ends in /v1; ``models`` are the names it serves, base model first."""
+
+    base_url: str
+    models: list[str]
+    port: int
+    folder: Path
+
+
+def tool(environment: str, name: str) -> str:
+    """A program of one of the environments; the tests that need it run after `make` has built them."""
+    path = ROOT / environment / "bin" / name
+    assert path.is_file(), f"{path}: missing; run the tests with `make test`"
+    return str(path)
+
+
+def train(folder: Path, output: Path, *overrides: str) -> str:
+    """Train nano by its own recipe with the stock llamafactory-cli; returns what it printed."""
+    command = [tool(".venv-train", "llamafactory-cli"), "train", "recipes/nano/lora.yaml", f"output_dir={output}"]
+    environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
+    done = subprocess.run(
+        [*command, *overrides],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout

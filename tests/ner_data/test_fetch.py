@@ -1,0 +1,116 @@
+"""`ner-data fetch` against a real HTTP server on this machine: checksums, resuming, archives, no network."""
+
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ner_data.corpus import Corpus, Label, Split
+from ner_data.errors import UserError
+from ner_data.fetch import fetch_file
+from support import Result, one_line_error
+
+CONTENT = b"0123456789" * 20_000
+
+
+class Files(BaseHTTPRequestHandler):
+    """Serves the files of a dictionary; understands Range; notes what was asked."""
+
+    files: dict[str, bytes] = {}  # noqa: RUF012 - shared on purpose, filled by each test
+    asked: list[str | None] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        data = self.files.get(self.path)
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        if data is None or start >= len(data):
+            self.send_error(404 if data is None else 416)
+            return
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start:])
+
+    def log_message(self, *args: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    Files.files, Files.asked = {"/a.txt": CONTENT}, []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def corpus(split: Split) -> Corpus:
+    return Corpus("x", "", "https://example.org/x", "", "bio", {"train": split}, (Label("a", "甲", ""),))
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_a_file_is_downloaded_once_and_checked(site: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = Split("a.txt", f"{site}/a.txt", sha256(CONTENT))
+    fetch_file(corpus(split), split, tmp_path)
+    fetch_file(corpus(split), split, tmp_path)
+    assert (tmp_path / "a.txt").read_bytes() == CONTENT
+    assert Files.asked == [None]
+    assert capsys.readouterr().out.splitlines()[1].endswith("already here, checksum right")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_partial_download_goes_on_where_it_was(site: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt.part").write_bytes(CONTENT[:150_000])
+    split = Split("a.txt", f"{site}/a.txt", sha256(CONTENT))
+    fetch_file(corpus(split), split, tmp_path)
+    assert (tmp_path / "a.txt").read_bytes() == CONTENT
+    assert Files.asked == ["bytes=150000-"]
+
+
+def test_a_complete_part_is_taken_as_it_is(site: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt.part").write_bytes(CONTENT)
+    split = Split("a.txt", f"{site}/a.txt", sha256(CONTENT))
+    fetch_file(corpus(split), split, tmp_path)
+    assert (tmp_path / "a.txt").read_bytes() == CONTENT
+
+
+def test_another_file_than_the_known_one_is_not_kept(site: str, tmp_path: Path) -> None:
+    split = Split("a.txt", f"{site}/a.txt", sha256(b"other"))
+    with pytest.raises(UserError, match="sha256 is .*, expected .*"):
+        fetch_file(corpus(split), split, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_an_archive_is_unpacked(site: str, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("folder/a.txt", CONTENT)
+    Files.files["/all.zip"] = packed.getvalue()
+    split = Split("a.txt", f"{site}/all.zip", sha256(CONTENT))
+    fetch_file(corpus(split), split, tmp_path)
+    assert (tmp_path / "a.txt").read_bytes() == CONTENT
+
+
+def test_a_missing_page_says_which_file_to_put_where(site: str, tmp_path: Path) -> None:
+    split = Split("a.txt", f"{site}/gone.txt", sha256(CONTENT))
+    with pytest.raises(UserError, match=r"404.*get a.txt from https://example.org/x and put it at .*/a.txt"):
+        fetch_file(corpus(split), split, tmp_path)
+
+
+def test_without_a_network_the_message_is_one_line(workplace: Path, cli: Callable[..., Result]) -> None:
+    for path in (workplace / "data/corpora").glob("*.yaml"):
+        path.write_text(
+            path.read_text(encoding="utf-8").replace("https://raw", "https://no-such-host.invalid/raw"), "utf-8"
+        )
+    message = one_line_error(cli("ner-data", "fetch", "tcm"))
+    assert "cannot be downloaded" in message
+    assert "put it at data/raw/tcm/medical_train.txt, or name its folder with RAW=DIR" in message
