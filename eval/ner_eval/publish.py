@@ -1,0 +1,135 @@
+"""``ner-eval publish RUN``: keep a measured result with its recipe, and write the table of recipes/README.md anew.
+
+A result file, ``recipes/<model>/results/<run>.json``::
+
+    {"recipe": "recipes/nano/lora.yaml", "trained_on": "demo", "commit": "1a2b3c4", "hardware": "2 x AMD EPYC (no GPU)",
+     "gpu_memory_gb": null, "train_seconds": 171.3, "epochs": 3.0, "run": {"corpus": "demo", "split": "test", …},
+     "answers": {…}, "readings": {"lenient": {"text": {label: {"tp": …, "fp": …, "fn": …}}}, "strict": {…}}, …}
+"""
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ner_data.errors import UserError, rooted
+from ner_data.files import read_json, read_text, write_atomically, write_json
+from ner_eval.run import run_folder
+from ner_eval.scores import SCORES, Counts, macro, micro, read_scores
+
+RECIPES = Path("recipes")
+TABLE = RECIPES / "README.md"
+START, END = "<!-- results: written by `ner-eval publish` -->", "<!-- end of results -->"
+COLUMNS = ("Recipe", "Trained on", "Scored on", "Micro F1", "Macro F1", "Training", "GPU memory", "Hardware", "Commit")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", help="a scored run; without one only the table is written")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="saves/MODEL/METHOD/CORPUS of the recipe's run")
+    parser.add_argument("--gpu-memory", type=float, metavar="GB", help="peak GPU memory of the training, if measured")
+    parser.add_argument("--note", default="", help="what differs from the recipe, as 'learning_rate=2e-4'")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.run:
+        if args.adapter is None:
+            raise UserError("name the adapter's folder with --adapter saves/MODEL/METHOD/CORPUS")
+        path = write_result(run_folder(args.run), args.adapter, args.gpu_memory, args.note)
+        print(f"{rooted(path)}: written")
+    write_table()
+    print(f"{rooted(TABLE)}: table written")
+
+
+def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: str) -> Path:
+    """Write the result file of a scored run.
+
+    Raises:
+        UserError: the run has no scores, or the folder is not one that a recipe wrote.
+    """
+    scores = read_scores(folder / SCORES)
+    parts = adapter.resolve().parts
+    model, method, corpus = parts[-3:]
+    recipe = RECIPES / model / f"{method}.yaml"
+    if not recipe.is_file():
+        raise UserError(f"{rooted(adapter)}: no recipe {recipe} wrote this; name saves/MODEL/METHOD/CORPUS")
+    trained = read_json(adapter / "all_results.json", "train with the recipe first")
+    result = {
+        "recipe": recipe.as_posix(),
+        "trained_on": corpus,
+        "note": note,
+        "commit": _output("git", "rev-parse", "--short", "HEAD") or "unknown",
+        "hardware": hardware(),
+        "gpu_memory_gb": gpu_memory,
+        "train_seconds": trained.get("train_runtime"),
+        "epochs": trained.get("epoch"),
+        "run": {"model": scores.model, "corpus": scores.corpus, "split": scores.split, "labels": scores.labels},
+        "answers": {name: getattr(scores.answers, name) for name in ("scored", "unparsable", "inexact", "cut")},
+        "readings": {
+            name: {label: {"tp": c.tp, "fp": c.fp, "fn": c.fn} for label, c in reading.text.items()}
+            for name, reading in scores.readings.items()
+        },
+        "intervals": scores.intervals,
+    }
+    path = RECIPES / model / "results" / f"{folder.name}.json"
+    write_json(path, result)
+    return path
+
+
+def hardware() -> str:
+    """The machine in words: its GPUs, else its processor."""
+    gpus = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+    if gpus:
+        return f"{len(gpus)} x {gpus[0]}"
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    return f"{os.cpu_count()} cores {names[0] if names else 'CPU'}, no GPU"
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def write_table() -> None:
+    """Write the table between its marks in recipes/README.md.
+
+    Raises:
+        UserError: the marks are gone.
+    """
+    text = read_text(TABLE, "restore it with `git checkout`")
+    before, found, rest = text.partition(START)
+    _, ended, after = rest.partition(END)
+    if not (found and ended):
+        raise UserError(f"{TABLE}: the marks of the table are gone; restore them with `git checkout {TABLE}`")
+    with write_atomically(TABLE) as file:
+        file.write(f"{before}{START}\n\n{table()}\n\n{END}{after}")
+
+
+def table() -> str:
+    """The Markdown table of all result files, one row each."""
+    rows = [_row(read_json(path, "remove it")) for path in sorted(RECIPES.glob("*/results/*.json"))]
+    lines = [COLUMNS, tuple("---" for _ in COLUMNS), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _row(result: dict[str, Any]) -> tuple[str, ...]:
+    by_label = {label: Counts(**counts) for label, counts in result["readings"]["lenient"].items()}
+    recipe = result["recipe"].removeprefix("recipes/").removesuffix(".yaml")
+    seconds, memory = result["train_seconds"], result["gpu_memory_gb"]
+    return (
+        f"`{recipe}`" + (f" ({result['note']})" if result["note"] else ""),
+        result["trained_on"],
+        f"{result['run']['corpus']} {result['run']['split']}, {result['answers']['scored']} sentences",
+        f"{micro(by_label).f1:.4f}",
+        f"{macro(by_label, result['run']['labels'])[2]:.4f}",
+        f"{seconds / 60:.1f} min, {result['epochs']:.1f} epochs" if seconds else "–",
+        f"{memory:.1f} GB" if memory else "–",
+        result["hardware"],
+        f"`{result['commit']}`",
+    )
