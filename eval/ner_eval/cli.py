@@ -4,6 +4,7 @@ from ner_data.commands import program
 
 COMMANDS = {
     "predict": ("ner_eval.predict", "ask the server for every record of a gold file"),
+    "extract": ("ner_eval.extract", "entities of your own texts, with offsets"),
     "score": ("ner_eval.score", "score stored answers against gold, print the label table"),
     "publish": ("ner_eval.publish", "keep a measured result beside its recipe, write the table of recipes/README.md"),
 }

@@ -70,11 +70,12 @@ def ner_eval(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Cal
 def start() -> Callable[..., subprocess.Popen[str]]:
     """Start ``ner-eval ARGUMENTS`` as a process of its own."""
 
-    def call(*arguments: object) -> subprocess.Popen[str]:
+    def call(*arguments: object, stdin: int | None = None) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(ROOT / "tools"), str(ROOT / "eval"), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
             [sys.executable, "-c", "from ner_eval.cli import entry_point; entry_point()", *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": path},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,0 +1,246 @@
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ner_data.errors import UserError
+from ner_data.gold import Entity
+from ner_data.prompt import PromptSpec
+from ner_eval import Recognizer
+from ner_eval.highlight import highlight
+from ner_eval.recognizer import read_answer
+from ner_eval.segments import segments
+
+from .faulty import Faulty, completion, drop, failure, slow
+
+PROMPT = "data/alpaca/demo.prompt.json"
+EXTRACT = ("extract", "--model", "nano", "--prompt", PROMPT, "--wait", "0")
+
+
+def entity(text: str, surface: str, label: str = "name") -> dict:
+    start = text.index(surface)
+    return {"start": start, "end": start + len(surface), "label": label, "text": surface}
+
+
+# --- pieces of a document ---------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_fits_is_not_cut() -> None:
+    assert segments("一。二。三。", 6) == [(0, 6)]
+
+
+def test_sentences_are_packed_and_never_cut_when_they_fit() -> None:
+    text = "一二三。四五六。“七八九。”十"
+    assert [text[slice(*piece)] for piece in segments(text, 8)] == ["一二三。四五六。", "“七八九。”十"]
+    assert [text[slice(*piece)] for piece in segments(text, 6)] == ["一二三。", "四五六。", "“七八九。”", "十"]
+
+
+def test_a_sentence_that_does_not_fit_is_cut_at_a_pause_or_where_it_must() -> None:
+    text = "一二，三四五六七八九十"
+    assert [text[slice(*piece)] for piece in segments(text, 5)] == ["一二，", "三四五六七", "八九十"]
+
+
+def test_decimal_points_end_no_sentence_but_full_stops_do() -> None:
+    text = "pi is 3.14159. That is it."
+    assert [text[slice(*piece)] for piece in segments(text, 15)] == ["pi is 3.14159.", "That is it."]
+
+
+@given(st.text("甲乙。！\n ，”a.", max_size=60), st.integers(1, 20))
+def test_pieces_are_in_order_apart_short_enough_and_complete(text: str, longest: int) -> None:
+    pieces = segments(text, longest)
+    covered = [index for start, end in pieces for index in range(start, end)]
+    assert covered == sorted(set(covered))
+    assert all(start < end <= start + longest and text[start:end].strip() == text[start:end] for start, end in pieces)
+    assert all(text[index].isspace() for index in set(range(len(text))) - set(covered))
+
+
+def test_a_million_characters_without_a_pause_are_cut_at_once() -> None:
+    begin = time.perf_counter()
+    assert len(segments("字" * 1_000_000, 100)) == 10_000
+    assert len(segments("。" * 1_000_000, 100)) >= 10_000
+    assert time.perf_counter() - begin < 5
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_taken_over_is_named(work: Path) -> None:
+    spec = PromptSpec.load(work / PROMPT)
+    items = [("name", "林晓"), ("company", "没有"), ("planet", "林晓"), ("name", "林晓")]
+    answer = json.dumps([{"label": label, "text": text} for label, text in items])
+    found = read_answer(spec, "林晓在", answer, "length")
+    assert found.entities == (Entity(0, 2, "name", "林晓"),)
+    assert found.problems == (
+        "answer cut off by max_tokens",
+        "not in the text: '没有' (company)",
+        "unknown label 'planet' ('林晓')",
+    )
+    assert read_answer(spec, "林晓在", "?", "stop").problems == ("answer unparsable",)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_lines_json_and_csv_come_out_in_order_with_their_fields(work, ner_eval) -> None:
+    Path("a.txt").write_text("林晓在\n\n王五在\r\n", encoding="utf-8")
+    Path("b.jsonl").write_text('{"id": 7, "body": "赵六\\u2028在", "x": [1]}\n"孙七在"\n', encoding="utf-8")
+    Path("c.csv").write_text('\ufeffn,body\n1,"周八\n在"\n', encoding="utf-8")
+    with Faulty(slow(0, 0.1)) as server:
+        ended = ner_eval(*EXTRACT, "--base-url", server.base_url, "--field", "body", "a.txt", "b.jsonl", "c.csv")
+    assert ended.code == 0, ended.err
+    texts = ["林晓在", "王五在", "赵六\u2028在", "孙七在", "周八\n在"]
+    known = [{"id": "a.txt:1"}, {"id": "a.txt:3"}, {"id": 7, "body": texts[2], "x": [1]}, {"id": "b.jsonl:2"}]
+    known.append({"id": "c.csv:3", "n": "1", "body": texts[4]})
+    assert [json.loads(line) for line in ended.out.splitlines()] == [
+        {**fields, "text": text, "entities": [entity(text, text[:2])], "problems": []}
+        for fields, text in zip(known, texts, strict=True)
+    ]
+    assert "5 texts, 0 with problems" in ended.err
+
+
+def test_a_long_document_gets_offsets_into_the_whole(work, ner_eval) -> None:
+    document = "\n".join(f"第{n:03}人在云帆科技任经理。" for n in range(100))
+    Path("long.txt").write_text(document, encoding="utf-8")
+    with Faulty() as server:
+        ended = ner_eval(*EXTRACT, "--base-url", server.base_url, "--whole", "--longest", 13, "long.txt")
+    [found] = [json.loads(line) for line in ended.out.splitlines()]
+    assert len(server.asked) == 100 and found["text"] == document and len(found["entities"]) == 100
+    assert all(document[e["start"] : e["end"]] == e["text"] for e in found["entities"])
+    assert [e["start"] for e in found["entities"]] == [n * 14 for n in range(100)]
+
+
+def test_faults_on_the_way_lose_no_text(work, ner_eval) -> None:
+    texts = [f"林{n:02}在" for n in range(60)]
+    Path("a.txt").write_text("\n".join(texts), encoding="utf-8")
+
+    async def injected(server: Faulty, body: dict) -> web.StreamResponse | None:
+        return [drop, failure(500), failure(429), None, None][len(server.asked) % 5]
+
+    with Faulty(injected) as server:
+        ended = ner_eval(*EXTRACT, "--base-url", server.base_url, "a.txt", "--concurrency", 8)
+    assert ended.code == 0, ended.err
+    assert [json.loads(line)["text"] for line in ended.out.splitlines()] == texts
+
+
+def test_standard_input_is_answered_line_by_line(work, start) -> None:
+    with Faulty() as server:
+        process = start(*EXTRACT, "--base-url", server.base_url, stdin=subprocess.PIPE)
+        for text in ("林晓在", "王五在"):
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text  # before the input ends
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+def test_ctrl_c_ends_a_wait_for_input(work, start) -> None:
+    import signal
+
+    with Faulty() as server:
+        process = start(*EXTRACT, "--base-url", server.base_url, stdin=subprocess.PIPE)
+        process.stdin.write("林晓在\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_reader_that_goes_away_ends_the_work_quietly(work, start) -> None:
+    Path("a.txt").write_text("林晓在\n" * 3000, encoding="utf-8")
+    with Faulty(slow(0.001, 0.002)) as server:
+        process = start(*EXTRACT, "--base-url", server.base_url, "a.txt")
+        process.stdout.readline()
+        process.stdout.close()
+        process.wait(20)
+        assert "Traceback" not in process.stderr.read()
+        assert len(server.asked) < 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", '{"text": "林晓在"}\n{\n', "a.jsonl:2: not JSON"),
+        ("a.jsonl", '{"text": "林晓在"}\n{"text": 5}\n', "a.jsonl:2: has no string 'text'"),
+        ("a.csv", "id,text\n1,林晓在\n2\n", "a.csv:3: has another number of columns"),
+        ("a.csv", "id,body\n1,林晓在\n", "has no column 'text', only id, body"),
+        ("a.txt", "林晓在\n".encode() + "王五".encode("gbk"), "a.txt: not UTF-8"),
+        ("a.txt", None, "a.txt: no such file"),
+    ],
+)
+def test_bad_input_is_one_line_behind_the_answers_to_what_was_good(work, ner_eval, name, content, words) -> None:
+    if content is not None:
+        Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with Faulty(slow(0.05, 0.1)) as server:
+        ended = ner_eval(*EXTRACT, "--base-url", server.base_url, name)
+    assert ended.code == 2 and len(ended.lines) == 1 and words in ended.lines[0]
+    good = content is not None and name != "a.txt" and "body" not in str(content)
+    assert ended.out.count("林晓在") == good
+
+
+def test_without_a_prompt_the_remedy_is_named(work, ner_eval) -> None:
+    with Faulty() as server:
+        ended = ner_eval("extract", "--model", "nano", "--base-url", server.base_url)
+    assert ended.code == 2 and "--prompt FILE or --adapter DIR" in ended.lines[0]
+
+
+# --- in the terminal --------------------------------------------------------------------------------------------------
+
+
+def test_entities_are_marked_and_control_characters_harmless() -> None:
+    entities = [Entity(0, 2, "name", "林晓"), Entity(0, 1, "other", "林"), Entity(3, 5, "x\x1b", "\x1b[")]
+    assert highlight(
+        "林晓在\x1b[0m", entities, ["name", "x\x1b"], False
+    ) == "[林晓 name]在[␛[ x\x1b]0m  + [林 other]".replace("x\x1b", "x␛")
+    coloured = highlight("林晓在\x1b[0m", entities[:1], ["name"], True)
+    assert coloured == "\x1b[30;46m林晓\x1b[0m\x1b[2mname\x1b[0m在␛[0m"
+
+
+def test_pretty_shows_text_and_problems(work, ner_eval) -> None:
+    Path("a.txt").write_text("林晓在\n", encoding="utf-8")
+
+    async def odd(server: Faulty, body: dict) -> web.Response:
+        return completion('[{"label":"name","text":"林晓"},{"label":"name","text":"谁"}]')
+
+    with Faulty(odd) as server:
+        ended = ner_eval(*EXTRACT, "--base-url", server.base_url, "--pretty", "a.txt")
+    assert ended.out == "[林晓 name]在\n  ! a.txt:1: not in the text: '谁' (name)\n"
+
+
+# --- from Python ------------------------------------------------------------------------------------------------------
+
+
+def test_three_lines_of_python(work) -> None:
+    with Faulty() as server:
+        recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT)
+        assert recognizer.predict(["林晓在", "", "王五在"]) == [
+            [Entity(0, 2, "name", "林晓")],
+            [],
+            [Entity(0, 2, "name", "王五")],
+        ]
+        with pytest.raises(UserError, match="does not serve the model"):
+            Recognizer(server.base_url, "other", prompt=PROMPT).predict(["林晓在"])
+
+
+def test_it_works_inside_a_running_loop_as_in_a_notebook(work) -> None:
+    import asyncio
+
+    async def cell() -> list[list[Entity]]:
+        return Recognizer(server.base_url, "nano", prompt=PROMPT).predict(["林晓在"])
+
+    with Faulty() as server:
+        assert asyncio.run(cell()) == [[Entity(0, 2, "name", "林晓")]]
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = "aiohttp|tqdm|pandas|torch|transformers|vllm"
+    program = "import sys, ner_eval, ner_eval.extract, ner_eval.predict; print(*sys.modules, sep='\\n')"
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert not re.search(rf"^({heavy})$", modules, re.MULTILINE)
