@@ -5,7 +5,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ner_data.answers import FORMS, json_list
 from ner_data.gold import Entity, Mention, Parsed
@@ -21,6 +21,7 @@ def sentences(draw: st.DrawFn) -> tuple[str, list[Entity]]:
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@settings(deadline=None)
 @given(sentence=sentences())
 def test_what_is_rendered_is_parsed_back_in_order(form, sentence):
     text, entities = sentence
@@ -92,6 +93,7 @@ FRAGMENTS = [
 ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)))
 def test_whatever_the_answer_the_parser_neither_raises_nor_returns_what_cannot_be_stored(answer):
     parsed = json_list.parse(answer, "林晓")

@@ -14,7 +14,7 @@ from ner_eval.modes import count_modes, count_modes_by_label
 from nervaluate import Evaluator
 
 SENTENCES = 100_000
-LABELS = tuple("address book company game government movie name organization position scene".split())
+LABELS = tuple("abcdefghij")
 
 
 def sentence(number: int, rng: random.Random) -> Record:
@@ -62,9 +62,10 @@ def test_100000_sentences_are_scored_in_10_s_and_20_times_as_fast_as_nervaluate(
     start = time.process_time()
     Evaluator(gold, predicted, tags=list(LABELS), loader="dict").evaluate()
     theirs = (time.process_time() - start) / len(some)
+    whole = theirs * SENTENCES / (loading + counting)
     with capsys.disabled():
-        print(f"\n{SENTENCES} sentences: read, parsed, aligned {loading:.1f} s; all counts and intervals {counting:.1f} s")
-        print(f"the four modes, overall and by label: ours {modes * 1e6:.1f} µs, nervaluate {theirs * 1e6:.0f} µs a sentence")
-        print(f"ratio {theirs / modes:.0f}; all that score does, over nervaluate: {theirs * SENTENCES / (loading + counting):.1f}")
+        print(f"\n{SENTENCES} sentences: read, parsed, aligned {loading:.1f} s; counted {counting:.1f} s (CPU time)")
+        print(f"the modes, overall and by label: {modes * 1e6:.1f} µs a sentence, nervaluate {theirs * 1e6:.0f} µs")
+        print(f"ratio {theirs / modes:.0f}; nervaluate's modes over all that `score` does: {whole:.1f}")
     assert counting < 10
     assert theirs / modes > 20
