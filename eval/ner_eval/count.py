@@ -1,7 +1,6 @@
 """From a loaded run to its scores: every protocol, both readings, the intervals."""
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,23 +15,24 @@ from ner_eval.tally import Tally, tally_span, tally_text
 
 def count(run: Loaded, intervals: bool = True) -> Scores:
     """Count a run's hits and misses; with 95 % intervals, unless told otherwise."""
-    table = columns(run.answered, run.labels)
-    tables = dict(zip(READINGS, (table, table.strict()), strict=True))
+    lenient = columns(run.answered, run.labels)
     # Where every answer has the exact form, both readings are one, and so is the work.
-    same = bool(table.exact.all())
+    tables = [lenient] if lenient.exact.all() else [lenient, lenient.strict()]
+    tallies = [{"text": tally_text(table), "span": tally_span(table)} for table in tables]
+    spread = _intervals(tallies, len(run.labels)) if intervals else []
     readings: dict[str, Reading] = {}
-    spread: dict[str, Any] = {"level": bootstrap.LEVEL, "resamples": bootstrap.RESAMPLES, "seed": bootstrap.SEED}
-    for name, part in tables.items():
-        if same and readings:
-            readings[name], spread[name] = readings[READINGS[0]], spread.get(READINGS[0])
-            continue
-        tallies = {"text": tally_text(part), "span": tally_span(part)}
-        readings[name] = _reading(part, tallies, run.labels, _mentions(run.answered, run.labels, name == "strict"))
+    spreads: dict[str, Any] = {}
+    for number, name in enumerate(READINGS):
+        index = min(number, len(tables) - 1)
+        mentions = _mentions(run.answered, run.labels, name == "strict")
+        readings[name] = _reading(tables[index], tallies[index], run.labels, mentions)
         if intervals:
-            spread[name] = {protocol: _intervals(tally, len(run.labels)) for protocol, tally in tallies.items()}
+            spreads[name] = spread[index]
+    if intervals:
+        spreads |= {"level": bootstrap.LEVEL, "resamples": bootstrap.RESAMPLES, "seed": bootstrap.SEED}
     manifest = run.manifest
     head = (manifest.model, manifest.corpus, manifest.split, manifest.gold_sha256, manifest.prompt.fingerprint)
-    return Scores(*head, run.labels, _answers(run), readings, spread if intervals else {})
+    return Scores(*head, run.labels, _answers(run), readings, spreads)
 
 
 def _reading(table: Columns, tallies: dict[str, Tally], labels: Sequence[str], mentions: MentionCounts) -> Reading:
@@ -49,12 +49,18 @@ def _by_mode(rows: list[list[int]]) -> dict[str, ModeCounts]:
     return {mode: ModeCounts(*row) for mode, row in zip(MODES, rows, strict=True)}
 
 
-def _intervals(tally: Tally, labels: int) -> dict[str, tuple[float, float]]:
-    (drawn,) = bootstrap.resample([tally])
-    return {
-        "micro": bootstrap.interval(bootstrap.micro_f1(drawn)),
-        "macro": bootstrap.interval(bootstrap.macro_f1(drawn, labels)),
-    }
+def _intervals(tallies: list[dict[str, Tally]], labels: int) -> list[dict[str, dict[str, tuple[float, float]]]]:
+    """Intervals of every tally, all on the same draws."""
+    drawn = iter(bootstrap.resample([tally for protocols in tallies for tally in protocols.values()]))
+    spreads = []
+    for protocols in tallies:
+        spread = {}
+        for protocol in protocols:
+            sums = next(drawn)
+            micro, macro = bootstrap.micro_f1(sums), bootstrap.macro_f1(sums, labels)
+            spread[protocol] = {"micro": bootstrap.interval(micro), "macro": bootstrap.interval(macro)}
+        spreads.append(spread)
+    return spreads
 
 
 def _answers(run: Loaded) -> Answers:
@@ -66,14 +72,18 @@ def _answers(run: Loaded) -> Answers:
 
 def _mentions(answered: Sequence[Answered], labels: Sequence[str], strict: bool) -> MentionCounts:
     known = frozenset(labels)
-    read = [item for item in answered if not (strict and item.parsed.problems)]
-    return MentionCounts(
-        predicted=sum(len(item.parsed.mentions) for item in read),
-        gold=sum(len(item.record.gold) for item in answered),
-        hallucinated=sum(span is None for item in read for span in item.spans),
-        unknown_label=sum(mention.label not in known for item in read for mention in item.parsed.mentions),
-        duplicated=sum(chain.from_iterable(duplicates(item) for item in read if len(item.spans) > 1)),
-    )
+    predicted = hallucinated = unknown = repeated = 0
+    for item in answered:
+        if not item.spans or (strict and item.parsed.problems):
+            continue
+        predicted += len(item.spans)
+        hallucinated += item.spans.count(None)
+        for mention in item.parsed.mentions:
+            unknown += mention.label not in known
+        if len(item.spans) > 1:
+            repeated += sum(duplicates(item))
+    gold = sum(len(item.record.gold) for item in answered)
+    return MentionCounts(predicted, gold, hallucinated, unknown, repeated)
 
 
 def sentence_tally(run: Loaded, protocol: str, reading: str) -> Tally:

@@ -1,8 +1,10 @@
 """A run's answers beside their gold, parsed and aligned: where score, compare and report start from."""
 
 import argparse
+import gc
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +63,11 @@ def load(name: str, args: argparse.Namespace) -> Loaded:
         UserError: a file is missing or malformed; the gold file is not the one that was asked, or has no gold;
             predictions for unknown records; records without an answer; labels that were not asked for.
     """
-    folder = run_folder(name)
+    with _without_collector():
+        return _load(run_folder(name), args)
+
+
+def _load(folder: Path, args: argparse.Namespace) -> Loaded:
     manifest = read_manifest(folder)
     path = args.gold or Path(manifest.gold)
     records = list(read_gold(path))
@@ -76,6 +82,18 @@ def load(name: str, args: argparse.Namespace) -> Loaded:
         raise UserError(f"{rooted(folder)}: {missing} of {len(scored)} records have no answer yet; {remedy}")
     labels = _labels(manifest, scored, args.allow_other_labels)
     return Loaded(folder, manifest, labels, answered, missing, len(records) - len(scored))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Millions of objects are made here and all of them stay: the collector would walk them over and over, in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answered:

@@ -47,19 +47,22 @@ def sentences(draw: st.DrawFn) -> Answered:
 runs = st.lists(sentences(), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(runs, runs)
 def test_parts_add_up_to_the_whole(one, other):
     whole = count(loaded(one + other), intervals=False)
     assert count(loaded(one), intervals=False) + count(loaded(other), intervals=False) == whole
 
 
-@settings(max_examples=25)
+# A deadline would measure the machine's other work.
+@settings(max_examples=25, deadline=None)
 @given(runs, st.randoms(use_true_random=False))
 def test_the_order_of_records_does_not_matter_not_even_to_the_intervals(answered, rng):
     shuffled = rng.sample(answered, len(answered))
     assert count(loaded(shuffled)) == count(loaded(answered))
 
 
+@settings(deadline=None)
 @given(runs)
 def test_f1_is_1_only_for_a_perfect_match(answered):
     reading = count(loaded(answered), intervals=False).readings["lenient"]
@@ -74,6 +77,7 @@ def test_f1_is_1_only_for_a_perfect_match(answered):
     assert reading.modes["strict"].f1 < 1 or same_span
 
 
+@settings(deadline=None)
 @given(runs)
 def test_nothing_is_dropped(answered):
     """Every mention and every gold entity is counted once, in each protocol that counts mentions."""
@@ -91,6 +95,7 @@ def test_nothing_is_dropped(answered):
         assert text.tp + text.fn == distinct
 
 
+@settings(deadline=None)
 @given(runs)
 def test_strict_reads_no_mention_from_an_answer_that_is_not_exactly_the_form(answered):
     emptied = [

@@ -64,7 +64,10 @@ class PromptSpec:
 
     def parse(self, answer: str, text: str) -> Parsed:
         """Read a model's answer to ``messages(text)``; surfaces come back unescaped."""
-        parsed: Parsed = FORMS[self.answer_form].parse(answer, escape(text))
+        escaped = escape(text)
+        parsed: Parsed = FORMS[self.answer_form].parse(answer, escaped)
+        if escaped == text:
+            return parsed
         return Parsed(tuple(Mention(m.label, restore(m.text, text)) for m in parsed.mentions), parsed.problems)
 
     def save(self, path: Path) -> None:

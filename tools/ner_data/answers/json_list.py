@@ -45,23 +45,23 @@ def parse(answer: str, text: str) -> Parsed:
     - ``unparsable``: nothing could be read; there are no mentions.
     """
     try:
-        value = json.loads(answer)
+        # Objects as tuples of (key, value), so that a key given twice is seen.
+        value = json.loads(answer, object_pairs_hook=tuple)
     except (ValueError, RecursionError):
         return _search(answer)
     if not isinstance(value, list):
         return _search(answer)
-    mentions = tuple(_mention(item) for item in value)
-    exact = all(
-        isinstance(item, dict) and item.keys() == {"label", "text"} and all(isinstance(v, str) for v in item.values())
-        for item in value
-    )
-    return Parsed(mentions, () if exact else ("bad_item",))
+    objects = [dict(item) if isinstance(item, tuple) else {} for item in value]
+    exact = all(len(item) == 2 and _has_both(fields) for item, fields in zip(value, objects, strict=True) if fields)
+    return Parsed(tuple(map(_mention, objects)), () if exact and all(objects) else ("bad_item",))
 
 
-def _mention(item: Any) -> Mention:
-    fields = item if isinstance(item, dict) else {}
-    label, surface = fields.get("label"), fields.get("text")
-    return Mention(*(_clean(v) if isinstance(v, str) else "" for v in (label, surface)))
+def _has_both(fields: dict[str, Any]) -> bool:
+    return isinstance(fields.get("label"), str) and isinstance(fields.get("text"), str)
+
+
+def _mention(fields: dict[str, Any]) -> Mention:
+    return Mention(_clean(fields.get("label")), _clean(fields.get("text")))
 
 
 def _search(answer: str) -> Parsed:
@@ -87,6 +87,12 @@ def _unquote(literal: str) -> str:
         return body
 
 
-def _clean(value: str) -> str:
-    """Replace lone surrogates, which no UTF-8 file can hold."""
-    return value.encode("utf-8", "replace").decode("utf-8")
+def _clean(value: Any) -> str:
+    """A string without lone surrogates, which no UTF-8 file can hold; empty for what is no string."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value

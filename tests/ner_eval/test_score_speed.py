@@ -1,0 +1,71 @@
+"""How fast scoring is: 100,000 sentences, measured beside nervaluate in one run (``pytest -s`` prints the figures)."""
+
+import argparse
+import random
+import time
+
+import pytest
+from ner_data.gold import Entity, Record
+from ner_eval import score
+from ner_eval.columns import columns
+from ner_eval.count import count
+from ner_eval.load import load
+from ner_eval.modes import count_modes, count_modes_by_label
+from nervaluate import Evaluator
+
+SENTENCES = 100_000
+LABELS = tuple("abcdefghij")
+
+
+def sentence(number: int, rng: random.Random) -> Record:
+    """40 characters with two or three mentions, about as CLUENER has them."""
+    text = "".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(40))
+    starts = sorted(rng.sample(range(0, 36, 6), rng.randint(1, 3)))
+    entities = []
+    for start in starts:
+        end = start + rng.randint(2, 5)
+        entities.append(Entity(start, end, rng.choice(LABELS), text[start:end]))
+    return Record(f"s-{number}", text, tuple(entities))
+
+
+@pytest.mark.slow
+def test_100000_sentences_are_scored_in_10_s_and_20_times_as_fast_as_nervaluate(make_run, corrupt, capsys):
+    rng = random.Random(0)
+    records = [sentence(number, rng) for number in range(SENTENCES)]
+    folder = make_run(records, {r.id: corrupt(r, LABELS, rng) for r in records}, LABELS)
+    parser = argparse.ArgumentParser()
+    score.add_arguments(parser)
+    # CPU time: what else runs on the machine is not our subject.
+    start = time.process_time()
+    run = load(str(folder), parser.parse_args([str(folder)]))
+    loading = time.process_time() - start
+    start = time.process_time()
+    count(run)
+    counting = time.process_time() - start
+
+    start = time.process_time()
+    table = columns(run.answered, run.labels)
+    count_modes(table), count_modes_by_label(table)
+    modes = (time.process_time() - start) / SENTENCES
+
+    # A tenth is enough for nervaluate: its time grows with the number of sentences.
+    some = run.answered[: SENTENCES // 10]
+    gold = [[{"label": e.label, "start": e.start, "end": e.end - 1} for e in item.record.gold] for item in some]
+    predicted = [
+        [
+            {"label": mention.label, "start": span[0], "end": span[1] - 1}
+            for mention, span in zip(item.parsed.mentions, item.spans, strict=True)
+            if span
+        ]
+        for item in some
+    ]
+    start = time.process_time()
+    Evaluator(gold, predicted, tags=list(LABELS), loader="dict").evaluate()
+    theirs = (time.process_time() - start) / len(some)
+    whole = theirs * SENTENCES / (loading + counting)
+    with capsys.disabled():
+        print(f"\n{SENTENCES} sentences: read, parsed, aligned {loading:.1f} s; counted {counting:.1f} s (CPU time)")
+        print(f"the modes, overall and by label: {modes * 1e6:.1f} µs a sentence, nervaluate {theirs * 1e6:.0f} µs")
+        print(f"ratio {theirs / modes:.0f}; nervaluate's modes over all that `score` does: {whole:.1f}")
+    assert counting < 10
+    assert theirs / modes > 20
