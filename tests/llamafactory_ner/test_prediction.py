@@ -67,9 +67,10 @@ def test_predictions_in_batches_equal_predictions_one_by_one(method, trained, ru
 @pytest.mark.parametrize("method", METHODS)
 def test_peft_alone_gives_the_same_logits_and_loss(method, trained, tiny_qwen2: Path) -> None:
     import torch
-    from llamafactory_ner.soft_prompt_model import SoftPromptModel
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM
+
+    from llamafactory_ner.soft_prompt_model import SoftPromptModel
 
     tokens = torch.randint(0, 256, (2, 30), generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -87,9 +88,10 @@ def test_peft_alone_gives_the_same_logits_and_loss(method, trained, tiny_qwen2: 
 @pytest.mark.parametrize("method", METHODS)
 def test_left_padding_changes_nothing(method, trained, tiny_qwen2: Path) -> None:
     import torch
-    from llamafactory_ner.soft_prompt_model import SoftPromptModel
     from peft import PeftConfig
     from transformers import AutoModelForCausalLM
+
+    from llamafactory_ner.soft_prompt_model import SoftPromptModel
 
     config = PeftConfig.from_pretrained(trained[method])
     config.inference_mode = True

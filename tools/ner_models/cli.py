@@ -4,6 +4,7 @@ from ner_data.commands import program
 
 COMMANDS = {
     "download": ("ner_models.download", "bring a base model from ModelScope into models/"),
+    "export": ("ner_models.export", "bake a P-tuning adapter into a plain checkpoint"),
     "serve": ("ner_models.serve", "start vLLM with a base model and its adapters, wait until it answers"),
     "stop": ("ner_models.stop", "stop a server that `serve` started"),
 }
