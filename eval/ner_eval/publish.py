@@ -2,8 +2,8 @@
 
 A result file, ``recipes/<model>/results/<run>.json``::
 
-    {"recipe": "recipes/nano/lora.yaml", "trained_on": "demo", "commit": "1a2b3c4", "hardware": "2 x AMD EPYC (no GPU)",
-     "gpu_memory_gb": null, "train_seconds": 171.3, "epochs": 3.0, "run": {"corpus": "demo", "split": "test", …},
+    {"recipe": "recipes/nano/lora.yaml", "trained_on": "demo", "commit": "1a2b3c4",
+     "hardware": "2 cores AMD EPYC, no GPU", "gpu_memory_gb": null, "train_seconds": 171.3, "epochs": 3.0, "run": {"corpus": "demo", "split": "test", …},
      "answers": {…}, "readings": {"lenient": {"text": {label: {"tp": …, "fp": …, "fn": …}}}, "strict": {…}}, …}
 """
 
@@ -81,12 +81,9 @@ def hardware() -> str:
     gpus = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
     if gpus:
         return f"{len(gpus)} x {gpus[0]}"
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
-    return f"{os.cpu_count()} cores {names[0] if names else 'CPU'}, no GPU"
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+    return f"{os.cpu_count()} cores {name}, no GPU"
 
 
 def _output(*command: str) -> str:

@@ -1,4 +1,4 @@
-"""``ner-model serve``: vLLM with a base model and any number of LoRA adapters, behind its OpenAI API.
+"""``ner-model serve``: vLLM with a base model and any number of adapters, behind its OpenAI API.
 
 The whole command is worked out from the adapters (base, rank, names), checked for what vLLM would reject, printed, and
 run in the background on 127.0.0.1; the command returns when the server answers. `ner-model stop` ends it.
@@ -16,8 +16,10 @@ import httpx
 
 from ner_data.errors import UserError, rooted
 from ner_data.files import read_json
-from ner_models import server
+from ner_models import server, soft_prompts
 from ner_models.adapter import Adapter, load_adapter, refusals, served_rank
+from ner_models.export import baked
+from ner_models.soft_prompts import SoftPrompts
 
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM record needs about 1,000
 CPU_CACHE_BYTES = 1 << 30  # vLLM would take a share of the whole machine's memory
@@ -56,12 +58,14 @@ def run(args: argparse.Namespace) -> None:
     base = args.base or common_base(adapters)
     check(base, adapters)
     names = [base.resolve().name, *(adapter.name for adapter in adapters)]
-    command = vllm_command(args, base, adapters)
-    print(shlex.join(command), flush=True)
+    soft = soft_prompts.plan(base, base.resolve().name, adapters, context(args, base), server.STATE)
+    command = vllm_command(args, base, adapters, soft)
+    assignments = [f"{name}={value}" for name, value in soft.environment.items()]
+    print(shlex.join([*assignments, *command]), flush=True)
     if args.dry_run:
         return
     server.require_free(args.host, args.port)
-    environment = {"VLLM_API_KEY": args.api_key} if args.api_key else {}
+    environment = soft.environment | ({"VLLM_API_KEY": args.api_key} if args.api_key else {})
     started = server.start(command, args.host, args.port, names, environment)
     try:
         seconds = server.wait_until_healthy(started, args.timeout)
@@ -112,23 +116,32 @@ def check(base: Path, adapters: list[Adapter]) -> None:
     if doubled := [name for name, count in names.items() if count > 1]:
         raise UserError(f"the name {doubled[0]} is claimed twice; name one of them otherwise with NAME=DIR")
     for adapter in adapters:
+        if adapter.kind in soft_prompts.KINDS:
+            continue
         if adapter.kind != "LORA":
-            remedy = "train with finetuning_type: lora"
-            raise UserError(f"{rooted(adapter.path)}: vLLM serves LoRA adapters, not {adapter.kind}; {remedy}")
+            remedy = "train with finetuning_type: lora, p_tuning or prefix_tuning"
+            raise UserError(f"{rooted(adapter.path)}: vLLM cannot serve {adapter.kind} adapters; {remedy}")
         if reasons := refusals(adapter):
             problem = f"vLLM cannot serve this adapter: {'; '.join(reasons)}"
             raise UserError(f"{rooted(adapter.path)}: {problem}; merge it with `make merge`")
 
 
-def vllm_command(args: argparse.Namespace, base: Path, adapters: list[Adapter]) -> list[str]:
-    """The whole vLLM command for a base model and its adapters."""
+def context(args: argparse.Namespace, base: Path) -> int:
+    """The tokens that a prompt and its answer may have together."""
     config = read_json(base / "config.json", "the base model is incomplete")
-    longest = min(args.max_model_len, int(config.get("max_position_embeddings", args.max_model_len)))
+    return int(min(args.max_model_len, config.get("max_position_embeddings", args.max_model_len)))
+
+
+def vllm_command(args: argparse.Namespace, base: Path, adapters: list[Adapter], soft: SoftPrompts) -> list[str]:
+    """The whole vLLM command for a base model and its adapters."""
+    lora = [adapter for adapter in adapters if adapter.kind == "LORA"]
+    p_tuned = [adapter for adapter in adapters if adapter.kind == soft_prompts.P_TUNING]
+    model = baked(p_tuned[0], base) if p_tuned else base
     command = [
-        *entry_point(str(base)),
+        *entry_point(str(model)),
         *("--host", args.host, "--port", str(args.port)),
-        *("--served-model-name", base.resolve().name),
-        *("--max-model-len", str(longest)),
+        *("--served-model-name", base.resolve().name, *soft.names),
+        *("--max-model-len", str(context(args, base))),
         # The model's own sampling defaults (Qwen2.5: repetition_penalty 1.05) would hurt copying.
         *("--generation-config", "vllm"),
         *("--dtype", args.dtype or ("float32" if on_cpu() else "auto")),
@@ -139,11 +152,11 @@ def vllm_command(args: argparse.Namespace, base: Path, adapters: list[Adapter]) 
         command += ["--gpu-memory-utilization", str(args.gpu_memory_utilization)]
     if args.tensor_parallel_size > 1:
         command += ["--tensor-parallel-size", str(args.tensor_parallel_size)]
-    if adapters:
-        rank = served_rank(max(adapter.rank for adapter in adapters))
-        command += ["--enable-lora", "--max-loras", str(len(adapters)), "--max-lora-rank", str(rank), "--lora-modules"]
-        command += [f"{adapter.name}={adapter.path}" for adapter in adapters]
-    return command
+    if lora:
+        rank = served_rank(max(adapter.rank for adapter in lora))
+        command += ["--enable-lora", "--max-loras", str(len(lora)), "--max-lora-rank", str(rank), "--lora-modules"]
+        command += [f"{adapter.name}={adapter.path}" for adapter in lora]
+    return command + soft.arguments
 
 
 def on_cpu() -> bool:

@@ -1,0 +1,58 @@
+"""Hook of `llamafactory.model.adapter`: build or load the soft prompt where llamafactory would build LoRA layers."""
+
+from functools import wraps
+from types import ModuleType
+from typing import Any
+
+from llamafactory_ner.finetuning_args import DEFAULT_VIRTUAL_TOKENS, SOFT_PROMPTS
+
+
+def hook(module: ModuleType) -> None:
+    """Let `init_adapter` send the soft-prompt types here and everything else to the original."""
+    original = module.init_adapter
+
+    @wraps(original)
+    def init_adapter(config: Any, model: Any, model_args: Any, finetuning_args: Any, is_trainable: bool) -> Any:
+        if finetuning_args.finetuning_type not in SOFT_PROMPTS:
+            return original(config, model, model_args, finetuning_args, is_trainable)
+        return init_soft_prompt(model, model_args, finetuning_args, is_trainable, module.logger)
+
+    module.init_adapter = init_adapter  # type: ignore[attr-defined]
+
+
+def init_soft_prompt(model: Any, model_args: Any, finetuning_args: Any, is_trainable: bool, logger: Any) -> Any:
+    """Wrap `model` in a new soft prompt, or in the one at `adapter_name_or_path`; trainable parameters in float32."""
+    from peft import PeftConfig
+
+    from llamafactory_ner.soft_prompt_model import SoftPromptModel
+
+    if model_args.adapter_name_or_path is None and not is_trainable:
+        return model
+    if model_args.adapter_name_or_path is None:
+        logger.info_rank0(f"Fine-tuning method: {finetuning_args.finetuning_type}")
+        model = SoftPromptModel(model, new_config(finetuning_args))
+    else:
+        (adapter,) = model_args.adapter_name_or_path
+        config = PeftConfig.from_pretrained(adapter)
+        config.inference_mode = not is_trainable
+        model = SoftPromptModel(model, config)
+        model.load_adapter(adapter, "default", is_trainable=is_trainable, torch_device=str(model.device))
+        logger.info_rank0(f"Loaded adapter(s): {adapter}")
+    if is_trainable and not finetuning_args.pure_bf16:
+        for parameter in model.prompt_encoder.parameters():
+            parameter.data = parameter.data.float()
+    return model
+
+
+def new_config(finetuning_args: Any) -> Any:
+    """PEFT's configuration of a new soft prompt; what it leaves open PEFT takes from the base model's."""
+    from peft import PrefixTuningConfig, PromptEncoderConfig, TaskType
+
+    common = {
+        "task_type": TaskType.CAUSAL_LM,
+        "num_virtual_tokens": finetuning_args.num_virtual_tokens or DEFAULT_VIRTUAL_TOKENS,
+        "encoder_hidden_size": finetuning_args.prompt_encoder_hidden_size,
+    }
+    if finetuning_args.finetuning_type == "p_tuning":
+        return PromptEncoderConfig(**common)
+    return PrefixTuningConfig(prefix_projection=finetuning_args.prefix_projection, **common)

@@ -1,0 +1,175 @@
+"""What cannot work with a soft prompt, each as a line that says what to do instead.
+
+All functions return every problem they find; none of them loads a model.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from llamafactory_ner.finetuning_args import DEFAULT_VIRTUAL_TOKENS, FIELDS, SOFT_PROMPTS
+
+ENCODER_FILE = "prompt_encoder.safetensors"
+PEFT_TYPES = {"P_TUNING": "p_tuning", "PREFIX_TUNING": "prefix_tuning"}
+# Arguments that are switches or names in llamafactory, and what to do instead of setting them with a soft prompt.
+UNSUPPORTED = {
+    "use_unsloth": "unset it",
+    "use_kt": "unset it",
+    "shift_attn": "unset it",
+    "mixture_of_depths": "unset it",
+    "use_galore": "use the default optimizer",
+    "use_apollo": "use the default optimizer",
+    "use_badam": "use the default optimizer",
+    "use_llama_pro": "unset it",
+    "packing": "unset it: only the first text of a pack would see the soft prompt",
+    "neat_packing": "unset it: only the first text of a pack would see the soft prompt",
+    "fsdp": "use plain data parallelism or DeepSpeed ZeRO-2",
+}
+
+
+def argument_problems(given: dict[str, Any], lora_only: set[str]) -> list[str]:
+    """Problems in the arguments as they were written (`given`: name -> value), before defaults hide them."""
+    method = given.get("finetuning_type", "lora")
+    if method not in SOFT_PROMPTS:
+        misplaced = [name for name in FIELDS if name in given]
+        return [f"{', '.join(misplaced)}: only for finetuning_type p_tuning or prefix_tuning"] if misplaced else []
+    problems = []
+    if misplaced := sorted(lora_only & set(given)):
+        problems.append(
+            f"{', '.join(misplaced)}: not an argument of {method}; remove it, or set finetuning_type: lora"
+        )
+    for name, remedy in UNSUPPORTED.items():
+        if str(given.get(name) or "false").lower() != "false":
+            problems.append(f"{name} does not work with {method}: {remedy}")
+    if given.get("stage", "sft") != "sft":
+        problems.append(f"stage {given['stage']} does not work with {method}: use stage: sft, or LoRA")
+    if zero_stage(given.get("deepspeed")) == 3:
+        problems.append(
+            f"DeepSpeed ZeRO-3 does not work with {method}: use a ZeRO-2 configuration (ds_z2_config.json)"
+        )
+    return problems + length_problems(given) + encoder_problems(given, method)
+
+
+def length_problems(given: dict[str, Any]) -> list[str]:
+    """Problems of `num_virtual_tokens` and its other name."""
+    lengths = {name: given[name] for name in ("num_virtual_tokens", "pre_seq_len") if given.get(name) is not None}
+    problems = [
+        f"{name}: {value} is not a positive whole number"
+        for name, value in lengths.items()
+        if not str(value).isdecimal() or int(value) < 1
+    ]
+    if len({str(value) for value in lengths.values()}) > 1:
+        problems.append("num_virtual_tokens and pre_seq_len are two names of one number: give one of them")
+    return problems
+
+
+def encoder_problems(given: dict[str, Any], method: str) -> list[str]:
+    """Problems of the arguments that describe the MLP behind a soft prompt."""
+    projection = str(given.get("prefix_projection") or "false").lower() == "true"
+    if method == "p_tuning" and "prefix_projection" in given:
+        return ["prefix_projection: not an argument of p_tuning, which always has an MLP; remove it"]
+    if method == "prefix_tuning" and not projection and given.get("prompt_encoder_hidden_size") is not None:
+        return ["prompt_encoder_hidden_size: prefix_tuning has an MLP only with prefix_projection: true"]
+    return []
+
+
+def zero_stage(deepspeed: Any) -> int | None:
+    """The ZeRO stage of a DeepSpeed configuration (mapping, JSON text or file), None if there is none to read."""
+    if isinstance(deepspeed, str):
+        if not deepspeed.lstrip().startswith("{"):
+            if not Path(deepspeed).is_file():
+                return None
+            deepspeed = Path(deepspeed).read_text(encoding="utf-8")
+        deepspeed = json.loads(deepspeed)
+    return deepspeed.get("zero_optimization", {}).get("stage") if isinstance(deepspeed, dict) else None
+
+
+def model_problems(model_args: Any, finetuning_args: Any) -> list[str]:
+    """Problems of a soft prompt with the command that it is given to."""
+    method = finetuning_args.finetuning_type
+    problems = []
+    if model_args.export_dir is not None:
+        problems.append(
+            f"export: {method} cannot be merged into the weights; use `ner-model export` for p_tuning and "
+            "`ner-model serve` for prefix_tuning"
+        )
+    if model_args.infer_backend != "huggingface":
+        problems.append(
+            f"infer_backend {model_args.infer_backend} does not know {method}; "
+            "use `ner-model serve`, or infer_backend: huggingface"
+        )
+    return problems
+
+
+def training_problems(model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> list[str]:
+    """Problems of a soft prompt with training on from an adapter, and with the length of the texts trained on."""
+    problems = []
+    for adapter in model_args.adapter_name_or_path or [] if training_args.do_train else []:
+        config = read_json(Path(adapter) / "adapter_config.json")
+        has_mlp = config.get("peft_type") == "P_TUNING" or config.get("prefix_projection")
+        if has_mlp and not (Path(adapter) / ENCODER_FILE).is_file():
+            problems.append(f"{adapter} lacks {ENCODER_FILE}, which further training needs: it was not trained here")
+    return problems + context_problems(model_args, data_args, finetuning_args)
+
+
+def context_problems(model_args: Any, data_args: Any, finetuning_args: Any) -> list[str]:
+    """The soft prompt and the longest text of a training must fit the base model's positions (local models only)."""
+    context = read_json(Path(model_args.model_name_or_path) / "config.json").get("max_position_embeddings")
+    length = finetuning_args.num_virtual_tokens or DEFAULT_VIRTUAL_TOKENS
+    if context is None or length + data_args.cutoff_len <= context:
+        return []
+    return [
+        f"num_virtual_tokens {length} + cutoff_len {data_args.cutoff_len} is more than the {context} positions of "
+        f"{model_args.model_name_or_path}: lower one of them"
+    ]
+
+
+def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
+    """Problems of the local adapters given: another method than the recipe's, another base, no encoder to train on."""
+    method = finetuning_args.finetuning_type
+    adapters = model_args.adapter_name_or_path or []
+    problems = []
+    if method in SOFT_PROMPTS and len(adapters) > 1:
+        problems.append(f"{method} takes one adapter, not {len(adapters)}")
+    for adapter in adapters:
+        config = read_json(Path(adapter) / "adapter_config.json")
+        kind = PEFT_TYPES.get(config.get("peft_type", ""), "lora")
+        if method in SOFT_PROMPTS and not config and Path(adapter).exists():
+            problems.append(f"{adapter}: no adapter_config.json there; give an adapter's folder")
+        elif config and kind != method and (kind in SOFT_PROMPTS or method in SOFT_PROMPTS):
+            problems.append(f"{adapter} is a {kind} adapter: set finetuning_type: {kind}")
+        elif config and kind in SOFT_PROMPTS:
+            problems += mismatches(adapter, config, model_args, finetuning_args)
+    return problems
+
+
+def mismatches(adapter: str, config: dict[str, Any], model_args: Any, finetuning_args: Any) -> list[str]:
+    """Where a soft-prompt adapter and what the recipe says of it differ."""
+    problems = []
+    base = read_json(Path(model_args.model_name_or_path) / "config.json")
+    if base:
+        heads = base.get("num_attention_heads", 1)
+        head_dim = base.get("head_dim") or base.get("hidden_size", 0) // heads
+        prefix = config["peft_type"] == "PREFIX_TUNING"
+        width = head_dim * base.get("num_key_value_heads", heads) if prefix else base.get("hidden_size")
+        for name, ours, theirs in (
+            ("layers", config.get("num_layers"), base.get("num_hidden_layers")),
+            ("width", config.get("token_dim"), width),
+        ):
+            if ours != theirs:
+                problems.append(
+                    f"{adapter} was trained on another base, {config.get('base_model_name_or_path')} "
+                    f"({name} {ours}, not {theirs} as in {model_args.model_name_or_path})"
+                )
+    length = finetuning_args.num_virtual_tokens
+    if length is not None and length != config["num_virtual_tokens"]:
+        problems.append(f"{adapter} has {config['num_virtual_tokens']} virtual tokens, not {length}")
+    return problems
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a local file, {} where there is no such file (a model or adapter named on a hub)."""
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

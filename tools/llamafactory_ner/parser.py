@@ -1,0 +1,87 @@
+"""Hook of `llamafactory.hparams.parser`: refuse in one line, before any model loads, what cannot work."""
+
+import copy
+from collections.abc import Callable
+from functools import wraps
+from types import ModuleType
+from typing import Any
+
+from llamafactory_ner.checks import adapter_problems, argument_problems, model_problems, training_problems
+from llamafactory_ner.finetuning_args import SOFT_PROMPTS
+from llamafactory_ner.stop import stop
+
+
+def hook(module: ModuleType) -> None:
+    """Wrap the three functions through which every llamafactory command reads its arguments."""
+    module._parse_args = _checking_arguments(module)  # type: ignore[attr-defined]
+    module._verify_model_args = _checking_model(module._verify_model_args)  # type: ignore[attr-defined]
+    module.get_train_args = _as_for_lora(module.get_train_args)  # type: ignore[attr-defined]
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        stop("; ".join(problems))
+
+
+def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
+    original = module._parse_args
+
+    @wraps(original)
+    def parse_args(parser: Any, args: Any = None, allow_extra_keys: bool = False) -> Any:
+        args = module.read_args(args)
+        if module.FinetuningArguments in parser.dataclass_types:
+            _refuse(argument_problems(as_mapping(args), lora_only_arguments()))
+        return original(parser, args, allow_extra_keys=allow_extra_keys)
+
+    return parse_args
+
+
+def as_mapping(args: dict[str, Any] | list[str]) -> dict[str, Any]:
+    """The arguments that were given, by name: a recipe's mapping as it is, a command line's `--name value` pairs."""
+    if isinstance(args, dict):
+        return args
+    given: dict[str, Any] = {}
+    for position, word in enumerate(args):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            following = args[position + 1 : position + 2]
+            given[name.replace("-", "_")] = value if equals else (following[0] if following else "true")
+    return given
+
+
+def lora_only_arguments() -> set[str]:
+    """The names of llamafactory's arguments for LoRA, OFT and freeze training: none of them acts on a soft prompt."""
+    from dataclasses import fields
+
+    from llamafactory.hparams.finetuning_args import FreezeArguments, LoraArguments, OFTArguments
+
+    kinds = (LoraArguments, OFTArguments, FreezeArguments)
+    return {field.name for kind in kinds for field in fields(kind)}
+
+
+def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
+    @wraps(original)
+    def verify_model_args(model_args: Any, data_args: Any, finetuning_args: Any) -> None:
+        _refuse(adapter_problems(model_args, finetuning_args))
+        if finetuning_args.finetuning_type in SOFT_PROMPTS:
+            _refuse(model_problems(model_args, finetuning_args))
+            finetuning_args = copy.copy(finetuning_args)
+            finetuning_args.finetuning_type = "lora"  # adapters and quantised bases are allowed to LoRA only
+        original(model_args, data_args, finetuning_args)
+
+    return verify_model_args
+
+
+def _as_for_lora(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def get_train_args(args: Any = None) -> Any:
+        parsed = original(args)
+        model_args, data_args, training_args, finetuning_args, _ = parsed
+        if finetuning_args.finetuning_type in SOFT_PROMPTS:
+            _refuse(training_problems(model_args, data_args, training_args, finetuning_args))
+            training_args.label_names = training_args.label_names or ["labels"]
+            if training_args.ddp_find_unused_parameters is None:
+                training_args.ddp_find_unused_parameters = False
+        return parsed
+
+    return get_train_args

@@ -1,0 +1,126 @@
+"""PEFT's soft-prompt model with the four things put right that training and batched generation need.
+
+Imported only once llamafactory builds a model: torch and peft are heavy.
+
+1. Positions count from the attention mask, so left padding changes nothing (PEFT drops `position_ids`).
+2. The prefix is attended to but never appended to in training, so layers can be recomputed (see recompute.py).
+3. The prompt encoder itself is saved beside the adapter. PEFT saves what the encoder puts out, which serves, but which
+   no training can resume from: it would go through the encoder a second time.
+4. Logits have the length of the labels also for p_tuning, whose virtual tokens take part in the forward pass.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModelForCausalLM, PeftType
+from safetensors.torch import load_file, save_file
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from llamafactory_ner.checks import ENCODER_FILE
+from llamafactory_ner.recompute import recompute_layers
+
+
+def positions(attention_mask: torch.Tensor) -> torch.Tensor:
+    """Positions [batch, length] over the unmasked tokens of `attention_mask` (same shape); 0 under the mask."""
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+class PrefixLayer(DynamicLayer):  # type: ignore[misc]
+    """One layer's prefix [batch, kv_heads, virtual_tokens, head_dim], put before keys and values, unchanged."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.dtype, self.device = keys.dtype, keys.device
+        self.is_initialized = True
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[Any, Any]:
+        return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
+
+
+class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
+    """P-tuning (PEFT's PromptEncoder) or prefix tuning (P-Tuning v2) around a causal language model."""
+
+    def __init__(self, model: Any, peft_config: PeftConfig, adapter_name: str = "default", **kwargs: Any) -> None:
+        wants_recompute = bool(getattr(model, "is_gradient_checkpointing", False))
+        if wants_recompute:
+            model.gradient_checkpointing_disable()  # PEFT refuses prefix tuning otherwise; ours is put in below
+        super().__init__(model, peft_config, adapter_name, **kwargs)
+        # PEFT's generation step says at every token that it drops position_ids; ours are set after it.
+        warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
+        if wants_recompute:
+            recompute_layers(model)
+
+    @property
+    def virtual_tokens(self) -> int:
+        return int(self.active_peft_config.num_virtual_tokens)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Loss and logits [batch, length, vocabulary] of `input_ids` [batch, length] after the soft prompt.
+
+        `position_ids` is accepted and not used: positions follow from the mask.
+        """
+        batch, count = input_ids.shape[0], self.virtual_tokens
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        mask = torch.cat([mask.new_ones(batch, count), mask], dim=1)
+        kwargs |= {"attention_mask": mask, "use_cache": False}
+        if self.active_peft_config.peft_type == PeftType.PREFIX_TUNING:
+            prefix = DynamicCache()
+            prefix.layers = [PrefixLayer(layer.keys, layer.values) for layer in self.get_prompt(batch).layers]
+            kwargs |= {"past_key_values": prefix, "position_ids": positions(mask)[:, count:]}
+            return self.base_model(input_ids=input_ids, labels=labels, **kwargs)
+        embedded = self.word_embeddings(input_ids)
+        embedded = torch.cat([self.get_prompt(batch).to(embedded), embedded], dim=1)
+        if labels is not None:
+            labels = torch.cat([labels.new_full((batch, count), -100), labels], dim=1)
+        output = self.base_model(inputs_embeds=embedded, labels=labels, position_ids=positions(mask), **kwargs)
+        output.logits = output.logits[:, count:]
+        return output
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """PEFT's step inputs, with the positions that belong to their mask [batch, soft prompt + text so far]."""
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        mask = inputs.get("attention_mask")
+        if mask is not None:
+            fed = inputs["inputs_embeds"] if inputs.get("input_ids") is None else inputs["input_ids"]
+            inputs["position_ids"] = positions(mask)[:, -fed.shape[1] :]
+        return inputs
+
+    def gradient_checkpointing_enable(self, *_: Any, **__: Any) -> None:
+        """What the Trainer calls for `gradient_checkpointing: true`: our recomputation, whatever kind it asks for."""
+        recompute_layers(self.base_model)
+
+    def save_pretrained(self, save_directory: str, *args: Any, is_main_process: bool = True, **kwargs: Any) -> None:
+        """Save the adapter as PEFT does and, where it is being trained, the prompt encoder for further training."""
+        super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
+        if is_main_process and not self.active_peft_config.inference_mode:
+            encoder = self.prompt_encoder[self.active_adapter].state_dict()
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in encoder.items()}, Path(save_directory) / ENCODER_FILE
+            )
+
+    def load_adapter(self, model_id: str, adapter_name: str, is_trainable: bool = False, **kwargs: Any) -> Any:
+        """Load for training from ENCODER_FILE (also for a resumed run and the best checkpoint), else as PEFT does.
+
+        Raises FileNotFoundError where training needs the encoder and the folder holds only its output.
+        """
+        training = adapter_name in self.peft_config and not self.peft_config[adapter_name].inference_mode
+        if not training or not needs_encoder_file(self.peft_config[adapter_name]):
+            return super().load_adapter(model_id, adapter_name, is_trainable=is_trainable, **kwargs)
+        encoder = self.prompt_encoder[adapter_name]
+        return encoder.load_state_dict(load_file(Path(model_id) / ENCODER_FILE))
+
+
+def needs_encoder_file(config: PeftConfig) -> bool:
+    """Whether training on needs more than the saved prompt: not where the prompt itself is the trained parameter."""
+    return config.peft_type == PeftType.P_TUNING or bool(config.prefix_projection)

@@ -1,0 +1,135 @@
+"""ASGI middleware for vLLM: a soft prompt is chosen by the model's name, from any OpenAI client, as a LoRA module is.
+
+`ner-model serve` lets vLLM accept and list the names (`--served-model-name` takes several); NER_SOFT_PROMPTS says
+what each stands for: {"base": name, "soft_prompts": {name: {"text": tokens before the prompt, "prefix": bool}}}.
+A request for such a name gets the text through the chat template's variable `soft_prompt`, a cache of its own
+(`cache_salt`: the placeholders of two prefixes are the same tokens), and its name in the answer.
+"""
+
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+VARIABLE = "NER_SOFT_PROMPTS"
+CHAT = "/v1/chat/completions"
+# With these vLLM computes the prompt anew, without the prefix, or cuts the placeholders off.
+REFUSED = ("prompt_logprobs", "echo", "truncate_prompt_tokens", "chat_template", "kv_transfer_params")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class SoftPromptNames:
+    """Wraps vLLM's application; requests for other names pass through untouched."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        settings = json.loads(os.environ[VARIABLE])
+        self.base: str = settings["base"]
+        self.soft_prompts: dict[str, dict[str, Any]] = settings["soft_prompts"]
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return await self.app(scope, receive, send)
+        body = await _whole_body(receive)
+        request = _as_object(body)
+        name = request.get("model") if request else None
+        if request is None or name not in self.soft_prompts:
+            return await self.app(scope, _replay(body, receive), send)
+        if problem := refusal(scope["path"], request):
+            return await _answer(send, 400, problem)
+        body = json.dumps(apply(request, name, self.soft_prompts[name])).encode()
+        scope["headers"] = _with_length(scope["headers"], len(body))
+        return await self.app(scope, _replay(body, receive), _renaming(send, self.base, name))
+
+
+def refusal(path: str, request: dict[str, Any]) -> str | None:
+    """Why a request for a soft prompt cannot be answered as it stands, or None."""
+    name = request["model"]
+    if not path.endswith(CHAT):
+        return f"{name} is a soft prompt: it answers {CHAT} only, not {path}"
+    if given := [key for key in REFUSED if request.get(key) not in (None, False)]:
+        return f"{name} is a soft prompt: remove {', '.join(given)} from the request"
+    return None
+
+
+def apply(request: dict[str, Any], name: str, soft_prompt: dict[str, Any]) -> dict[str, Any]:
+    """The chat request that makes vLLM put the soft prompt `name` before the conversation."""
+    changed = dict(request)
+    changed["chat_template_kwargs"] = {
+        **(request.get("chat_template_kwargs") or {}),
+        "soft_prompt": soft_prompt["text"],
+    }
+    changed["cache_salt"] = f"{name}/{request.get('cache_salt') or ''}"
+    if soft_prompt["prefix"]:
+        changed["kv_transfer_params"] = {"prefix": name}
+    return changed
+
+
+def _as_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        request = json.loads(body)
+    except ValueError:
+        return None  # vLLM says what is wrong with it
+    return request if isinstance(request, dict) else None
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    parts = []
+    more = True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body once and then what the client sends next (its disconnection)."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _renaming(send: Send, base: str, name: str) -> Send:
+    """A `send` that puts the requested name where vLLM names its base model, in plain and in streamed answers."""
+    old, new = (f'"model":{json.dumps(model, ensure_ascii=False)}'.encode() for model in (base, name))
+    held: Message | None = None
+
+    async def renamed(message: Message) -> None:
+        nonlocal held
+        if message["type"] == "http.response.start":
+            held = message
+            return
+        if message["type"] == "http.response.body":
+            message["body"] = message.get("body", b"").replace(old, new, 1)
+        if held is not None:
+            start, held = held, None
+            if any(key.lower() == b"content-length" for key, _ in start["headers"]):
+                start["headers"] = _with_length(start["headers"], len(message["body"]))
+            await send(start)
+        await send(message)
+
+    return renamed
+
+
+def _with_length(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
+    kept = [(key, value) for key, value in headers if key.lower() != b"content-length"]
+    return [*kept, (b"content-length", str(length).encode())]
+
+
+async def _answer(send: Send, status: int, problem: str) -> None:
+    body = json.dumps({"error": {"message": problem, "type": "BadRequestError", "code": status}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,140 @@
+"""How `ner-model serve` starts vLLM for soft prompts: what each adapter kind needs, checked before the slow start.
+
+Prefix tuning goes through our KV connector; P-tuning is baked into a copy of the base model (ner_models.export). Both
+are chosen by name, through the middleware in ner_models.soft_prompt_names and one chat template that puts the variable
+`soft_prompt` first.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ner_data.errors import UserError, rooted
+from ner_data.files import read_json, write_atomically
+from ner_models.adapter import Adapter
+from ner_models.soft_prompt_names import VARIABLE
+
+KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
+TEMPLATE_HEAD = "{{- soft_prompt | default('') -}}"
+
+
+@dataclass(frozen=True, slots=True)
+class SoftPrompts:
+    """What vLLM's command and environment need beside the base model and LoRA modules; empty without soft prompts."""
+
+    names: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, folder: Path) -> SoftPrompts:
+    """Work out how to serve the soft prompts among `adapters` on `base`; writes the chat template into `folder`.
+
+    Raises:
+        UserError: an adapter that does not fit the base, a prefix that leaves no room in `context` tokens, or two
+            P-tuning adapters (each has a baked copy of the base of its own).
+    """
+    soft = [adapter for adapter in adapters if adapter.kind in KINDS]
+    if not soft:
+        return SoftPrompts()
+    for adapter in soft:
+        check_fit(adapter, base, context)
+    if len(baked := [rooted(adapter.path) for adapter in soft if adapter.kind == P_TUNING]) > 1:
+        raise UserError(f"{' and '.join(baked)}: P-tuning adapters are served apart, one port each")
+    placeholder, placeholder_id = find_placeholder(base)
+    entries = {
+        adapter.name: {"text": placeholder * tokens_of(adapter), "prefix": True}
+        if adapter.kind == PREFIX
+        else {"text": "".join(virtual_tokens(tokens_of(adapter))), "prefix": False}
+        for adapter in soft
+    }
+    template = folder / f"{served_base}.jinja"
+    folder.mkdir(parents=True, exist_ok=True)
+    with write_atomically(template) as file:
+        file.write(TEMPLATE_HEAD + chat_template(base))
+    names = [adapter.name for adapter in soft]
+    arguments = ["--chat-template", str(template), "--middleware", "ner_models.soft_prompt_names.SoftPromptNames"]
+    prefixes = [adapter for adapter in soft if adapter.kind == PREFIX]
+    if prefixes:
+        arguments += ["--kv-transfer-config", json.dumps(connector_config(prefixes, placeholder_id))]
+    environment = {VARIABLE: json.dumps({"base": served_base, "soft_prompts": entries})}
+    return SoftPrompts(names, arguments, environment)
+
+
+def connector_config(prefixes: list[Adapter], placeholder_id: int) -> dict[str, Any]:
+    """vLLM's `--kv-transfer-config` for ner_models.prefix_connector."""
+    entries = {a.name: {"path": str(a.path.resolve()), "tokens": tokens_of(a)} for a in prefixes}
+    return {
+        "kv_connector": "PrefixConnector",
+        "kv_connector_module_path": "ner_models.prefix_connector",
+        "kv_role": "kv_both",
+        "kv_connector_extra_config": {"placeholder": placeholder_id, "prefixes": entries},
+    }
+
+
+def tokens_of(adapter: Adapter) -> int:
+    return int(adapter.config["num_virtual_tokens"])
+
+
+def check_fit(adapter: Adapter, base: Path, context: int) -> None:
+    """Refuse an adapter of another base model, by its layers and width, and one that fills the context.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    config = read_json(base / "config.json", "the base model is incomplete")
+    heads = config["num_attention_heads"]
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    prefix = adapter.kind == PREFIX
+    width = head_dim * config.get("num_key_value_heads", heads) if prefix else config["hidden_size"]
+    for name, ours, theirs in (
+        ("layers", adapter.config.get("num_layers"), config["num_hidden_layers"]),
+        ("width", adapter.config.get("token_dim"), width),
+    ):
+        if ours != theirs:
+            raise UserError(
+                f"{rooted(adapter.path)}: was trained on another base ({name} {ours}, {rooted(base)} has {theirs}); "
+                "name the right one with --base"
+            )
+    if tokens_of(adapter) >= context:
+        raise UserError(
+            f"{rooted(adapter.path)}: its {tokens_of(adapter)} virtual tokens leave no room in {context}; "
+            "raise --max-model-len, if the model has more positions, or train a shorter one"
+        )
+
+
+def find_placeholder(base: Path) -> tuple[str, int]:
+    """A special token (text, id) of the base that ends no answer: it only marks the places of a prefix in a prompt.
+
+    Raises:
+        UserError: the tokenizer has none.
+    """
+    tokenizer = read_json(base / "tokenizer.json", "the base model has no fast tokenizer")
+    settings = read_json(base / "tokenizer_config.json", "the base model is incomplete")
+    eos = settings.get("eos_token")
+    ending = {eos.get("content") if isinstance(eos, dict) else eos, settings.get("pad_token")}
+    for token in tokenizer.get("added_tokens", []):
+        if token.get("special") and token["content"] not in ending:
+            return str(token["content"]), int(token["id"])
+    raise UserError(f"{rooted(base / 'tokenizer.json')}: has no special token to hold the places of a prefix")
+
+
+def chat_template(base: Path) -> str:
+    """The base model's own chat template.
+
+    Raises:
+        UserError: it has none.
+    """
+    separate = base / "chat_template.jinja"
+    if separate.is_file():
+        return separate.read_text(encoding="utf-8")
+    template = read_json(base / "tokenizer_config.json", "the base model is incomplete").get("chat_template")
+    if not isinstance(template, str):
+        raise UserError(f"{rooted(base)}: has no chat template, so vLLM cannot serve chats with it")
+    return template
+
+
+def virtual_tokens(count: int) -> list[str]:
+    """The names of `count` baked virtual tokens; no text that people write holds them."""
+    return [f"<|ner_virtual_{number}|>" for number in range(count)]
