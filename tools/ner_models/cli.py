@@ -5,7 +5,10 @@ from ner_data.commands import program
 COMMANDS = {
     "download": ("ner_models.download", "bring a base model from ModelScope into models/"),
     "convert-chatglm3": ("ner_models.chatglm3.convert", "original chatglm3-6b to a native checkpoint, no remote code"),
-    "import-prefix": ("ner_models.chatglm3.prefix", "P-Tuning v2 checkpoint of the old chatglm code to a PEFT adapter"),
+    "import-prefix": (
+        "ner_models.chatglm3.prefix",
+        "P-Tuning v2 checkpoint of the old chatglm code to a PEFT adapter",
+    ),
     "export": ("ner_models.export", "bake a P-tuning adapter into a plain checkpoint"),
     "serve": ("ner_models.serve", "start vLLM with a base model and its adapters, wait until it answers"),
     "stop": ("ner_models.stop", "stop a server that `serve` started"),
