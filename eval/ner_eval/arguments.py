@@ -10,7 +10,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ner_eval.client import Client
-from ner_eval.request import STRUCTURED
+from ner_eval.structured import MODES
 
 Number = TypeVar("Number", int, float)
 BASE_URL = "http://127.0.0.1:8000/v1"
@@ -41,11 +41,10 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="NAME", help="a name that the server serves")
     parser.add_argument(
         "--base-url",
-        nargs="+",
-        action="extend",
+        action="append",
         type=base_url,
         metavar="URL",
-        help=f"one or more servers of that model (default: {BASE_URL})",
+        help=f"a server of that model; give it again for more servers (default: {BASE_URL})",
     )
     parser.add_argument("--api-key", metavar="KEY", help="default: the environment's OPENAI_API_KEY")
     parser.add_argument(
@@ -87,7 +86,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--structured",
-        choices=STRUCTURED,
+        choices=MODES,
         default="off",
         help="force the form of the answer (json), or its surfaces too (grammar); default: %(default)s",
     )

@@ -29,11 +29,11 @@ def highlight(text: str, entities: Sequence[Entity], labels: Sequence[str], colo
 
 
 def _mark(entity: Entity, labels: Sequence[str], colour: bool) -> str:
-    surface = _harmless(entity.text)
+    surface, label = _harmless(entity.text), _harmless(entity.label)
     if not colour:
-        return f"[{surface} {entity.label}]"
+        return f"[{surface} {label}]"
     code = _COLOURS[labels.index(entity.label) % len(_COLOURS)] if entity.label in labels else "7"
-    return f"\x1b[{code}m{surface}\x1b[0m\x1b[2m{_harmless(entity.label)}\x1b[0m"
+    return f"\x1b[{code}m{surface}\x1b[0m\x1b[2m{label}\x1b[0m"
 
 
 def _harmless(text: str) -> str:

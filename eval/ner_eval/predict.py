@@ -20,11 +20,12 @@ from ner_data.errors import UserError, rooted
 from ner_data.gold import Record, read_gold
 from ner_eval import store
 from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, fail_first, positive
-from ner_eval.client import Client, Lost
+from ner_eval.client import Client, Lost, Rejected
 from ner_eval.models import Served, find_model
 from ner_eval.prompts import choose_prompt
 from ner_eval.request import request_body, sampling
 from ner_eval.run import MANIFEST, PREDICTIONS, VERSION, Manifest, Prediction, read_manifest, run_folder
+from ner_eval.structured import IGNORED, honoured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +152,7 @@ async def ask_all(
     """
     from tqdm import tqdm
 
+    mode = manifest.sampling["structured"]
     left = iter([record for record in records if record.id not in stored])
     bar = tqdm(
         total=len(records),
@@ -165,6 +167,8 @@ async def ask_all(
         for record in left:
             body = request_body(manifest.model, manifest.prompt, record.text, manifest.sampling)
             reply = await client.ask(body, record.id)
+            if not honoured(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
+                raise Rejected(f"{record.id}: {IGNORED}")
             writer.append(
                 Prediction(
                     record.id,

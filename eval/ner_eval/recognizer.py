@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 from ner_data.gold import Entity
 from ner_data.prompt import PromptSpec
 from ner_eval.align import align
-from ner_eval.client import Client
+from ner_eval.client import Client, Rejected
 from ner_eval.models import find_model
 from ner_eval.prompts import choose_prompt
 from ner_eval.request import request_body, sampling
 from ner_eval.segments import segments
+from ner_eval.structured import IGNORED, honoured
 
 Key = TypeVar("Key")
 LONGEST = 256  # characters; the corpora's sentences are shorter
@@ -87,6 +88,8 @@ class Asker:
         body = request_body(self.model, self.spec, text, sampling(self.spec, self.structured, self.openai_only))
         async with self._free:
             reply = await self.client.ask(body, name)
+        if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
+            raise Rejected(f"{name}: {IGNORED}")
         return read_answer(self.spec, text, reply.answer, reply.finish_reason)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:

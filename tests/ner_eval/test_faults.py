@@ -217,7 +217,7 @@ def test_work_moves_to_the_servers_that_are_up(work, ner_eval) -> None:
         return drop if len(server.answered) >= 5 else None
 
     with Faulty(dies) as weak, Faulty(slow(0.01, 0.02)) as strong:
-        ended = ner_eval(*PREDICT, "--base-url", weak.base_url, strong.base_url)
+        ended = ner_eval(*PREDICT, "--base-url", weak.base_url, "--base-url", strong.base_url)
     assert ended.code == 0, ended.err
     assert 5 <= len(weak.answered) <= 8 and len(weak.answered) + len(strong.answered) == 40
     assert_complete_and_right()
@@ -236,7 +236,7 @@ def test_a_server_that_is_away_at_the_start_is_left_out_and_said(work, ner_eval)
 
 def test_the_load_is_spread_over_the_servers(work, ner_eval) -> None:
     with Faulty(slow(0.01, 0.02)) as one, Faulty(slow(0.01, 0.02)) as two:
-        assert ner_eval(*PREDICT, "--base-url", one.base_url, two.base_url).code == 0
+        assert ner_eval(*PREDICT, "--base-url", one.base_url, "--base-url", two.base_url).code == 0
     assert len(one.asked) + len(two.asked) == 40 and min(len(one.asked), len(two.asked)) > 10
 
 
