@@ -5,6 +5,7 @@ from ner_data.commands import program
 COMMANDS = {
     "predict": ("ner_eval.predict", "ask the server for every record of a gold file"),
     "score": ("ner_eval.score", "score stored answers against gold, print the label table"),
+    "compare": ("ner_eval.compare", "put runs side by side, with the significance of their differences"),
 }
 
 entry_point = program("ner-eval", "Ask a served model for entities and score its answers.", COMMANDS)
