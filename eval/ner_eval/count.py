@@ -32,7 +32,7 @@ def count(run: Loaded, intervals: bool = True) -> Scores:
         spreads |= {"level": bootstrap.LEVEL, "resamples": bootstrap.RESAMPLES, "seed": bootstrap.SEED}
     manifest = run.manifest
     head = (manifest.model, manifest.corpus, manifest.split, manifest.gold_sha256, manifest.prompt.fingerprint)
-    return Scores(*head, run.labels, _answers(run), readings, spreads)
+    return Scores(*head, manifest.selection, run.labels, _answers(run), readings, spreads)
 
 
 def _reading(table: Columns, tallies: dict[str, Tally], labels: Sequence[str], mentions: MentionCounts) -> Reading:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ner_data.errors import UserError, one_line, rooted
 from ner_data.gold import Parsed, Record, read_gold
 from ner_eval.align import Span, align
+from ner_eval.predict import select
 from ner_eval.run import PREDICTIONS, Manifest, Prediction, read_manifest, read_predictions, run_folder
 
 
@@ -30,7 +31,7 @@ class Loaded:
     """A run ready to be scored, in gold order.
 
     ``labels`` are those the model was asked for, then (only where that was allowed) those that only gold has.
-    ``missing`` counts the records with gold and without an answer, ``without_gold`` the records that have none.
+    ``missing`` counts the asked records with gold and without an answer, ``without_gold`` those that have none.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ def _load(folder: Path, args: argparse.Namespace) -> Loaded:
     path = args.gold or Path(manifest.gold)
     records = list(read_gold(path))
     _check_gold(path, manifest, records)
+    records = select(records, manifest.selection)
     predictions = {prediction.id: prediction for prediction in read_predictions(folder)}
     _check_ids(folder / PREDICTIONS, predictions, records, path)
     scored = [record for record in records if record.entities is not None]
@@ -118,7 +120,7 @@ def _check_ids(where: Path, predictions: dict[str, Prediction], records: list[Re
     if unknown:
         shown = ", ".join(one_line(name, 40) for name in sorted(unknown)[:3])
         more = ", …" if len(unknown) > 3 else ""
-        problem = f"{len(unknown)} ids that {rooted(gold)} does not have ({shown}{more})"
+        problem = f"{len(unknown)} ids that the run's selection from {rooted(gold)} does not have ({shown}{more})"
         raise UserError(f"{rooted(where)}: {problem}; predict again into another --run")
 
 

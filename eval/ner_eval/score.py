@@ -51,6 +51,8 @@ def describe(scores: Scores, name: str, protocols: list[str], reading: str) -> I
     """The lines that `ner-eval score` prints."""
     answers = scores.answers
     yield f"{name}: {scores.model} on {scores.corpus}/{scores.split}, {answers.scored} sentences, {reading} reading"
+    if chosen := [f"{key} {value}" for key, value in scores.selection.items() if value]:
+        yield f"only a selection of the split: {', '.join(chosen)}"
     if answers.missing:
         total = answers.scored + answers.missing
         yield f"PARTIAL: {answers.missing} of {total} records have no answer and are left out of every figure"
@@ -74,7 +76,7 @@ def label_table(scores: Scores, protocol: str, reading: str) -> str:
     total = micro(by_label)
     rows.append(("Macro Avg.", *macro(by_label, scores.labels)))
     rows.append(("Micro Avg.", total.precision, total.recall, total.f1))
-    return _table(rows, ["Label", "Precision", "Recall", "F1"])
+    return table(rows, ["Label", "Precision", "Recall", "F1"])
 
 
 def counts_of(scores: Scores, protocol: str, reading: str) -> dict[str, Counts]:
@@ -89,10 +91,11 @@ def modes_table(scores: Scores, reading: str) -> str:
         for mode, c in scores.readings[reading].modes.items()
     ]
     outcomes = ["Correct", "Incorrect", "Partial", "Missed", "Spurious"]
-    return _table(rows, ["Mode", *outcomes, "Precision", "Recall", "F1"])
+    return table(rows, ["Mode", *outcomes, "Precision", "Recall", "F1"])
 
 
-def _table(rows: list[Any], header: list[str]) -> str:
+def table(rows: list[Any], header: list[str]) -> str:
+    """Rows as a pandas table, figures with 4 digits."""
     import pandas as pd
 
     # Chinese characters are two columns wide: without this the columns do not line up.

@@ -3,7 +3,7 @@
 ::
 
     {"version": 1, "model": "nano-lora", "corpus": "demo", "split": "test", "gold_sha256": "…", "prompt": "…",
-     "labels": ["name", "company"],
+     "selection": {"limit": null, "sample": null, "seed": null}, "labels": ["name", "company"],
      "answers": {"scored": 200, "missing": 0, "without_gold": 0, "unparsable": 3, "inexact": 5, …},
      "readings": {
        "lenient": {"mentions": {"predicted": 498, "gold": 501, "hallucinated": 4, …},
@@ -161,6 +161,7 @@ class Scores:
     split: str
     gold_sha256: str
     prompt: str
+    selection: dict[str, Any]
     labels: tuple[str, ...]
     answers: Answers
     readings: dict[str, Reading]
@@ -177,7 +178,8 @@ class Scores:
             raise ValueError(f"scores of another {', '.join(differing)} cannot be added")
         gold = self.gold_sha256 if self.gold_sha256 == other.gold_sha256 else ""
         readings: dict[str, Reading] = _add(self.readings, other.readings)
-        head = (self.model, self.corpus, self.split, gold, self.prompt, self.labels)
+        selection = self.selection if self.selection == other.selection else {}
+        head = (self.model, self.corpus, self.split, gold, self.prompt, selection, self.labels)
         return Scores(*head, self.answers + other.answers, readings)
 
     def save(self, path: Path) -> None:

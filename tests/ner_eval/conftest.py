@@ -23,6 +23,7 @@ from ner_eval.run import Manifest, Prediction, write_manifest
 from support import ROOT, Result
 
 MakeRun = Callable[..., Path]
+NO_SELECTION: dict[str, object] = {"limit": None, "sample": None, "seed": None}
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         prompt = PromptSpec("demo", "系统", "抽取", tuple(labels), "json_list", 64)
         sha256 = hashlib.sha256(gold.read_bytes()).hexdigest()
         head = (1, f"model-{name}", ("http://127.0.0.1:1/v1",), "demo", "test", str(gold), sha256, prompt)
-        write_manifest(folder, Manifest(*head, {"temperature": 0}, selection or {}, {}))
+        write_manifest(folder, Manifest(*head, {"temperature": 0}, selection or NO_SELECTION, {}))
         with (folder / "predictions.jsonl").open("wb") as file:
             for identity, value in answers.items():
                 answer, reason = (value, "stop") if isinstance(value, str) else value
@@ -122,7 +123,7 @@ def real_corpus() -> Callable[[str], tuple[list[Record], tuple[str, ...]]]:
         shared = Path(os.environ.get("REAL_CORPORA") or ROOT.parent / "shared/data")
         path = shared / name / file
         if not path.is_file():
-            pytest.skip(f"absent corpus: {path}")
+            pytest.skip(f"absent: {path}")
         samples = module.read(path, True)
         return [Record(f"{name}-{n}", sample.text, sample.entities) for n, sample in enumerate(samples, 1)], labels
 

@@ -114,13 +114,21 @@ def test_partial_scores_what_is_there_and_says_so(make_run, capsys):
     assert read_scores(folder / "scores.json").answers == Answers(scored=1, missing=2, without_gold=1)
 
 
+def test_a_selection_is_complete_by_itself_and_named(make_run, capsys):
+    selection = {"limit": 2, "sample": None, "seed": None}
+    folder = make_run(RECORDS, {name: RIGHT[name] for name in ("t-1", "t-2")}, selection=selection)
+    run(folder)
+    assert "only a selection of the split: limit 2" in capsys.readouterr().out
+    assert read_scores(folder / "scores.json").answers == Answers(scored=2)
+
+
 def test_partial_without_any_answer_is_refused(make_run):
     with pytest.raises(UserError, match="3 of 3 records"):
         run(make_run(RECORDS, {}), "--partial")
 
 
 def test_predictions_for_unknown_records_are_refused(make_run):
-    with pytest.raises(UserError, match=r"predictions.jsonl: 1 ids that .* does not have \('other-9'\)"):
+    with pytest.raises(UserError, match=r"predictions.jsonl: 1 ids that the run's selection from .* does not have \('other-9'\)"):
         run(make_run(RECORDS, {**RIGHT, "other-9": "[]"}))
 
 

@@ -5,13 +5,14 @@ import random
 import time
 
 import pytest
+from nervaluate import Evaluator
+
 from ner_data.gold import Entity, Record
 from ner_eval import score
 from ner_eval.columns import columns
 from ner_eval.count import count
 from ner_eval.load import load
 from ner_eval.modes import count_modes, count_modes_by_label
-from nervaluate import Evaluator
 
 SENTENCES = 100_000
 LABELS = tuple("abcdefghij")
