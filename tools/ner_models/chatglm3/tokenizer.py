@@ -76,8 +76,11 @@ def check_size(pieces: Pieces, vocab: int) -> None:
     """Refuse a tokenizer that does not belong to an embedding of ``vocab`` rows: all special ids would be wrong.
 
     Raises:
-        UserError: chatglm2/3 with 65,024 rows have 64,789 pieces; any other number must round up to the rows.
+        UserError: chatglm2/3 with 65,024 rows have 64,789 pieces, and any other number must round up to the rows; or a
+            special token's name is a piece too, which a fast tokenizer cannot tell apart.
     """
+    if clash := {piece for piece, _, _ in pieces.rows} & {*COMMANDS, *ROLES}:
+        raise UserError(f"{rooted(pieces.path)}: has the special tokens {sorted(clash)} as pieces; it is another model's")
     count = len(pieces.rows)
     rows = -(-(count + len(COMMANDS + ROLES)) // PADDED_TO) * PADDED_TO
     if rows != vocab or (vocab == 65024 and count != 64789):
