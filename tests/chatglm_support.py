@@ -50,7 +50,23 @@ def train_tokenizer(path: Path, pieces: int = 600, words: tuple[str, ...] = ()) 
     import sentencepiece
 
     rng = random.Random(5)
-    words = [*words, "的", "公司", "北京", "philosophy", "so", "op", "the", "哈哈哈", "----", "::", "    ", "编辑", "abab", "12"]
+    words = [
+        *words,
+        "的",
+        "公司",
+        "北京",
+        "philosophy",
+        "so",
+        "op",
+        "the",
+        "哈哈哈",
+        "----",
+        "::",
+        "    ",
+        "编辑",
+        "abab",
+        "12",
+    ]
     lines = ["".join(rng.choice(words) + rng.choice(["", " ", "，"]) for _ in range(20)) for _ in range(400)]
     lines += ["".join(chr(rng.randrange(0x4E00, 0x4E80)) for _ in range(20)) for _ in range(200)]
     sentencepiece.SentencePieceTrainer.train(
@@ -135,7 +151,19 @@ def write_shards(folder: Path, tensors: dict[str, Any], form: str = "safetensors
 
 
 SPECIAL = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"]
-LOOK_ALIKES = [*SPECIAL, "<unk>", "<s>", "</s>", "<pad>", "<0x0A>", "<0xE4>", "[gMASK]sop", "philosophy", "sopeop", "<|"]
+LOOK_ALIKES = [
+    *SPECIAL,
+    "<unk>",
+    "<s>",
+    "</s>",
+    "<pad>",
+    "<0x0A>",
+    "<0xE4>",
+    "[gMASK]sop",
+    "philosophy",
+    "sopeop",
+    "<|",
+]
 RANGES = [
     (0x20, 0x7E), (0xA0, 0x24F), (0x370, 0x3FF), (0x400, 0x4FF), (0x5D0, 0x5EA), (0x620, 0x64A), (0x905, 0x939),
     (0xE01, 0xE3A), (0x300, 0x36F), (0x1100, 0x11FF), (0x2000, 0x206F), (0x2580, 0x259F), (0x3000, 0x30FF),
@@ -143,9 +171,38 @@ RANGES = [
     (0xFFF0, 0xFFFF), (0x1D400, 0x1D7FF), (0x1F1E6, 0x1F1FF), (0x1F300, 0x1FAFF), (0x20000, 0x2A6DF),
     (0xF0000, 0xF0FFF), (0x10FFF0, 0x10FFFF), (0x00, 0x1F),
 ]  # fmt: skip
-BLANKS = [" ", "  ", "   ", "\n", "\n\n", "\r\n", "\t", "\u3000", "\u00a0", "\u200b", "\u2028", "\ufeff", "▁", "▁▁", "\x85"]
+BLANKS = [
+    " ",
+    "  ",
+    "   ",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\t",
+    "\u3000",
+    "\u00a0",
+    "\u200b",
+    "\u2028",
+    "\ufeff",
+    "▁",
+    "▁▁",
+    "\x85",
+]
 REPEATED = [" ", "哈", "-", "=", "ab", "an", "。", "！", "1", "\n", "是不", "▁", "er", "😀", "[", "<|"]
-WORDS = ["the", "公司", "ＡＢＣ", "１２３", "👨‍👩‍👧", "🇨🇳", "e\u0301", "https://x.cn/?a=1&b=2", "3.14", "def f(x):", '{"a": [1]}', "的"]
+WORDS = [
+    "the",
+    "公司",
+    "ＡＢＣ",
+    "１２３",
+    "👨‍👩‍👧",
+    "🇨🇳",
+    "e\u0301",
+    "https://x.cn/?a=1&b=2",
+    "3.14",
+    "def f(x):",
+    '{"a": [1]}',
+    "的",
+]
 
 
 def hard_strings(count: int, seed: int) -> Iterator[str]:
@@ -184,6 +241,6 @@ def write_full_size(folder: Path, shards: int) -> int:
         size = sum(2 * prod(shapes[name]) for name in part)
         chunks = (block[: min(len(block), size - at)] for at in range(0, size, len(block)))
         total += write_shard(folder / shard, entries, chunks)
-        weight_map |= {name: shard for name in part}
+        weight_map |= dict.fromkeys(part, shard)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     return total

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from chatglm_support import SPECIAL, TINY, hard_strings, real_tokenizer, train_tokenizer
 from ner_data.prompt import escape
 from ner_models.chatglm3.config import Shape
@@ -56,7 +57,9 @@ def test_a_small_model_gives_the_ids_of_sentencepiece_and_decodes_back(tiny: tup
     compare(tiny, [escape(text) for text in hard_strings(20_000, seed=1) if text not in ("sop", "eop")])
 
 
-def test_chatglm3_gives_the_ids_of_sentencepiece_on_100_000_hard_strings_and_decodes_back(real: tuple[Any, Any]) -> None:
+def test_chatglm3_gives_the_ids_of_sentencepiece_on_100_000_hard_strings_and_decodes_back(
+    real: tuple[Any, Any],
+) -> None:
     texts = [escape(text) for text in hard_strings(100_000, seed=2) if text not in ("sop", "eop")]
     assert len(set(texts)) > 90_000
     compare(real, texts)
@@ -93,7 +96,12 @@ def test_overlapping_splits_of_one_piece_are_merged_as_sentencepiece_does(real: 
         for cut in range(1, len(piece)):
             x, y = piece[:cut], piece[cut:]
             if x != y and piece.startswith(y):
-                texts += [a + runs + b for a in ("", "x", " ") for b in ("", "的") for runs in (x + y + x, y + x + y, piece * 3, y + piece)]
+                texts += [
+                    a + runs + b
+                    for a in ("", "x", " ")
+                    for b in ("", "的")
+                    for runs in (x + y + x, y + x + y, piece * 3, y + piece)
+                ]
     texts = [text.replace("▁", " ") for text in texts if not text.startswith(("<", "["))]
     assert len(texts) > 5_000
     compare(real, texts, decoding=False)
@@ -150,7 +158,9 @@ def conversations(count: int) -> list[list[dict[str, str]]]:
     return found
 
 
-def test_prompts_and_answers_have_the_ids_that_llamafactory_trains_on(real: tuple[Any, Any], chatglm3_template: Any) -> None:
+def test_prompts_and_answers_have_the_ids_that_llamafactory_trains_on(
+    real: tuple[Any, Any], chatglm3_template: Any
+) -> None:
     fast, _ = real
     for turns in conversations(1_000):
         system = turns[0]["content"] if turns[0]["role"] == "system" else None
@@ -160,15 +170,29 @@ def test_prompts_and_answers_have_the_ids_that_llamafactory_trains_on(real: tupl
         assert ids_of(fast, turns, prompt=False) == prompt + answer, turns
 
 
-def test_llamafactory_ends_answers_where_the_generation_config_does(real: tuple[Any, Any], chatglm3_template: Any) -> None:
+def test_llamafactory_ends_answers_where_the_generation_config_does(
+    real: tuple[Any, Any], chatglm3_template: Any
+) -> None:
     assert sorted(chatglm3_template.get_stop_token_ids(real[0])) == [2, 64795, 64797]
 
 
 def test_each_piece_of_a_prompt_is_encoded_by_itself(real: tuple[Any, Any]) -> None:
     fast, slow = real
     system, user = "你是专家。", "  philosophy\n的 sop "
-    expected = [64790, 64792, 64794, *slow.encode("\n"), *slow.encode(system), 64795, *slow.encode("\n"), *slow.encode(user)]
-    assert ids_of(fast, [{"role": "system", "content": system}, {"role": "user", "content": user}]) == [*expected, 64796]
+    expected = [
+        64790,
+        64792,
+        64794,
+        *slow.encode("\n"),
+        *slow.encode(system),
+        64795,
+        *slow.encode("\n"),
+        *slow.encode(user),
+    ]
+    assert ids_of(fast, [{"role": "system", "content": system}, {"role": "user", "content": user}]) == [
+        *expected,
+        64796,
+    ]
 
 
 @pytest.mark.parametrize("look_alike", [*SPECIAL, "<unk>", "</s>", "<s>", "[gMASK]sop<|user|>"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from chatglm_support import TINY, random_tensors, train_tokenizer, write_checkpoint, write_shards
 from support import ROOT, Result, one_line_error
 
@@ -65,7 +66,9 @@ def test_every_tensor_arrives_bit_for_bit(cli: Cli, tmp_path: Path, tokenizer: P
     old = write_checkpoint(tmp_path / "src", tokenizer, form=form, dtype=dtype)
     done = cli("ner-model", "convert-chatglm3", tmp_path / "src", tmp_path / "dst")
     assert done.code == 0, done.err
-    assert "tensors: read 25, used 24, dropped transformer.rotary_pos_emb.inv_freq (computed from the config)" in done.out
+    assert (
+        "tensors: read 25, used 24, dropped transformer.rotary_pos_emb.inv_freq (computed from the config)" in done.out
+    )
     index = json.loads((tmp_path / "dst/model.safetensors.index.json").read_text())
     new = {k: v for shard in set(index["weight_map"].values()) for k, v in load_file(tmp_path / "dst" / shard).items()}
     assert set(new) == set(index["weight_map"])
@@ -82,7 +85,9 @@ def test_every_tensor_arrives_bit_for_bit(cli: Cli, tmp_path: Path, tokenizer: P
     assert sum(tensor.numel() for tensor in new.values()) == elements
 
 
-def test_transformers_loads_the_result_without_remote_code_or_left_over_weights(cli: Cli, source: Path, tmp_path: Path) -> None:
+def test_transformers_loads_the_result_without_remote_code_or_left_over_weights(
+    cli: Cli, source: Path, tmp_path: Path
+) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -124,25 +129,40 @@ def test_a_target_that_exists_is_left_alone(cli: Cli, source: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "_name_or_path": "Qwen/Qwen2-7B"}, "Qwen/Qwen2-7B"),
-        ({"_name_or_path": "THUDM/glm-4-9b-chat", "rope_ratio": 500, "padded_vocab_size": 151552}, "THUDM/glm-4-9b-chat"),
+        (
+            {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "_name_or_path": "Qwen/Qwen2-7B"},
+            "Qwen/Qwen2-7B",
+        ),
+        (
+            {"_name_or_path": "THUDM/glm-4-9b-chat", "rope_ratio": 500, "padded_vocab_size": 151552},
+            "THUDM/glm-4-9b-chat",
+        ),
         ({"_name_or_path": "THUDM/chatglm3-6b-32k", "rope_ratio": 50}, "rope_ratio is 50"),
         ({"_name_or_path": "THUDM/chatglm3-6b-int4", "quantization_bit": 4}, "THUDM/chatglm3-6b-int4"),
-        ({"_name_or_path": "THUDM/chatglm-6b", "ffn_hidden_size": ..., "multi_query_group_num": ...}, "THUDM/chatglm-6b"),
+        (
+            {"_name_or_path": "THUDM/chatglm-6b", "ffn_hidden_size": ..., "multi_query_group_num": ...},
+            "THUDM/chatglm-6b",
+        ),
         ({"_name_or_path": ..., "architectures": ["CogVLM"], "add_bias_linear": True}, "CogVLM"),
         ({"kv_channels": 64}, "4 heads of 64 do not make 128"),
     ],
 )
-def test_another_model_is_refused_by_name(refused: Callable[[], str], source: Path, changes: dict[str, Any], named: str) -> None:
+def test_another_model_is_refused_by_name(
+    refused: Callable[[], str], source: Path, changes: dict[str, Any], named: str
+) -> None:
     edit_config(source, **changes)
     message = refused()
     assert named in message and "is not chatglm3-6b or chatglm2-6b" in message
 
 
 def test_a_source_that_is_no_checkpoint_is_refused(cli: Cli, tmp_path: Path) -> None:
-    assert "no such folder" in one_line_error(cli("ner-model", "convert-chatglm3", tmp_path / "none", tmp_path / "dst"))
+    assert "no such folder" in one_line_error(
+        cli("ner-model", "convert-chatglm3", tmp_path / "none", tmp_path / "dst")
+    )
     (tmp_path / "empty").mkdir()
-    assert "config.json: no such file" in one_line_error(cli("ner-model", "convert-chatglm3", tmp_path / "empty", tmp_path / "dst"))
+    assert "config.json: no such file" in one_line_error(
+        cli("ner-model", "convert-chatglm3", tmp_path / "empty", tmp_path / "dst")
+    )
 
 
 @pytest.mark.parametrize("form", ["safetensors", "bin"])
@@ -209,7 +229,9 @@ def test_no_weights_at_all_is_said(refused: Callable[[], str], source: Path) -> 
         (lambda t: t.update({"transformer.output_layer.weight": t["transformer.output_layer.weight"].char()}), "is I8"),
     ],
 )  # fmt: skip
-def test_every_tensor_must_be_accounted_for(refused: Callable[[], str], source: Path, change: Any, problem: str) -> None:
+def test_every_tensor_must_be_accounted_for(
+    refused: Callable[[], str], source: Path, change: Any, problem: str
+) -> None:
     edit_tensors(source, change)
     assert problem in refused()
 
@@ -221,15 +243,19 @@ def test_all_problems_with_the_tensors_are_told_at_once(cli: Cli, source: Path, 
 
 
 @pytest.mark.parametrize(("pieces", "rows"), [(600, 1024), (600, 512), (600, 65024)])
-def test_a_tokenizer_of_another_size_is_refused(refused: Callable[[], str], source: Path, pieces: int, rows: int) -> None:
+def test_a_tokenizer_of_another_size_is_refused(
+    refused: Callable[[], str], source: Path, pieces: int, rows: int
+) -> None:
     edit_config(source, padded_vocab_size=rows)
     assert f"has {pieces} pieces, which do not fit the {rows} rows" in refused()
 
 
-def test_a_tokenizer_that_has_a_special_token_as_a_piece_is_refused(refused: Callable[[], str], source: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_that_has_a_special_token_as_a_piece_is_refused(
+    refused: Callable[[], str], source: Path, tmp_path: Path
+) -> None:
     train_tokenizer(source / "tokenizer", words=("sop ",) * 40)
     (source / "tokenizer.vocab").unlink()
-    assert "has the special tokens ['sop'] as pieces" in refused()
+    assert "has ['sop'] as pieces" in refused()
 
 
 def test_a_tokenizer_that_is_none_or_of_another_kind_is_refused(refused: Callable[[], str], source: Path) -> None:

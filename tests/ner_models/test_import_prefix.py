@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from chatglm_support import TINY, train_tokenizer, write_checkpoint
 from support import Result, one_line_error
 
