@@ -43,7 +43,7 @@ def import_prefix(source: Path, target: Path, base: Path) -> None:
             beside it (layers, groups, number of virtual tokens) or the context.
     """
     check_free(target)
-    # The old scripts train a prefix on a base quantised in memory and note that in the config; a prefix is not quantised.
+    # The old scripts can train on a base quantised in memory, and say so in the config; the prefix is not quantised.
     shape = read_config(source, ignore=("quantization_bit",))
     stored: dict[str, Stored] = {}
     for path in find_shards(source):
@@ -68,12 +68,11 @@ def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:
         UserError: they are missing, of another shape, or more virtual tokens than the context holds.
     """
     if "embedding.weight" not in own:
-        raise UserError(
-            f"{rooted(source)}: has no {PREFIX}embedding.weight; it is no P-Tuning v2 checkpoint of chatglm2/3"
-        )
+        problem = f"has no {PREFIX}embedding.weight"
+        raise UserError(f"{rooted(source)}: {problem}; name a checkpoint of chatglm2's or 3's P-Tuning v2 script")
     tokens = own["embedding.weight"].shape[0]
     width, hidden = shape.layers * 2 * shape.kv_heads * shape.head_dim, shape.hidden
-    wanted = {"embedding.weight": (tokens, width)}
+    wanted: dict[str, tuple[int, ...]] = {"embedding.weight": (tokens, width)}
     if len(own) > 1:  # with projection
         wanted |= {"trans.0.weight": (hidden, width), "trans.0.bias": (hidden,)}
         wanted |= {"trans.2.weight": (width, hidden), "trans.2.bias": (width,)}
@@ -81,13 +80,13 @@ def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             has, needs = (list(shapes[name]) if name in shapes else "nothing" for shapes in (found, wanted))
-            raise UserError(
-                f"{rooted(source)}: {PREFIX}{name} is {has}, {shape.layers} layers of {shape.kv_heads} key-value groups "
-                f"need {needs}; put the config.json of the model it was trained on beside it"
-            )
+            sizes = f"{shape.layers} layers of {shape.kv_heads} key-value groups"
+            remedy = "put the config.json of the model it was trained on beside it"
+            raise UserError(f"{rooted(source)}: {PREFIX}{name} is {has}, {sizes} need {needs}; {remedy}")
     if tokens >= shape.context:
+        context = f"the context of {shape.context}"
         raise UserError(
-            f"{rooted(source)}: a prefix of {tokens} tokens fills the context of {shape.context}; train a shorter one"
+            f"{rooted(source)}: a prefix of {tokens} tokens leaves no room in {context}; train a shorter one"
         )
 
 
@@ -100,7 +99,7 @@ def load(stored: Stored) -> Tensor:
 
 
 def flat_prefix(own: dict[str, Tensor]) -> Tensor:
-    """What the prefix encoder yields, ``[tokens, layers * 2 * groups * head_dim]``: its embedding, or two layers on it."""
+    """What the prefix encoder yields, ``[tokens, layers * 2 * groups * head_dim]``: an embedding, or an MLP on it."""
     import torch
 
     embedding = own["embedding.weight"]

@@ -76,8 +76,13 @@ def check_size(pieces: Pieces, vocab: int) -> None:
     """Refuse a tokenizer that does not belong to an embedding of ``vocab`` rows: all special ids would be wrong.
 
     Raises:
-        UserError: chatglm2/3 with 65,024 rows have 64,789 pieces; any other number must round up to the rows.
+        UserError: chatglm2/3 with 65,024 rows have 64,789 pieces, and any other number must round up to the rows; or a
+            special token's name is a piece too, which a fast tokenizer cannot tell apart.
     """
+    if clash := {piece for piece, _, _ in pieces.rows} & {*COMMANDS, *ROLES}:
+        raise UserError(
+            f"{rooted(pieces.path)}: has the special tokens {sorted(clash)} as pieces; it is another model's"
+        )
     count = len(pieces.rows)
     rows = -(-(count + len(COMMANDS + ROLES)) // PADDED_TO) * PADDED_TO
     if rows != vocab or (vocab == 65024 and count != 64789):
@@ -102,9 +107,9 @@ def end_ids(pieces: Pieces, shape: Shape) -> list[int]:
 def merges(pieces: Pieces) -> list[tuple[str, str]]:
     """Every split of every piece into two pieces, best joined piece first.
 
-    Splits of one piece share a score, and SentencePiece then takes the leftmost pair. That matters where two splits
-    overlap ("aa"+"a" and "a"+"aa"): the longer left part comes first, for runs are merged from the left and leave
-    their remainder at the right.
+    Splits of one piece share a score, and SentencePiece then takes the leftmost pair, whatever its split. Here one
+    split must come first: the one with the longer left part. Where two overlap ("aa"+"a", "a"+"aa"), no text is known
+    on which the order shows, and the tests look for one.
     """
     normal = {piece: score for piece, score, kind in pieces.rows if kind == NORMAL}
     found = [
