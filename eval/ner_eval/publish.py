@@ -2,9 +2,10 @@
 
 A result file, ``recipes/<model>/results/<run>.json``::
 
-    {"recipe": "recipes/nano/lora.yaml", "trained_on": "demo", "commit": "1a2b3c4",
-     "hardware": "2 cores AMD EPYC, no GPU", "gpu_memory_gb": null, "train_seconds": 171.3, "epochs": 3.0, "run": {"corpus": "demo", "split": "test", …},
-     "answers": {…}, "readings": {"lenient": {"text": {label: {"tp": …, "fp": …, "fn": …}}}, "strict": {…}}, …}
+    {"recipe": "recipes/nano/lora.yaml", "trained_on": "demo", "note": "", "commit": "1a2b3c4",
+     "hardware": "2 cores AMD EPYC, no GPU", "gpu_memory_gb": null, "train_seconds": 171.3, "epochs": 3.0,
+     "run": {"corpus": "demo", "split": "test", …}, "answers": {…}, "intervals": {…},
+     "readings": {"lenient": {label: {"tp": …, "fp": …, "fn": …}, …}, "strict": {…}}}
 """
 
 import argparse

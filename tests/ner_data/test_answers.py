@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ner_data.answers import FORMS, json_list
 from ner_data.gold import Entity, Mention, Parsed
 

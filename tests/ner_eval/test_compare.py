@@ -98,6 +98,8 @@ def test_runs_of_another_gold_or_other_labels_are_refused(make_run, ner_eval):
 
 def test_sentences_that_one_run_lacks_are_left_out_only_when_told_to(make_run, ner_eval):
     one = make_run(records(), answers(0.6, 1), name="one")
-    limited = make_run(records(), answers(0.6, 2, 50), name="limited", selection={"limit": 50, "sample": None, "seed": None})
+    limited = make_run(
+        records(), answers(0.6, 2, 50), name="limited", selection={"limit": 50, "sample": None, "seed": None}
+    )
     assert "70 sentences are not answered in every run" in one_line_error(ner_eval("compare", one, limited))
     assert "50 sentences" in ner_eval("compare", one, limited, "--partial").out

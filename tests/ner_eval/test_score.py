@@ -128,7 +128,9 @@ def test_partial_without_any_answer_is_refused(make_run):
 
 
 def test_predictions_for_unknown_records_are_refused(make_run):
-    with pytest.raises(UserError, match=r"predictions.jsonl: 1 ids that the run's selection from .* does not have \('other-9'\)"):
+    with pytest.raises(
+        UserError, match=r"predictions.jsonl: 1 ids that the run's selection from .* does not have \('other-9'\)"
+    ):
         run(make_run(RECORDS, {**RIGHT, "other-9": "[]"}))
 
 
