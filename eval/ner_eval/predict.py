@@ -11,6 +11,7 @@ import platform
 import random
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ner_data.corpus import SPLITS, Corpus, load_corpus
 from ner_data.errors import UserError, rooted
 from ner_data.gold import Record, read_gold
 from ner_eval import store
-from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, fail_first, positive
+from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, fail_first, positive, tell
 from ner_eval.batch import work_offline
 from ner_eval.client import Client, Lost, Rejected
 from ner_eval.models import Served, find_model
@@ -149,11 +150,15 @@ async def _predict(
             try:
                 await ask_all(client, manifest, records, stored, folder, args.concurrency)
             except Lost as error:
-                kept = len(store.stored_ids(folder, ids))
-                raise Lost(
-                    f"{error}; {kept} of {len(ids)} answers are stored in {rooted(folder)}: "
-                    "start the server (`make serve`) and run the same command again to go on"
-                ) from None
+                remedy = "start the server (`make serve`) and run the same command again to go on"
+                raise Lost(f"{error}; {_kept(folder, ids)}: {remedy}") from None
+            except asyncio.CancelledError:  # Ctrl-C
+                tell(f"{_kept(folder, ids)}; run the same command again to go on")
+                raise
+
+
+def _kept(folder: Path, ids: Sequence[str]) -> str:
+    return f"{len(store.stored_ids(folder, ids))} of {len(ids)} answers are stored in {rooted(folder)}"
 
 
 async def ask_all(
