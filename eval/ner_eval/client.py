@@ -36,6 +36,7 @@ TRIP = 3  # failures in a row after which a server counts as down
 PROBE_TIMEOUT = 5.0  # seconds
 AWAY = {0, 502, 503, 504}  # 0: no response at all
 KEY_REMEDY = "give the server's key with --api-key or in OPENAI_API_KEY"
+_UNICODE = json.JSONEncoder(ensure_ascii=False)
 
 
 class Rejected(UserError):
@@ -115,7 +116,7 @@ class Client:
             Rejected, Lost: see the table above.
         """
         # JSON may smuggle in lone surrogates, which no UTF-8 request can carry: "?" keeps the offsets as they are.
-        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        data = _UNICODE.encode(body).encode("utf-8", "replace")
         failed = hops = 0
         delay = FIRST_DELAY
         server = None

@@ -11,6 +11,7 @@ import platform
 import random
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from ner_data.corpus import SPLITS, Corpus, load_corpus
 from ner_data.errors import UserError, rooted
 from ner_data.gold import Record, read_gold
 from ner_eval import store
-from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, fail_first, positive
+from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, fail_first, positive, tell
+from ner_eval.batch import work_offline
 from ner_eval.client import Client, Lost, Rejected
 from ner_eval.models import Served, find_model
 from ner_eval.prompts import choose_prompt
@@ -40,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of --sample (default: %(default)s)")
     add_server_arguments(parser)
     add_prompt_arguments(parser)
+    parser.add_argument(
+        "--batch",
+        action="store_true",
+        help="no server: write an OpenAI batch file, read its results when they are there",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,7 +57,12 @@ def run(args: argparse.Namespace) -> None:
     records = select(list(read_gold(corpus.gold_file(args.split))), selection)
     folder = run_folder(args.run or default_name(args, selection))
     if not _is_complete(args, corpus, folder, records, selection):
-        asyncio.run(_predict(args, corpus, folder, records, selection))
+        if args.batch:
+            spec = choose_prompt(args.prompt, args.adapter, corpus.name, _labels(corpus), args.allow_other_prompt)
+            if not work_offline(folder, _manifest(args, corpus, spec, selection, None), records, args.adapter):
+                return
+        else:
+            asyncio.run(_predict(args, corpus, folder, records, selection))
     _summary(folder, store.finish(folder, [record.id for record in records]))
 
 
@@ -84,8 +96,7 @@ def _is_complete(
         return False
     stored = read_manifest(folder)
     if args.prompt or args.adapter:
-        labels = tuple(label.id for label in corpus.labels)
-        spec = choose_prompt(args.prompt, args.adapter, corpus.name, labels, args.allow_other_prompt)
+        spec = choose_prompt(args.prompt, args.adapter, corpus.name, _labels(corpus), args.allow_other_prompt)
     else:
         spec = stored.prompt
     store.check_same(folder, _manifest(args, corpus, spec, selection, None))
@@ -102,7 +113,7 @@ def _manifest(
     return Manifest(
         version=VERSION,
         model=args.model,
-        base_urls=tuple(args.base_url),
+        base_urls=tuple(args.base_url or ()),
         corpus=corpus.name,
         split=args.split,
         gold=gold.as_posix(),
@@ -112,6 +123,10 @@ def _manifest(
         selection=selection,
         tool_versions=versions,
     )
+
+
+def _labels(corpus: Corpus) -> tuple[str, ...]:
+    return tuple(label.id for label in corpus.labels)
 
 
 def _own_version() -> str:
@@ -124,10 +139,10 @@ def _own_version() -> str:
 async def _predict(
     args: argparse.Namespace, corpus: Corpus, folder: Path, records: list[Record], selection: dict[str, Any]
 ) -> None:
-    labels = tuple(label.id for label in corpus.labels)
     async with client_of(args) as client:
         served = await find_model(client, args.model, args.wait)
-        spec = choose_prompt(args.prompt, args.adapter or served.folder, corpus.name, labels, args.allow_other_prompt)
+        trained = args.adapter or served.folder
+        spec = choose_prompt(args.prompt, trained, corpus.name, _labels(corpus), args.allow_other_prompt)
         manifest = _manifest(args, corpus, spec, selection, served)
         ids = [record.id for record in records]
         with store.locked(folder):
@@ -135,11 +150,15 @@ async def _predict(
             try:
                 await ask_all(client, manifest, records, stored, folder, args.concurrency)
             except Lost as error:
-                kept = len(store.stored_ids(folder, ids))
-                raise Lost(
-                    f"{error}; {kept} of {len(ids)} answers are stored in {rooted(folder)}: "
-                    "start the server (`make serve`) and run the same command again to go on"
-                ) from None
+                remedy = "start the server (`make serve`) and run the same command again to go on"
+                raise Lost(f"{error}; {_kept(folder, ids)}: {remedy}") from None
+            except asyncio.CancelledError:  # Ctrl-C
+                tell(f"{_kept(folder, ids)}; run the same command again to go on")
+                raise
+
+
+def _kept(folder: Path, ids: Sequence[str]) -> str:
+    return f"{len(store.stored_ids(folder, ids))} of {len(ids)} answers are stored in {rooted(folder)}"
 
 
 async def ask_all(

@@ -25,6 +25,7 @@ RUNS = Path("runs")
 MANIFEST = "manifest.json"
 PREDICTIONS = "predictions.jsonl"
 VERSION = 1
+_UNICODE = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,10 @@ class Prediction:
 
     def as_line(self) -> bytes:
         """One line of ``predictions.jsonl``, UTF-8; lone surrogates, which UTF-8 cannot hold, stay escaped."""
-        value = asdict(self)
+        # Not asdict(), which copies deeply, and no new encoder a line: this is done for every answer as it arrives.
+        value = {name: getattr(self, name) for name in self.__slots__}
         try:
-            return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+            return (_UNICODE.encode(value) + "\n").encode()
         except UnicodeEncodeError:
             return (json.dumps(value) + "\n").encode()
 

@@ -6,9 +6,11 @@ import os
 import random
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -37,6 +39,14 @@ def work(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_gold(corpus.gold_file("test"), records)
     build_spec(corpus, records, "json_list").save(spec_file("demo"))
     return workplace
+
+
+@pytest.fixture(scope="session")
+def model_folder(server: Any) -> Path:
+    """Where the base model of the shared server lies."""
+    with urllib.request.urlopen(f"{server.base_url}/models") as response:  # noqa: S310 - our own address
+        cards = json.load(response)["data"]
+    return ROOT / next(card["root"] for card in cards if not card["parent"])
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Faulty:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         data = await request.read()
         body = json.loads(data)
-        sentence = body["messages"][1]["content"].rsplit("\n", 1)[1]
+        sentence = body["messages"][1]["content"].partition("文本：\n")[2]
         self.asked.append(sentence)
         self.bodies.append(body)
         self.headers.append(dict(request.headers))

@@ -213,6 +213,7 @@ def test_two_processes_do_not_write_one_run(work, ner_eval, start) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "Traceback" not in err
+    assert "of 40 answers are stored in" in err and "same command again" in err
     stored = len(read_predictions(RUN))
     assert len(server.answered) - 1 <= stored <= len(server.answered)  # one may have been under way
 

@@ -16,7 +16,6 @@ import pytest
 from aiohttp import web
 
 from ner_eval.run import read_manifest, read_predictions
-from support import ROOT
 
 from .faulty import Faulty, drop, failure
 
@@ -128,16 +127,18 @@ class OwnServer:
         os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
+        """As `ner-model stop`: vLLM does not end by itself while a client waits for an answer that will never come."""
         self.signal(signal.SIGTERM)
-        self.process.wait(60)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
-def own_server(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    with urllib.request.urlopen(f"{server.base_url}/models") as response:  # noqa: S310 - our own address
-        cards = json.load(response)["data"]
-    folder = ROOT / next(card["root"] for card in cards if not card["parent"])
-    own = OwnServer(folder, tmp_path_factory.mktemp("own") / "vllm.log")
+def own_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    own = OwnServer(model_folder, tmp_path_factory.mktemp("own") / "vllm.log")
     own.start()
     try:
         own.wait()
