@@ -220,9 +220,11 @@ def hard_strings(count: int, seed: int) -> Iterator[str]:
         yield "".join(rng.choice(kinds)() for _ in range(rng.randint(1, 8)))
 
 
-def write_full_size(folder: Path, shards: int) -> int:
+def write_full_size(folder: Path, form: str, shards: int) -> int:
     """A checkpoint of chatglm3-6b's size (28 layers, bf16) with repeated random bytes; returns the tensors' bytes."""
     from math import prod
+
+    import torch
 
     from ner_models.chatglm3.shards import write_shard
 
@@ -234,13 +236,19 @@ def write_full_size(folder: Path, shards: int) -> int:
     shapes = {name: shape for name, (shape, _, _) in table(config).items()}
     block = random.Random(3).randbytes(8 << 20)
     names, weight_map, total = list(shapes), {}, 0
+    stem, suffix = ("model", "safetensors") if form == "safetensors" else ("pytorch_model", "bin")
     for number in range(shards):
         part = names[number::shards]
-        shard = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
-        entries = [(name, "BF16", shapes[name]) for name in part]
+        shard = f"{stem}-{number + 1:05d}-of-{shards:05d}.{suffix}"
         size = sum(2 * prod(shapes[name]) for name in part)
-        chunks = (block[: min(len(block), size - at)] for at in range(0, size, len(block)))
-        total += write_shard(folder / shard, entries, chunks)
+        if form == "safetensors":
+            chunks = (block[: min(len(block), size - at)] for at in range(0, size, len(block)))
+            write_shard(folder / shard, [(name, "BF16", shapes[name]) for name in part], chunks)
+        else:
+            bits = torch.frombuffer(bytearray(block), dtype=torch.bfloat16)
+            repeated = {name: bits.repeat(prod(shapes[name]) // len(bits) + 1) for name in part}
+            torch.save({n: t[: prod(shapes[n])].clone().view(shapes[n]) for n, t in repeated.items()}, folder / shard)
+        total += size
         weight_map |= dict.fromkeys(part, shard)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps({"weight_map": weight_map}))
     return total

@@ -7,7 +7,7 @@ COMMANDS = {
     "convert-chatglm3": ("ner_models.chatglm3.convert", "original chatglm3-6b to a native checkpoint, no remote code"),
     "import-prefix": (
         "ner_models.chatglm3.prefix",
-        "P-Tuning v2 checkpoint of the old chatglm code to a PEFT adapter",
+        "P-Tuning v2 checkpoint of old chatglm code to a PEFT adapter",
     ),
     "export": ("ner_models.export", "bake a P-tuning adapter into a plain checkpoint"),
     "serve": ("ner_models.serve", "start vLLM with a base model and its adapters, wait until it answers"),

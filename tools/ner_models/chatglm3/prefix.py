@@ -13,9 +13,9 @@ from typing import Any
 
 from ner_data.errors import UserError, rooted
 from ner_models.chatglm3.config import Shape, read_config
-from ner_models.chatglm3.folder import check_free, whole_folder
 from ner_models.chatglm3.shards import TORCH_NAMES, Stored, find_shards, open_shard, write_shard
 from ner_models.chatglm3.weights import PREFIX
+from ner_models.folder import check_free, whole_folder
 
 Tensor = Any
 
@@ -43,6 +43,10 @@ def import_prefix(source: Path, target: Path, base: Path) -> None:
             beside it (layers, groups, number of virtual tokens) or the context.
     """
     check_free(target)
+    try:
+        import peft  # noqa: F401 - asked for before anything is read
+    except ImportError as error:
+        raise UserError(f"the import needs the train environment ({error}): .venv-train/bin/ner-model") from None
     # The old scripts can train on a base quantised in memory, and say so in the config; the prefix is not quantised.
     shape = read_config(source, ignore=("quantization_bit",))
     stored: dict[str, Stored] = {}

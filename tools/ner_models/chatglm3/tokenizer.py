@@ -47,9 +47,11 @@ def read_pieces(path: Path) -> Pieces:
     Raises:
         UserError: the file is missing or no SentencePiece model, or one that normalises or splits in another way.
     """
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
+    try:
+        from google.protobuf.message import DecodeError
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError as error:
+        raise UserError(f"the conversion needs the train environment ({error}): .venv-train/bin/ner-model") from None
     if not path.is_file():
         raise UserError(f"{rooted(path)}: no such file; it belongs to the original checkpoint, download it again")
     model: Any = sentencepiece_model_pb2.ModelProto()
@@ -58,6 +60,7 @@ def read_pieces(path: Path) -> Pieces:
     except DecodeError:
         raise UserError(f"{rooted(path)}: not a SentencePiece model; download it again") from None
     trainer, normaliser = model.trainer_spec, model.normalizer_spec
+    normal = sum(p.type == NORMAL for p in model.pieces)
     as_chatglm = {
         "model type BPE": trainer.model_type == 2,
         "byte fallback": trainer.byte_fallback,
@@ -65,6 +68,7 @@ def read_pieces(path: Path) -> Pieces:
         "a dummy prefix": normaliser.add_dummy_prefix and not trainer.treat_whitespace_as_suffix,
         "spaces kept": not normaliser.remove_extra_whitespaces and normaliser.escape_whitespaces,
         "ids <unk> 0, <s> 1, </s> 2": [p.piece for p in model.pieces[:3]] == ["<unk>", "<s>", "</s>"],
+        "one score a piece": len({p.score for p in model.pieces if p.type == NORMAL}) == normal,
         "no user-defined pieces": all(p.type in (NORMAL, UNKNOWN, CONTROL, BYTE) for p in model.pieces),
     }
     if lacking := [name for name, holds in as_chatglm.items() if not holds]:
@@ -80,9 +84,7 @@ def check_size(pieces: Pieces, vocab: int) -> None:
             special token's name is a piece too, which a fast tokenizer cannot tell apart.
     """
     if clash := {piece for piece, _, _ in pieces.rows} & {*COMMANDS, *ROLES}:
-        raise UserError(
-            f"{rooted(pieces.path)}: has the special tokens {sorted(clash)} as pieces; it is another model's"
-        )
+        raise UserError(f"{rooted(pieces.path)}: has {sorted(clash)} as pieces; it is another model's tokenizer")
     count = len(pieces.rows)
     rows = -(-(count + len(COMMANDS + ROLES)) // PADDED_TO) * PADDED_TO
     if rows != vocab or (vocab == 65024 and count != 64789):
