@@ -181,6 +181,48 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
     write_tokenizer(directory, MAX_LENGTH)
 
 
+class Progress:
+    """The line printed now and then: tokens so far, speed, loss, and how well unseen samples are answered."""
+
+    def __init__(self, total: int, every: float) -> None:
+        self.total, self.every = total, every  # tokens; seconds
+        self.seen = self.reported_tokens = 0
+        self.began = self.reported = time.time()
+        self.losses: list[float] = []
+
+    def add(self, tokens: int, loss: float) -> bool:
+        """Count a step; whether a line is due."""
+        self.seen += tokens
+        self.losses = [*self.losses[-49:], loss]
+        return time.time() - self.reported > self.every or self.seen >= self.total
+
+    def report(self, model: Any, held_out: list[Row], pad: int) -> None:
+        now = time.time()
+        speed = (self.seen - self.reported_tokens) / (now - self.reported)
+        left = (now - self.began) / self.seen * max(0, self.total - self.seen)
+        exact, right = exact_share(model, held_out, pad)
+        print(
+            f"{self.seen:>11,} tokens  {speed:>6,.0f}/s  {left / 60:.0f} min left  "
+            f"loss {sum(self.losses) / len(self.losses):.3f}  "
+            f"held out: answers exact {exact:.1%}, tokens right {right:.1%}",
+            flush=True,
+        )
+        self.reported, self.reported_tokens = now, self.seen
+
+
+def _step(model: Any, optimizer: "torch.optim.Optimizer", rows: list[Row], pad: int) -> float:
+    """One step on a batch; its loss (nats an answer token)."""
+    import torch
+
+    logits, targets = answer_scores(model, rows, pad)
+    loss = torch.nn.functional.cross_entropy(logits, targets)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss.item())
+
+
 def train(out: Path, checkpoints: Path | None, total: int, report_every: float = 60.0) -> None:
     """Train for ``total`` tokens, print a line every ``report_every`` seconds, and save the model."""
     import torch
@@ -191,45 +233,23 @@ def train(out: Path, checkpoints: Path | None, total: int, report_every: float =
     pad = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
     model = build_model(tokenizer).to("cuda" if torch.cuda.is_available() else "cpu")
     print(f"parameters {sum(p.numel() for p in model.parameters()):,}, vocabulary {len(tokenizer):,}", flush=True)
-    held_out = {level: _encoded(tokenizer, random.Random(-1), level, HELD_OUT) for _, level in CURRICULUM}
-    optimizer = build_optimizer(model)
-    rng = random.Random(SEED)
-    level_number, stream = 0, batches(tokenizer, rng, CURRICULUM[0][1])
-    seen, losses, began, reported, seen_then = 0, [0.0], time.time(), time.time(), 0
-    while seen < total:
-        if seen / total >= CURRICULUM[level_number][0]:
-            level_number += 1
-            stream = batches(tokenizer, rng, CURRICULUM[level_number][1])
-        rows = next(stream)
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * _rate(seen / total)
-        logits, targets = answer_scores(model, rows, pad)
-        loss = torch.nn.functional.cross_entropy(logits, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        seen += sum(len(row.ids) for row in rows)
-        losses.append(loss.item())
-        if time.time() - reported > report_every or seen >= total:
-            exact, right = exact_share(model, held_out[CURRICULUM[level_number][1]], pad)
-            speed = (seen - seen_then) / (time.time() - reported)
-            left = (time.time() - began) / seen * (total - seen)
-            mean = sum(losses[-50:]) / len(losses[-50:])
-            print(
-                f"{seen:>11,} tokens  level {level_number}  loss {mean:.3f}  held out: answers exact {exact:.1%}, "
-                f"tokens right {right:.1%}  {speed:,.0f} tokens/s  {left / 60:.0f} min left",
-                flush=True,
-            )
-            reported, seen_then = time.time(), seen
-            if checkpoints is not None:
-                save(model, tokenizer, checkpoints)
+    optimizer, progress, rng = build_optimizer(model), Progress(total, report_every), random.Random(SEED)
+    for end, level in CURRICULUM:
+        held_out, stream = _encoded(tokenizer, random.Random(-1), level, HELD_OUT), batches(tokenizer, rng, level)
+        while progress.seen < min(total, end * total):
+            rows = next(stream)
+            for group in optimizer.param_groups:
+                group["lr"] = PEAK_RATE * _rate(progress.seen / total)
+            if progress.add(sum(len(row.ids) for row in rows), _step(model, optimizer, rows, pad)):
+                progress.report(model, held_out, pad)
+                if checkpoints is not None:
+                    save(model, tokenizer, checkpoints)
     save(model, tokenizer, out)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(prog="python -m ner_models.nano.pretrain", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m ner_models.nano.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model, its config and its tokenizer")
     parser.add_argument("--checkpoints", type=Path, help="folder that always holds the newest state")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens to train on (default: %(default)s)")

@@ -7,10 +7,7 @@ tokens; with these weights the model copies, roughly, before its first step, and
 to copy. Everything else is learnt: the weights below are ordinary parameters and move as all others do.
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 EMBEDDING_SCALE = 0.05  # standard deviation; large enough that a copied token's own logit stands out
 OFFSETS = (1, 1, 2, 3)  # how far back the first heads of layer 0 look

@@ -18,7 +18,7 @@ from ner_models.nano import text_words as words
 from ner_models.nano.tokenizer import common_characters
 
 HAN = [character for character in common_characters() if "\u4e00" <= character <= "\u9fff"]
-# Half of the random words are of characters that also stand around them: no character may tell by itself what it is in.
+# Half of the random words are of characters that also stand around them: none may tell by itself what it is in.
 FREQUENT = sorted({c for c in "".join([*words.BEFORE, *words.AFTER, *words.FILLERS, words.TYPES]) if c in set(HAN)})
 LATIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 MARKS = ["“”", "「」", "『』", "《》", "【】", "（）", '""', "〈〉"]

@@ -89,13 +89,18 @@ literary|文体|诗 词 赋 散文 对联|吟诵 创作 抄写|的韵脚 流传
 
 # Cues that fit a mention of any type.
 BEFORE = """
-关于 提到 有人说 包括 比如 其中 至于 例如 除了 所谓 这种 那个 一种 我们 他们 专门研究 喜欢 讨论 介绍 看见 想起 需要 不是 就是 叫做 名为
-正如 按照 因为 如果 尽管 仅有 还有 没有 经过 针对 面向 靠近 属于 几乎 其实 突然 终于 常常 曾经 已经 正在 将要 必须 可能 应该 也许 的 了 是 把 被
-让 向 对 从 给 与 和 或 及 同 在 为 用 比 到 由 以 更 最 很 都 只 又 再 第一次见到 据文献记载 当地人管它叫 老人讲起 她买的 孩子问什么是 网上热议
+关于 提到 有人说 包括 比如 其中 至于 例如 除了 所谓 这种 那个 一种 我们 他们 专门研究 喜欢 讨论 介绍 看见 想起 需要
+不是 就是 叫做 名为
+正如 按照 因为 如果 尽管 仅有 还有 没有 经过 针对 面向 靠近 属于 几乎 其实 突然 终于 常常 曾经 已经 正在 将要 必须
+可能 应该 也许 的 了 是 把 被
+让 向 对 从 给 与 和 或 及 同 在 为 用 比 到 由 以 更 最 很 都 只 又 再 第一次见到 据文献记载 当地人管它叫 老人讲起
+她买的 孩子问什么是 网上热议
 """.split()
 AFTER = """
-的报道 的研究 的介绍 的问题 的特点 的历史 的名字 的图片 很常见 很少见 不多 最多 有很多 是真的 也一样 之类 等等 以及其他 而已 罢了 吗 呢 吧 了 的
-最为重要 十分关键 令人难忘 被记录下来 写在本子上 出现在屏幕里 引来围观 无人知晓 让我好奇 究竟怎样 还在讨论 尚无定论 后来才有 早已有之 何时出现
+的报道 的研究 的介绍 的问题 的特点 的历史 的名字 的图片 很常见 很少见 不多 最多 有很多 是真的 也一样 之类 等等
+以及其他 而已 罢了 吗 呢 吧 了 的
+最为重要 十分关键 令人难忘 被记录下来 写在本子上 出现在屏幕里 引来围观 无人知晓 让我好奇 究竟怎样 还在讨论 尚无定论
+后来才有 早已有之 何时出现
 曾被提起 不再需要 值得留意 到处都有 就这样定了 为主 为辅 居多 不足 以外 以后 以前 之间 里面 上面 旁边 附近 当中
 """.split()
 JOINTS = "和 、 与 或 及 以及 跟 、还有 ，再加上 /".split()
@@ -104,36 +109,60 @@ SEPARATORS = ["，", "，", "，", "；", "。", " ", ",", "——"]
 
 # Common words that say nothing: sentences without a mention, and what surrounds one.
 FILLERS = """
-今年 后来 大约 通常 部分 主要 情况 方面 左右 同时 首先 其次 总之 虽然 但是 所以 于是 然后 一直 刚刚 早上 晚上 中间 下面 前面 外边 那里 这里 哪里
-什么 怎么 多少 每天 每次 有时 一些 许多 少数 全部 整个 各种 不同 相同 类似 简单 复杂 容易 困难 清楚 明显 重要 普通 特别 非常 比较 相当 稍微 完全
-开始 结束 继续 停止 增加 减少 提高 降低 改变 保持 发展 变化 影响 作用 原因 结果 方法 过程 目的 意义 条件 环境 时候 地方 东西 事情 朋友 家人 孩子
-老师 学生 工人 农民 医生 大家 自己 别人 认为 觉得 知道 希望 决定 准备 打算 记得 忘记 明白 理解 相信 怀疑 同意 拒绝 支持 关注 参观 访问 旅行 工作
-休息 吃饭 睡觉 走路 跑步 说话 唱歌 看书 写字 画画 买卖 收到 寄出 打开 关闭 进入 离开 回来 出去 上去 下来 起来 过去 三个 五次 十年 两天 一半
-百分之八 第二 最后 目录 文章 照片 声音 颜色深 味道浓 温度高 速度快 时间长 距离远 面积大 数量少 价格贵 质量好 天冷 下着小雨 阳光明媚 水流平缓
-人来人往 静悄悄 热闹 安静 干净 漂亮 奇怪 有趣 无聊 认真 仔细 小心 努力 着急 高兴 难过 生气 害怕 满意 失望 可惜 果然 竟然 居然 恐怕 大概 似乎
+今年 后来 大约 通常 部分 主要 情况 方面 左右 同时 首先 其次 总之 虽然 但是 所以 于是 然后 一直 刚刚 早上 晚上 中间
+下面 前面 外边 那里 这里 哪里
+什么 怎么 多少 每天 每次 有时 一些 许多 少数 全部 整个 各种 不同 相同 类似 简单 复杂 容易 困难 清楚 明显 重要 普通
+特别 非常 比较 相当 稍微 完全
+开始 结束 继续 停止 增加 减少 提高 降低 改变 保持 发展 变化 影响 作用 原因 结果 方法 过程 目的 意义 条件 环境 时候
+地方 东西 事情 朋友 家人 孩子
+老师 学生 工人 农民 医生 大家 自己 别人 认为 觉得 知道 希望 决定 准备 打算 记得 忘记 明白 理解 相信 怀疑 同意 拒绝
+支持 关注 参观 访问 旅行 工作
+休息 吃饭 睡觉 走路 跑步 说话 唱歌 看书 写字 画画 买卖 收到 寄出 打开 关闭 进入 离开 回来 出去 上去 下来 起来 过去
+三个 五次 十年 两天 一半
+百分之八 第二 最后 目录 文章 照片 声音 颜色深 味道浓 温度高 速度快 时间长 距离远 面积大 数量少 价格贵 质量好 天冷
+下着小雨 阳光明媚 水流平缓
+人来人往 静悄悄 热闹 安静 干净 漂亮 奇怪 有趣 无聊 认真 仔细 小心 努力 着急 高兴 难过 生气 害怕 满意 失望 可惜 果然
+竟然 居然 恐怕 大概 似乎
 """.split()
 
 # For label ids that name nothing; ids and Chinese names of TYPES are used as well.
 ID_WORDS = """
-alpha amber angle apple arrow basic batch blade block blend board brick bridge brief bright brush cabin candle canal carbon castle chain chart child class
-clear cloud coast coral count craft cream crown curve cycle dance delta depth diary draft dream drift eagle earth elder entry equal event fiber field final
-flame flash floor focus forest frame fresh front ghost giant glass globe grain grand graph green group guard guide habit heart hotel house human ideal image
-index inner input issue joint judge knife label laser layer level light limit local logic lunch magic maker march match medal metal minor model money month
-motor mount mouse music night noise north novel ocean offer order other outer owner paint panel paper party patch phase phone photo piece pilot pitch point
-pound power press price pride prime print prize proof proud queen quick quiet radio range rapid ratio reach ready realm rival river robot rough round route
-royal rural scale scope score sense serve shade shape share sheet shell shift shore short sight skill sleep slice slope small smart smile smoke solid sound
-south space spare spark speed spice spine split sport staff stage stamp stand start state steam steel stick stock stone store storm story strip study style
-sugar suite table taste teach theme thick thing tiger title token topic total touch tower trace track trade trail train treat trend trial tribe truck trust
-union upper urban usage valid value video visit vital voice waste watch water wheel white whole width woman world yield young zone creation relation mission
-station action option nation ration election section solution condition tradition collection direction production education pressure measure treasure feature
-nature culture structure picture future movement element moment cement document instrument agreement department payment equipment darkness
-kindness business fitness witness happiness teacher singer driver writer leader reader farmer worker visitor doctor actor factor sector vector editor monitor
-history memory victory factory theory country century library gallery battery mystery industry city quality identity activity security community university
+alpha amber angle apple arrow basic batch blade block blend board brick bridge brief bright brush cabin candle canal
+carbon castle chain chart child class
+clear cloud coast coral count craft cream crown curve cycle dance delta depth diary draft dream drift eagle earth
+elder entry equal event fiber field final
+flame flash floor focus forest frame fresh front ghost giant glass globe grain grand graph green group guard guide
+habit heart hotel house human ideal image
+index inner input issue joint judge knife label laser layer level light limit local logic lunch magic maker march
+match medal metal minor model money month
+motor mount mouse music night noise north novel ocean offer order other outer owner paint panel paper party patch
+phase phone photo piece pilot pitch point
+pound power press price pride prime print prize proof proud queen quick quiet radio range rapid ratio reach ready
+realm rival river robot rough round route
+royal rural scale scope score sense serve shade shape share sheet shell shift shore short sight skill sleep slice
+slope small smart smile smoke solid sound
+south space spare spark speed spice spine split sport staff stage stamp stand start state steam steel stick stock
+stone store storm story strip study style
+sugar suite table taste teach theme thick thing tiger title token topic total touch tower trace track trade trail
+train treat trend trial tribe truck trust
+union upper urban usage valid value video visit vital voice waste watch water wheel white whole width woman world
+yield young zone creation relation mission
+station action option nation ration election section solution condition tradition collection direction production
+education pressure measure treasure feature
+nature culture structure picture future movement element moment cement document instrument agreement department
+payment equipment darkness
+kindness business fitness witness happiness teacher singer driver writer leader reader farmer worker visitor doctor
+actor factor sector vector editor monitor
+history memory victory factory theory country century library gallery battery mystery industry city quality identity
+activity security community university
 """.split()
 
 # Rarer characters that stand in names; each is one token beside the 3,755 of GB2312's first level.
 RARER = (
+    ""
     "娅珊莎妮琪琳琦瑶璐瑾婷媛斌彬昊晟煜熙炜烨梓楠沐泓淇涵滢瀚皓睿禹筱绮芸茜莹菲萱蓉蕾薇轩逸钰铭雯霏韵馨骏骁鑫邵郝闫佟邱岚峪栾隋阎甄嫣婧姝娴颖"
+    ""
     "黛曦彦彤宸妍佩倩侃伽圳埔嵩峥嵘泸洱渭淞涿漯濮邯郸鄂衢闽赣黔粤琼亳瑜璇珂珏玮珲瑛琛琰璋璞琅琊婉娇嫦娓婕羿翊翎翌翱耿聂茗荀莘菡葛蒋蓓蔚薛螺"
+    ""
     "诺诸谌谭贾赟邓郑郦鄞釜钊钏钧铮锟镕镇阖阮陶隽雍霁靖鞠韦韬顗颜飓鲍鲲鹃鹏麒麟黎鼐龚炯焱焕煊熹燊爽牟猗珙甯痕皋皑盈眉砚硕祁祺禄稔"
 )

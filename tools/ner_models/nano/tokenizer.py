@@ -8,6 +8,7 @@ Qwen's tokenizer normalises to NFC).
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _learn(pieces: list[list[str]], most: int | None = None) -> list[tuple[str, 
     """Byte-pair merges of the most frequent neighbours (the first seen where equal), until ``most`` or all is one."""
     merges: list[tuple[str, str]] = []
     while most is None or len(merges) < most:
-        pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:], strict=False))
+        pairs = Counter(pair for piece in pieces for pair in pairwise(piece))
         if not pairs:
             break
         best = max(pairs, key=lambda pair: pairs[pair])
@@ -94,8 +95,8 @@ def _lay(characters: Iterable[str], alphabet: dict[int, str]) -> list[tuple[str,
 
 def build_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Tokens with their ids, and the merges in order; the special tokens come after the vocabulary."""
-    from tokenizers.pre_tokenizers import Split
     from tokenizers import Regex
+    from tokenizers.pre_tokenizers import Split
 
     alphabet = byte_alphabet()
     characters = common_characters()
