@@ -82,9 +82,8 @@ def lexicon() -> dict[str, dict[str, list[str]]]:
     people = _deal([s + g for s in words.SURNAMES.split() for g in given + _product(words.GIVEN, words.GIVEN)], rng)
     foreign = _deal(_product(words.FOREIGN, words.FOREIGN, "·"), rng)
     jobs = _deal([grade + job for grade in [*words.JOB_GRADES.split(), ""] for job in words.JOBS.split()], rng)
-    offices = _deal(
-        [g + office for g in [*words.GRADES.split(), ""] for office in _product(words.DOMAINS, words.TITLES)], rng
-    )
+    posts = _product(words.DOMAINS, words.TITLES)
+    offices = _deal([grade + post for grade in [*words.GRADES.split(), ""] for post in posts], rng)
     joints = [*words.TITLE_JOINTS.split(), ""]
     titles = _deal([t for joint in joints for t in _product(words.TITLE_FIRST, words.TITLE_SECOND, joint)], rng)
     found: dict[str, dict[str, list[str]]] = {}
@@ -93,9 +92,8 @@ def lexicon() -> dict[str, dict[str, list[str]]]:
         place, brand, title = places[split], brands[split], titles[split]
         numbers = [f"{n}号" for n in range(1, 300)]
         kinds, levels = words.ADDRESS_KINDS.split(), words.GOVERNMENT_LEVELS.split()
-        address = _draw(rng, size // 3, place, kinds) + _draw(
-            rng, size // 3, place, levels, place, ["路", "街", "镇", "村"]
-        )
+        address = _draw(rng, size // 3, place, kinds)
+        address += _draw(rng, size // 3, place, levels, place, ["路", "街", "镇", "村"])
         address += _draw(rng, size // 3, place, ["路", "街", "大道"], numbers)
         made = {
             "address": address,
@@ -109,10 +107,8 @@ def lexicon() -> dict[str, dict[str, list[str]]]:
             "position": offices[split][:size] + jobs[split][:size],
             "scene": _draw(rng, size, place, words.SCENE_KINDS.split()),
         }
-        # "白桥" + "山" in one split and "白桥山" by other parts in a later one would be the same surface: drop it there.
-        found[split] = {
-            label: [s for s in dict.fromkeys(surfaces) if s not in taken] for label, surfaces in made.items()
-        }
+        # Other parts may form a surface that an earlier split has: drop it here.
+        found[split] = {label: [s for s in dict.fromkeys(made[label]) if s not in taken] for label in made}
         taken.update(surface for surfaces in found[split].values() for surface in surfaces)
     return found
 
@@ -140,9 +136,9 @@ def _empty(rng: random.Random) -> str:
 
 
 def _sentence(pools: dict[str, list[str]], rng: random.Random) -> Sample:
-    spans: list[tuple[int, int, str]]
+    spans: list[tuple[int, int, str]] = []
     if rng.random() < EMPTY_SHARE:
-        text, spans = _empty(rng), []
+        text = _empty(rng)
     else:
         text, spans = _fill(rng.choice(templates()), pools, rng)
         if len(text) < 16 and rng.random() < 0.4:

@@ -1,1 +1,1 @@
-"""A model's life: download, convert, export, serve, stop."""
+"""A model's life: download, convert, export, quantise, serve; and the small base model `nano`."""
