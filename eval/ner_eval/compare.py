@@ -75,7 +75,7 @@ def compare(names: Sequence[str], args: argparse.Namespace) -> tuple[list[Compar
     if any(name.endswith(".json") for name in names):
         return _from_counts(names, args), None
     runs = [load.load(name, args) for name in names]
-    _check_same([run.manifest.gold_sha256 for run in runs], [set(run.labels) for run in runs], names)
+    check_same(runs)
     runs = common(runs, args.partial)
     return paired(runs, args.protocol, args.reading), len(runs[0].answered)
 
@@ -162,6 +162,16 @@ def _from_counts(names: Sequence[str], args: argparse.Namespace) -> list[Compare
     scores = [item.scores for item in compared]
     _check_same([s.gold_sha256 for s in scores], [set(s.labels) for s in scores], names)
     return compared
+
+
+def check_same(runs: Sequence[Loaded]) -> None:
+    """Check that runs can be compared.
+
+    Raises:
+        UserError: they were asked different gold files or labels.
+    """
+    names = [run.name for run in runs]
+    _check_same([run.manifest.gold_sha256 for run in runs], [set(run.labels) for run in runs], names)
 
 
 def _check_same(gold: Sequence[str], labels: Sequence[set[str]], names: Sequence[str]) -> None:

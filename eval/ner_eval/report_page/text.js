@@ -1,0 +1,67 @@
+// Words and text: everything that came from outside goes into the page as text nodes, never as markup.
+const data = JSON.parse(document.getElementById("data").textContent);
+const strings = JSON.parse(document.getElementById("strings").textContent);
+let language = document.documentElement.lang.startsWith("zh") ? "zh" : "en";
+
+function say(key, values = {}) {
+  return strings[language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+function make(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+// Characters that cannot be seen, or that turn the direction of what stands beside them, are spelt out.
+const invisible = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
+
+function shown(text) {
+  const nodes = [];
+  let plain = "";
+  for (const char of text) {
+    if (!invisible.test(char)) { plain += char; continue; }
+    if (plain) nodes.push(plain);
+    plain = "";
+    const code = char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    nodes.push(make("span", { class: "control" }, `U+${code}`));
+  }
+  if (plain) nodes.push(plain);
+  return nodes;
+}
+
+function isolated(text) { return make("bdi", {}, shown(text)); }
+
+const labelNames = new Map(data.labels);
+
+function labelName(label) {
+  if (!labelNames.has(label)) return label === "" ? say("no_label") : label;
+  return language === "zh" ? labelNames.get(label) : label;
+}
+
+function kindName(kind) { return say(kind === "label" ? "label_class" : kind); }
+
+const four = (value) => value.toFixed(4);
+const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(4);
+const percent = (value) => String(Math.round(100 * value));
+
+function bar(value, bad = false) {
+  const inside = make("i", { class: bad ? "bad" : null });
+  inside.style.width = `${Math.max(0, Math.min(1, value)) * 100}%`;
+  return make("div", { class: "bar" }, inside);
+}
+
+function section(id, title, note, ...children) {
+  return make("section", { id }, make("h2", {}, title), note ? make("p", { class: "note" }, note) : null, ...children);
+}
+
+function table(header, rows, attributes = {}) {
+  const cells = (tag, row) => row.map((cell) => (cell instanceof HTMLTableCellElement ? cell : make(tag, {}, cell)));
+  const body = rows.map((row) => make("tr", { class: row.total ? "total" : null }, cells("td", row)));
+  return make("div", { class: "scroll" },
+    make("table", attributes, make("thead", {}, make("tr", {}, cells("th", header))), make("tbody", {}, body)));
+}
