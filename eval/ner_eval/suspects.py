@@ -7,7 +7,7 @@ person to check: a model that has learnt something wrong is just as consistent.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ner_eval.errors import Pair
@@ -45,7 +45,7 @@ def suspects(sentences: Iterable[tuple[str, list[Pair]]], training: Counter[tupl
     places: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     treated: dict[str, Counter[str]] = defaultdict(Counter)
     for identity, pairs in sentences:
-        for pair in pairs:
+        for pair in _without_repeats(pairs):
             for surface, gold, model in _claims(pair):
                 treated[surface][model] += 1
                 if gold != model:
@@ -58,6 +58,17 @@ def suspects(sentences: Iterable[tuple[str, list[Pair]]], training: Counter[tupl
         if consistent and (len(ids) >= REPEATED or sided):
             found.append(Suspect(surface, gold, model, len(ids), tuple(dict.fromkeys(ids)), for_gold, for_model))
     return sorted(found, key=lambda s: (-s.count - s.training_model + s.training_gold, s.surface, s.gold, s.model))
+
+
+def _without_repeats(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """A mention that the answer merely repeats says nothing about gold."""
+    seen = set()
+    # Pairs with gold first: of a mention named twice, it is the other one that repeats.
+    for pair in sorted(pairs, key=lambda p: p.gold is None):
+        claim = (pair.predicted.label, pair.predicted.span) if pair.predicted is not None else None
+        if claim is None or claim not in seen:
+            yield pair
+        seen.add(claim)
 
 
 def _claims(pair: Pair) -> list[tuple[str, str, str]]:

@@ -13,6 +13,7 @@ function headline() {
     data.answers.missing ? make("p", { class: "warning" }, say("partial", { n: data.answers.missing })) : null,
     selection.length ? make("p", { class: "warning" }, say("selection", { what: selection.join(", ") })) : null,
     make("p", { class: "lead" }, say("plain", { p: percent(micro.precision), r: percent(micro.recall) })),
+    make("p", { class: "note" }, say("faults", { ...data.answers, ...data.mentions })),
     make("div", { class: "cards" },
       card(say("micro_text"), micro.f1, interval((text.lenient.intervals || {}).micro), true),
       card(say("strict"), text.strict.micro.f1, say("strict_note")),
@@ -59,9 +60,9 @@ function classes() {
 
 function confusionTable() {
   const names = data.labels.map(([label]) => label);
-  const largest = data.confusion.map((row, r) => Math.max(1, ...row.filter((_, c) => c !== r)));
+  const largest = data.confusion.map((row, r) => Math.max(1, ...row.filter((_, c) => c !== r || r === names.length)));
   const cell = (count, r, c) => {
-    const diagonal = r === c;
+    const diagonal = r === c && r < names.length;
     const node = make("td", { class: diagonal ? "diagonal" : null }, count === 0 ? "" : diagonal ? String(count)
       : make("button", { onclick: () => choose({ kind: "", label: "", pair: [r, c] }) }, String(count)));
     if (count && !diagonal) node.style.background = `rgba(var(--heat), ${0.1 + (0.5 * count) / largest[r]})`;
