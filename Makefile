@@ -94,7 +94,7 @@ run-demo: .venv/.ready .venv-train/.ready .venv-serve/.ready
 	echo; echo "outputs: adapter $(ADAPTER), loss plot $(ADAPTER)/training_loss.png, answers and scores runs/$(NAME)-$(SPLIT)"
 
 nano: .venv-train/.ready ## pretrain the embedded model again from nothing (about an hour on two cores)
-	@.venv-train/bin/python -m ner_models.nano.pretrain --out data/nano
+	@.venv-train/bin/ner-model pretrain-nano --out data/nano
 
 # --- quality ---------------------------------------------------------------------------------------------------------
 

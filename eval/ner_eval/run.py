@@ -6,7 +6,7 @@
 
 A line of ``predictions.jsonl``::
 
-    {"id": "demo-test-1", "answer": "[{\"label\":\"name\",\"text\":\"林晓\"}]", "finish_reason": "stop",
+    {"id": "demo-test-1", "answer": "[{\"text\":\"林晓\",\"label\":\"name\"}]", "finish_reason": "stop",
      "prompt_tokens": 131, "completion_tokens": 12, "seconds": 0.41}
 
 Reading is here, writing in `ner_eval.store`.

@@ -64,8 +64,8 @@ def schema(labels: tuple[str, ...]) -> dict[str, Any]:
         "type": "array",
         "items": {
             "type": "object",
-            "properties": {"label": {"type": "string", "enum": list(labels)}, "text": {"type": "string"}},
-            "required": ["label", "text"],
+            "properties": {"text": {"type": "string"}, "label": {"type": "string", "enum": list(labels)}},
+            "required": ["text", "label"],
             "additionalProperties": False,
         },
     }
@@ -83,7 +83,7 @@ def grammar(labels: tuple[str, ...], text: str) -> str:
     chars = [json.dumps(char, ensure_ascii=False)[1:-1] for char in text]
     rules = [
         'start: "[" (item ("," item)*)? "]"',
-        'item: "{\\"label\\":" label ",\\"text\\":\\"" surface "\\"}"',
+        'item: "{\\"text\\":\\"" surface "\\",\\"label\\":" label "}"',
         "label: " + " | ".join(_literal(json.dumps(label, ensure_ascii=False)) for label in labels),
         "surface: " + " | ".join(f"c{n}" for n in range(len(chars))),
         *(f"c{n}: {_literal(char)} c{n + 1}?" for n, char in enumerate(chars[:-1])),

@@ -49,7 +49,7 @@ def test_entities_of_any_text_come_back_as_they_were(text: str, data: st.DataObj
 
 def test_the_instruction_lists_ids_and_names_with_single_braces() -> None:
     assert "类别：name（姓名）、药。" in SPEC.instruction
-    assert '[{"label":"类别","text":"实体"}]' in SPEC.instruction
+    assert '[{"text":"实体","label":"类别"}]' in SPEC.instruction
     assert "{{" not in SPEC.instruction
 
 

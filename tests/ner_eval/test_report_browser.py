@@ -131,10 +131,16 @@ def test_the_report_works_in_a_browser(report, tmp_path):
         assert len(browser.texts("#examples .example")) > shown == 30
 
         # Protocol and reading.
-        assert browser.texts("#labels tr.total td:nth-child(4)")[1] == f"{data['protocols']['text']['lenient']['micro']['f1']:.4f}"
+        assert (
+            browser.texts("#labels tr.total td:nth-child(4)")[1]
+            == f"{data['protocols']['text']['lenient']['micro']['f1']:.4f}"
+        )
         browser.choose("#protocol", "span")
         browser.choose("#reading", "strict")
-        assert browser.texts("#labels tr.total td:nth-child(4)")[1] == f"{data['protocols']['span']['strict']['micro']['f1']:.4f}"
+        assert (
+            browser.texts("#labels tr.total td:nth-child(4)")[1]
+            == f"{data['protocols']['span']['strict']['micro']['f1']:.4f}"
+        )
 
         # English, dark.
         browser.click("#language")
@@ -188,7 +194,9 @@ def test_the_report_is_readable_on_a_phone(report, tmp_path):
         keep(browser, "phone", tmp_path)
         width = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert width == [390, 390]
-        sizes = browser.run("return [...document.querySelectorAll('.sentence bdi')].map(n => parseFloat(getComputedStyle(n).fontSize))")
+        sizes = browser.run(
+            "return [...document.querySelectorAll('.sentence bdi')].map(n => parseFloat(getComputedStyle(n).fontSize))"
+        )
         assert min(sizes) >= 14
         # What is wider than the screen scrolls by itself and not the page.
         wide = browser.run("""return [...document.querySelectorAll('#page *')].filter((node) =>

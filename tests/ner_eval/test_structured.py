@@ -58,10 +58,10 @@ def test_both_backends_read_the_grammar_and_take_stretches_of_the_text_only(mode
             answer = SPEC.render(Record("x", HARD, (Entity(start, end, "name", HARD[start:end]),)))
             assert taken(HARD, answer), answer
     assert taken(HARD, "[]") and taken("", "[]")
-    assert taken("甲乙", '[{"label":"name","text":"甲"},{"label":"company","text":"甲乙"}]')
-    for wrong in ('{"label":"name","text":""}', '{"label":"no","text":"甲"}', '{"label":"name","text":"乙甲"}'):
+    assert taken("甲乙", '[{"text":"甲","label":"name"},{"text":"甲乙","label":"company"}]')
+    for wrong in ('{"text":"","label":"name"}', '{"text":"甲","label":"no"}', '{"text":"乙甲","label":"name"}'):
         assert not taken("甲乙", f"[{wrong}]")
-    assert not taken("甲", '[{"label":"name","text":"甲"}') and not taken('"', '[{"label":"name","text":"\\"}]')
+    assert not taken("甲", '[{"text":"甲","label":"name"}') and not taken('"', '[{"text":"\\","label":"name"}]')
 
 
 @pytest.mark.serve
@@ -84,10 +84,10 @@ def test_the_server_honours_it(work, ner_eval, server, mode: str) -> None:
     ("mode", "answer", "honoured"),
     [
         ("json", "no idea", False),
-        ("json", '[{"label":"planet","text":"林"}]', False),
-        ("json", '[{"label":"name","text":"谁"}]', True),
-        ("grammar", '[{"label":"name","text":"谁"}]', False),
-        ("grammar", '[{"label":"name","text":"林"}]', True),
+        ("json", '[{"text":"林","label":"planet"}]', False),
+        ("json", '[{"text":"谁","label":"name"}]', True),
+        ("grammar", '[{"text":"谁","label":"name"}]', False),
+        ("grammar", '[{"text":"林","label":"name"}]', True),
         ("off", "no idea", True),
     ],
 )

@@ -18,7 +18,7 @@ MESSAGES = [
     *PromptSpec(
         "demo", SYSTEM, instruction(list(demo.LABELS.items()), json_list.NAME), tuple(demo.LABELS), json_list.NAME, 128
     ).messages("记者从云帆科技获悉，《长夜》与 TCP/IP 无关……🙂"),
-    {"role": "assistant", "content": '[{"label":"company","text":"云帆科技"},{"label":"book","text":"《长夜》"}]'},
+    {"role": "assistant", "content": '[{"text":"云帆科技","label":"company"},{"text":"《长夜》","label":"book"}]'},
 ]
 
 

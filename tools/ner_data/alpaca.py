@@ -4,7 +4,7 @@ Writes ``data/alpaca/CORPUS_<split>.json`` and the prompt spec ``data/alpaca/COR
 data sets in ``dataset_info.json``. One item of an alpaca file::
 
     {"system": "你是…", "instruction": "请从文本中抽取…", "input": "林晓在云帆科技任经理",
-     "output": "[{\"label\":\"name\",\"text\":\"林晓\"},…]", "id": "demo-train-1"}
+     "output": "[{\"text\":\"林晓\",\"label\":\"name\"},…]", "id": "demo-train-1"}
 """
 
 import argparse

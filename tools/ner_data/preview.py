@@ -5,7 +5,10 @@ trained on. Needs the train environment.
 """
 
 import argparse
+import io
+import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if not args.recipe.is_file():
         raise UserError(f"{args.recipe}: no such recipe; see recipes/README.md")
-    tokenizer, records = encode(args.recipe, args.overrides, args.count)
+    # llamafactory prints a dump of its own, as lists of ids: what is shown below says it better.
+    os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")
+    with redirect_stdout(io.StringIO()):
+        tokenizer, records = encode(args.recipe, args.overrides, args.count)
     colour = sys.stdout.isatty()
     for number, (inputs, labels) in enumerate(records, start=1):
         trained = sum(label != IGNORED for label in labels)

@@ -10,6 +10,7 @@ COMMANDS = {
         "P-Tuning v2 checkpoint of old chatglm code to a PEFT adapter",
     ),
     "export": ("ner_models.export", "bake a P-tuning adapter into a plain checkpoint"),
+    "pretrain-nano": ("ner_models.nano.pretrain", "make the embedded base model anew from generated text"),
     "serve": ("ner_models.serve", "start vLLM with a base model and its adapters, wait until it answers"),
     "stop": ("ner_models.stop", "stop a server that `serve` started"),
 }

@@ -45,7 +45,7 @@ class Difficulty:
     word: int  # at most so many random characters in a word
 
 
-EASY, MIDDLE, FULL = Difficulty(3, 1, 4), Difficulty(6, 2, 5), Difficulty(12, 3, 7)
+EASY, MIDDLE, FULL = Difficulty(3, 2, 3), Difficulty(6, 3, 3), Difficulty(10, 4, 4)
 
 
 def kinds() -> list[Kind]:
@@ -62,39 +62,11 @@ _HELD_OUT_LABELS = {*demo.LABELS, *demo.LABELS.values()}
 def _characters(rng: random.Random, size: int) -> str:
     """A random word: nearly always Chinese characters, now and then letters and digits or a character of any plane."""
     draw = rng.random()
-    if draw < 0.90:
-        return "".join(rng.choices(HAN if draw < 0.45 else FREQUENT, k=size))
-    if draw < 0.98:
+    if draw < 0.94:
+        return "".join(rng.choices(HAN if draw < 0.75 else FREQUENT, k=size))
+    if draw < 0.99:
         return "".join(rng.choices(LATIN, k=size))
     return "".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(size))
-
-
-def _label_id(rng: random.Random) -> str:
-    """An arbitrary label id: a word, a pair of words, or letters."""
-    draw = rng.random()
-    if draw < 0.5:
-        return rng.choice(words.ID_WORDS)
-    if draw < 0.7:
-        return f"{rng.choice(words.ID_WORDS)}_{rng.choice(words.ID_WORDS)}"
-    return "".join(rng.choices(LATIN[:26], k=rng.randrange(2, 9)))
-
-
-def _invented(rng: random.Random) -> Kind:
-    """A kind of this sample only: an arbitrary id, a random name, and words that end as the name does."""
-    name = "".join(rng.choices(HAN, k=rng.randrange(2, 5)))
-    cues = [rng.choice(words.FILLERS) for _ in range(4)]
-    return Kind(_label_id(rng), name, (name[-1], name[-2:], name), tuple(cues[:2]), tuple(cues[2:]))
-
-
-def _kind(rng: random.Random) -> Kind:
-    draw = rng.random()
-    if draw < 0.3:
-        kind = _invented(rng)
-    else:
-        kind = rng.choice(KINDS)
-        if draw < 0.6:
-            kind = Kind(_label_id(rng), kind.name, kind.endings, kind.before, kind.after)
-    return kind if kind.id not in _HELD_OUT_LABELS and kind.name not in _HELD_OUT_LABELS else _kind(rng)
 
 
 def _surface(kind: Kind, rng: random.Random, longest: int) -> tuple[str, bool]:
@@ -172,27 +144,39 @@ def _labels(level: Difficulty, rng: random.Random) -> list[Kind]:
     names: set[str] = set()
     size = rng.randrange(1, level.labels + 1)
     while len(chosen) < size:
-        kind = _kind(rng)
+        kind = rng.choice(KINDS)
         if kind.id not in chosen and kind.name not in names:
             chosen[kind.id] = kind
             names.add(kind.name)
     return list(chosen.values())
 
 
-def sample(rng: random.Random, level: Difficulty = FULL) -> tuple[PromptSpec, Record]:
-    """One sample: the prompt spec with its label set, and the sentence with its gold entities."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The prompt spec with its label set, the sentence with its gold entities, and all that it mentions, asked for or
+    not, as (start, end, number of the kind in KINDS)."""
+
+    spec: PromptSpec
+    record: Record
+    mentions: tuple[tuple[int, int, int], ...]
+
+
+def sample(rng: random.Random, level: Difficulty = FULL) -> Sample:
+    """Generate one sample."""
     asked = _labels(level, rng)
     others = [kind for kind in (rng.choice(KINDS) for _ in range(2)) if kind.name not in {a.name for a in asked}]
     draw = rng.random()
     # Mostly kinds that were asked for; sometimes others beside them, sometimes only others: then the answer is empty.
-    present = asked if draw < 0.72 else [*asked, *others] if draw < 0.92 else others
-    text, entities = "", []
+    present = asked if draw < 0.86 else [*asked, *others] if draw < 0.94 else others
+    text, entities, mentions = "", [], []
     for part in _parts(present, level, rng):
         surface = part if isinstance(part, str) else part[0]
+        if not isinstance(part, str):
+            mentions.append((len(text), len(text) + len(surface), KINDS.index(part[1])))
         if not isinstance(part, str) and part[1] in asked:
             entities.append(Entity(len(text), len(text) + len(surface), part[1].id, surface))
         text += surface
     labels = [(kind.id, kind.name) for kind in asked]
     form = json_list.NAME
     spec = PromptSpec("nano", SYSTEM, instruction(labels, form), tuple(label for label, _ in labels), form, 256)
-    return spec, Record("nano", text, tuple(entities))
+    return Sample(spec, Record("nano", text, tuple(entities)), tuple(mentions))

@@ -58,7 +58,7 @@ def byte_alphabet() -> dict[int, str]:
 def fixed_phrases() -> list[str]:
     """All that stands in every prompt or answer of the default form, between the parts that change."""
     asked = instruction([], json_list.NAME)
-    answers = '[{"label":"', '","text":"', '"},{"label":"', '"}]', "[]"
+    answers = '[{"text":"', '","label":"', '"},{"text":"', '"}]', "[]"
     return [SYSTEM, asked, *answers, "system\n", "user\n", "assistant\n", "：\n", "）、", "）。\n"]
 
 
