@@ -24,7 +24,7 @@ MESSAGES = [
 
 @pytest.fixture(scope="module")
 def pretraining() -> list[tuple[PromptSpec, Any]]:
-    """As many samples as the committed model saw, about: 20,000."""
+    """As many samples as the committed model saw, about."""
     rng = random.Random(0)
     return [text.sample(rng, rng.choice(LEVELS)) for _ in range(20_000)]
 
@@ -53,7 +53,8 @@ def test_pretraining_has_no_template_of_demo(pretraining: list[tuple[PromptSpec,
 
 def test_pretraining_words_have_no_sentence_of_demo() -> None:
     templates = {re.sub(r"\{\w+\}", "", template) for template in demo.templates()}
-    cues = {*text_words.BEFORE, *text_words.AFTER, *(cue for kind in text.KINDS for cue in (*kind.before, *kind.after))}
+    of_kinds = {cue for kind in text.KINDS for cue in (*kind.before, *kind.after)}
+    cues = {*text_words.BEFORE, *text_words.AFTER, *of_kinds}
     assert not templates & cues
     assert not set(demo_words.EMPTY_TEMPLATES.strip().split("\n")) & cues
 
