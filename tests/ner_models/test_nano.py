@@ -3,7 +3,6 @@
 import random
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,41 +22,38 @@ MESSAGES = [
 
 
 @pytest.fixture(scope="module")
-def pretraining() -> list[tuple[PromptSpec, Any]]:
-    """As many samples as the committed model saw, about: 20,000."""
+def pretraining() -> list[text.Sample]:
+    """As many samples as the committed model saw, about."""
     rng = random.Random(0)
     return [text.sample(rng, rng.choice(LEVELS)) for _ in range(20_000)]
 
 
-def test_pretraining_has_no_label_of_demo(pretraining: list[tuple[PromptSpec, Any]]) -> None:
-    asked = {label for spec, _ in pretraining for label in spec.labels}
-    listed = {spec.instruction.split("\n")[1] for spec, _ in pretraining}
+def test_pretraining_has_no_label_of_demo(pretraining: list[text.Sample]) -> None:
+    asked = {label for sample in pretraining for label in sample.spec.labels}
+    listed = {sample.spec.instruction.split("\n")[1] for sample in pretraining}
     names = {name for line in listed for name in re.findall(r"（([^）]*)）", line)}
     assert not asked & {*demo.LABELS, *demo.LABELS.values()}
     assert not names & {*demo.LABELS, *demo.LABELS.values()}
     assert not {kind.id for kind in text.KINDS} & set(demo.LABELS)
-    assert not set(text_words.ID_WORDS) & set(demo.LABELS)
 
 
-def test_pretraining_has_no_entity_of_demo(pretraining: list[tuple[PromptSpec, Any]]) -> None:
+def test_pretraining_has_no_entity_of_demo(pretraining: list[text.Sample]) -> None:
     held_out = {surface for split in demo.lexicon().values() for surfaces in split.values() for surface in surfaces}
-    assert not {entity.text for _, record in pretraining for entity in record.gold} & held_out
+    mentioned = {s.record.text[start:end] for s in pretraining for start, end, _ in s.mentions}
+    assert mentioned
+    assert not mentioned & held_out
 
 
-def test_pretraining_has_no_template_of_demo(pretraining: list[tuple[PromptSpec, Any]]) -> None:
+def test_pretraining_has_no_template_of_demo(pretraining: list[text.Sample]) -> None:
     frames = {_frame(sentence, spans) for split in demo.sentences().values() for sentence, spans in split if spans}
-    records = [record for _, record in pretraining if record.gold]
-    theirs = {_frame(record.text, [(e.start, e.end, e.label) for e in record.gold]) for record in records}
+    theirs = {_frame(s.record.text, [(a, b, "") for a, b, _ in s.mentions]) for s in pretraining if s.mentions}
     assert not {frame for frame in frames if len(frame) > 2} & theirs
 
 
 def test_pretraining_words_have_no_sentence_of_demo() -> None:
     templates = {re.sub(r"\{\w+\}", "", template) for template in demo.templates()}
-    cues = {
-        *text_words.BEFORE,
-        *text_words.AFTER,
-        *(cue for kind in text.KINDS for cue in (*kind.before, *kind.after)),
-    }
+    of_kinds = {cue for kind in text.KINDS for cue in (*kind.before, *kind.after)}
+    cues = {*text_words.BEFORE, *text_words.AFTER, *of_kinds}
     assert not templates & cues
     assert not set(demo_words.EMPTY_TEMPLATES.strip().split("\n")) & cues
 
@@ -73,8 +69,8 @@ def test_pretraining_samples_are_the_same_every_time() -> None:
     assert text.sample(random.Random(1)) == text.sample(random.Random(1))
 
 
-def test_some_pretraining_answers_are_empty(pretraining: list[tuple[PromptSpec, Any]]) -> None:
-    empty = sum(not record.gold for _, record in pretraining) / len(pretraining)
+def test_some_pretraining_answers_are_empty(pretraining: list[text.Sample]) -> None:
+    empty = sum(not sample.record.gold for sample in pretraining) / len(pretraining)
     assert 0.05 < empty < 0.3
 
 

@@ -278,7 +278,9 @@ def train(out: Path, checkpoints: Path | None, total: int, report_every: float =
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("data/nano"), help="where the model goes (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("data/nano"), help="where the model goes (default: %(default)s)"
+    )
     parser.add_argument("--checkpoints", type=Path, help="folder that always holds the newest state")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens to train on (default: %(default)s)")
 

@@ -2,8 +2,9 @@
 
 A sample is what the model will be asked for, in the very prompt: a label set, a sentence, and the answer. To learn it
 by rule and not by heart, words are mostly random characters with an ending of their kind, the label set is drawn anew
-each time, ids are often arbitrary (so that they must be read off the prompt), half of what a sentence mentions may be
-of kinds that were not asked for, and some kinds exist in one sample only: their words end as the label's name does.
+each time, and a sentence may mention kinds that were not asked for. What a sentence mentions can always be told, by the
+ending or by what stands around it: a first version, with arbitrary ids and kinds invented for one sample, left a model
+of this size at 5 % right answers.
 """
 
 import random

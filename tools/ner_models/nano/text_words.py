@@ -438,7 +438,7 @@ FILLERS = [
     "似乎",
 ]
 
-# For label ids that name nothing; ids and Chinese names of TYPES are used as well.
+# English words from which the tokenizer learns its Latin merges, beside the ids of TYPES.
 ID_WORDS = [
     "alpha",
     "amber",
