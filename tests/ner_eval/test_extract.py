@@ -137,7 +137,7 @@ def test_standard_input_is_answered_line_by_line(work, start) -> None:
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["text"] == text  # before the input ends
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
 
 
 def test_ctrl_c_ends_a_wait_for_input(work, start) -> None:
@@ -149,7 +149,7 @@ def test_ctrl_c_ends_a_wait_for_input(work, start) -> None:
         process.stdin.flush()
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(120) == 130
         assert "Traceback" not in process.stderr.read()
 
 
@@ -159,7 +159,7 @@ def test_a_reader_that_goes_away_ends_the_work_quietly(work, start) -> None:
         process = start(*EXTRACT, "--base-url", server.base_url, "a.txt")
         process.stdout.readline()
         process.stdout.close()
-        process.wait(20)
+        process.wait(120)
         assert "Traceback" not in process.stderr.read()
         assert len(server.asked) < 3000
 
