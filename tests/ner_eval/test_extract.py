@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner_data.errors import UserError
@@ -52,6 +52,7 @@ def test_decimal_points_end_no_sentence_but_full_stops_do() -> None:
     assert [text[slice(*piece)] for piece in segments(text, 15)] == ["pi is 3.14159.", "That is it."]
 
 
+@settings(deadline=None)
 @given(st.text("甲乙。！\n ，”a.", max_size=60), st.integers(1, 20))
 def test_pieces_are_in_order_apart_short_enough_and_complete(text: str, longest: int) -> None:
     pieces = segments(text, longest)

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner_eval.reply import Garbage, error_text, read_reply, retry_after
@@ -43,6 +43,7 @@ def test_an_error_is_one_line_of_its_body(body: bytes, words: str | None) -> Non
     assert "\n" not in error_text(body) and len(error_text(body)) <= 200
 
 
+@settings(deadline=None)
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_body_breaks_the_reader(body: bytes) -> None:
     error_text(body)
