@@ -194,7 +194,7 @@ class Client:
             up = [server for server in self.servers if server.up]
             if up:
                 return min(up, key=lambda server: (server is last, server.in_flight))
-            self._check_patience(f"{', '.join(server.url for server in self.servers)}: no answer")
+            self._check_patience(f"{', '.join(server.url for server in self.servers)}: down")
             await asyncio.sleep(random.uniform(0.05, 0.15))
 
     def _no_answer(self, server: Server, problem: str) -> None:

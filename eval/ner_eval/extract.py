@@ -21,6 +21,7 @@ from contextlib import suppress
 from ner_data.errors import UserError
 from ner_data.prompt import PromptSpec
 from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, positive
+from ner_eval.client import Lost
 from ner_eval.documents import FORMATS, Document, read_documents
 from ner_eval.highlight import highlight
 from ner_eval.models import find_model
@@ -60,10 +61,13 @@ async def _extract(args: argparse.Namespace) -> None:
         spec = choose_prompt(args.prompt, args.adapter or served.folder, None, (), args.allow_other_prompt)
         asker = Asker(client, args.model, spec, args.structured, args.openai_only, args.concurrency, args.longest)
         read = problems = 0
-        async for document, found in asker.stream(_documents(args)):
-            read += 1
-            problems += bool(found.problems)
-            print(pretty(document, found, spec, colour) if args.pretty else line(document, found), flush=True)
+        try:
+            async for document, found in asker.stream(_documents(args)):
+                read += 1
+                problems += bool(found.problems)
+                print(pretty(document, found, spec, colour) if args.pretty else line(document, found), flush=True)
+        except Lost as error:
+            raise Lost(f"{error}; the first {read} texts are done") from None
     print(f"{read} texts, {problems} with problems", file=sys.stderr)
 
 

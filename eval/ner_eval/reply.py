@@ -13,6 +13,8 @@ from typing import Any
 
 from ner_data.errors import one_line
 
+LONGEST_WAIT = 600.0  # seconds
+
 
 class Garbage(ValueError):
     """A body that is no chat completion."""
@@ -75,15 +77,15 @@ def error_text(content: bytes) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait (``Retry-After``: a number or a date), if it does."""
+    """Seconds that a server asks to wait (``Retry-After``: a number or a date), if it does; at most `LONGEST_WAIT`."""
     value = headers.get("Retry-After")
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass  # then it is a date
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+        seconds = float(value)
+    except ValueError:  # then it is a date
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+    return min(max(0.0, seconds), LONGEST_WAIT)

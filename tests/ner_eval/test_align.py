@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner_data.gold import Mention
@@ -38,6 +38,7 @@ def test_a_nested_mention_is_found_inside_the_longer_one() -> None:
     assert spans("云帆科技经理", "company:云帆科技", "brand:云帆") == [(0, 4), (0, 2)]
 
 
+@settings(deadline=None)
 @given(
     st.text("甲乙丙", max_size=12),
     st.lists(st.tuples(st.sampled_from("ab"), st.text("甲乙丙丁", max_size=3)), max_size=8),
@@ -51,6 +52,7 @@ def test_spans_hold_the_surface_and_none_means_absent(text: str, items: list[tup
             assert text[slice(*span)] == mention.text
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.text("甲乙丙", min_size=1, max_size=3), st.text("丁戊", min_size=1, max_size=2)), max_size=6)
 )

@@ -211,7 +211,7 @@ def test_two_processes_do_not_write_one_run(work, ner_eval, start) -> None:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url)
         assert ended.code == 2 and "another process is writing this run" in ended.lines[0]
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "Traceback" not in err
     assert "of 40 answers are stored in" in err and "same command again" in err
     stored = len(read_predictions(RUN))
@@ -250,7 +250,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(work, ner_eval, 
 
 def test_help_and_bad_arguments_are_quick_and_plain(work, start) -> None:
     process: subprocess.Popen[str] = start("predict", "--help")
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and "--sample" in out
     for arguments in (
         ("--concurrency", "0"),
@@ -259,5 +259,5 @@ def test_help_and_bad_arguments_are_quick_and_plain(work, start) -> None:
         ("--limit", "x"),
     ):
         process = start(*PREDICT, *arguments)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 2 and "Traceback" not in err
