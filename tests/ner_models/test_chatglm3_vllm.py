@@ -61,7 +61,7 @@ def test_the_converted_model_gives_the_logits_of_vllms_own_chatglm(tmp_path: Pat
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "glm", dtype=torch.float32)
     with torch.no_grad():
         converted = torch.stack([model(torch.tensor([ids])).logits[0, -1] for ids in prompts])
-    assert original.std() > 0.5 and original.argmax(dim=1).unique().numel() > 10
+    assert original.std() > 0.5 and (original[1:] - original[:-1]).abs().amax(dim=1).min() > 1  # no flat logits
     difference = (converted - original).abs().max().item()
     print(f"largest difference {difference:.1e}")
     assert difference < 1e-5

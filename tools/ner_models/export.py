@@ -8,14 +8,12 @@ below the best real one for the hidden states that the model has (see `row_witho
 
 import argparse
 import hashlib
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ner_data.errors import UserError, rooted
 from ner_models.adapter import Adapter, load_adapter
+from ner_models.folder import check_free, whole_folder
 from ner_models.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
 
 # The logit the virtual tokens are aimed at, and the least distance to the best real logit that is accepted:
@@ -49,8 +47,7 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     if not (base / "config.json").is_file():
         raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
     check_fit(adapter, base, 1 << 30)
-    if out.exists():
-        raise UserError(f"{rooted(out)}: exists already; remove it or choose another folder")
+    check_free(out)
 
 
 def export(adapter: Adapter, base: Path, out: Path) -> float:
@@ -139,19 +136,6 @@ def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> flo
     model.config.tie_word_embeddings = False
     model.get_output_embeddings().weight = torch.nn.Parameter(grown)
     return margin
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write into, which becomes `out` if the block ends well and is removed if not."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def baked(adapter: Adapter, base: Path) -> Path:
