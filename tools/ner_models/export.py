@@ -8,14 +8,12 @@ below the best real one for the hidden states that the model has (see `row_witho
 
 import argparse
 import hashlib
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ner_data.errors import UserError, rooted
 from ner_models.adapter import Adapter, load_adapter
+from ner_models.folder import check_free, whole_folder
 from ner_models.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
 
 # The logit the virtual tokens are aimed at, and the least distance to the best real logit that is accepted:
@@ -49,8 +47,7 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     if not (base / "config.json").is_file():
         raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
     check_fit(adapter, base, 1 << 30)
-    if out.exists():
-        raise UserError(f"{rooted(out)}: exists already; remove it or choose another folder")
+    check_free(out)
 
 
 def export(adapter: Adapter, base: Path, out: Path) -> float:
@@ -141,24 +138,7 @@ def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> flo
     return margin
 
 
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write into, which becomes `out` if the block ends well and is removed if not."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def baked(adapter: Adapter, base: Path) -> Path:
-    """The baked checkpoint of an adapter in cache/baked, named by the adapter's weights; made if it is not there."""
-    digest = hashlib.sha256((adapter.path / "adapter_model.safetensors").read_bytes()).hexdigest()[:16]
-    out = Path("cache/baked") / digest
-    if not out.is_dir():
-        print(f"baking {rooted(adapter.path)} into {rooted(out)}", flush=True)
-        export(adapter, base, out)
-    return out
+def baked_folder(adapter: Adapter) -> Path:
+    """Where `ner-model serve` keeps the baked copy of an adapter: in cache/baked, named by the adapter's weights."""
+    weights = (adapter.path / "adapter_model.safetensors").read_bytes()
+    return Path("cache/baked") / hashlib.sha256(weights).hexdigest()[:16]
