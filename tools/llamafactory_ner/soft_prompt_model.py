@@ -38,7 +38,8 @@ class PrefixLayer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[Any, Any]:
-        return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
+        keys, values = self.keys.to(key_states), self.values.to(value_states)
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
 
 class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
@@ -101,9 +102,10 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
         recompute_layers(self.base_model)
 
     def save_pretrained(self, save_directory: str, *args: Any, is_main_process: bool = True, **kwargs: Any) -> None:
-        """Save the adapter as PEFT does and, where it is being trained, the prompt encoder for further training."""
+        """Save the adapter as PEFT does and, where an MLP makes the prompt, what further training needs of it."""
         super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
-        if is_main_process and not self.active_peft_config.inference_mode:
+        config = self.active_peft_config
+        if is_main_process and not config.inference_mode and needs_encoder_file(config):
             encoder = self.prompt_encoder[self.active_adapter].state_dict()
             save_file(
                 {k: v.detach().cpu().contiguous() for k, v in encoder.items()}, Path(save_directory) / ENCODER_FILE

@@ -18,7 +18,7 @@ from ner_data.errors import UserError, rooted
 from ner_data.files import read_json
 from ner_models import server, soft_prompts
 from ner_models.adapter import Adapter, load_adapter, refusals, served_rank
-from ner_models.export import baked
+from ner_models.export import baked_folder, export
 from ner_models.soft_prompts import SoftPrompts
 
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM record needs about 1,000
@@ -65,6 +65,10 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         return
     server.require_free(args.host, args.port)
+    for adapter in adapters:
+        if adapter.kind == soft_prompts.P_TUNING and not baked_folder(adapter).is_dir():
+            print(f"baking {rooted(adapter.path)} into {rooted(baked_folder(adapter))}", flush=True)
+            export(adapter, base, baked_folder(adapter))
     environment = soft.environment | ({"VLLM_API_KEY": args.api_key} if args.api_key else {})
     started = server.start(command, args.host, args.port, names, environment)
     try:
@@ -120,7 +124,7 @@ def check(base: Path, adapters: list[Adapter]) -> None:
             continue
         if adapter.kind != "LORA":
             remedy = "train with finetuning_type: lora, p_tuning or prefix_tuning"
-            raise UserError(f"{rooted(adapter.path)}: vLLM cannot serve {adapter.kind} adapters; {remedy}")
+            raise UserError(f"{rooted(adapter.path)}: LoRA and soft prompts are served, not {adapter.kind}; {remedy}")
         if reasons := refusals(adapter):
             problem = f"vLLM cannot serve this adapter: {'; '.join(reasons)}"
             raise UserError(f"{rooted(adapter.path)}: {problem}; merge it with `make merge`")
@@ -136,7 +140,7 @@ def vllm_command(args: argparse.Namespace, base: Path, adapters: list[Adapter], 
     """The whole vLLM command for a base model and its adapters."""
     lora = [adapter for adapter in adapters if adapter.kind == "LORA"]
     p_tuned = [adapter for adapter in adapters if adapter.kind == soft_prompts.P_TUNING]
-    model = baked(p_tuned[0], base) if p_tuned else base
+    model = baked_folder(p_tuned[0]) if p_tuned else base
     command = [
         *entry_point(str(model)),
         *("--host", args.host, "--port", str(args.port)),

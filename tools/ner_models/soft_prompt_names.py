@@ -6,6 +6,7 @@ A request for such a name gets the text through the chat template's variable `so
 (`cache_salt`: the placeholders of two prefixes are the same tokens), and its name in the answer.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -63,7 +64,8 @@ def apply(request: dict[str, Any], name: str, soft_prompt: dict[str, Any]) -> di
         **(request.get("chat_template_kwargs") or {}),
         "soft_prompt": soft_prompt["text"],
     }
-    changed["cache_salt"] = f"{name}/{request.get('cache_salt') or ''}"
+    salt = f"{name}\0{request.get('cache_salt') or ''}"
+    changed["cache_salt"] = hashlib.sha256(salt.encode()).hexdigest()  # vLLM allows few characters in a salt
     if soft_prompt["prefix"]:
         changed["kv_transfer_params"] = {"prefix": name}
     return changed

@@ -1,0 +1,212 @@
+"""One vLLM server with the base model, a LoRA module, two prefixes and a P-tuning adapter, against PEFT.
+
+Runs in the train environment (PEFT) and starts the server from the serve environment, with the command that
+`ner-model serve --dry-run` prints. The cache is made so small that requests are preempted.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support import ROOT
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+
+SERVE_PYTHON = Path(os.environ.get("NER_SERVE_PYTHON", ROOT / ".venv-serve/bin/python"))
+NANO = Path(os.environ.get("NER_TEST_BASE", ROOT / "data/nano"))
+PORT = 8391
+PROMPTS, ANSWER = 60, 32
+# Blocks of 32 tokens, so that a prefix of 32 fills one and a prefix of 20 does not; about 1,400 tokens of nano in all.
+SMALL_CACHE = ["--block-size", "32", "--kv-cache-memory-bytes", str(11 << 20)]
+
+
+def messages() -> list[list[dict[str, str]]]:
+    sentences = ["董雪哲今年六十岁", "昨天王强在北京看了电影", "李明加入了华兴公司", "他在玉谷区双原镇工作"]
+    asked = []
+    for number in range(PROMPTS):
+        text = "，".join(sentences[(number + step * (number // 4 + 1)) % 4] for step in range(1 + number % 3))
+        asked.append(
+            [
+                {"role": "system", "content": "你是一名中文命名实体识别专家。"},
+                {"role": "user", "content": f"请从文本中抽取命名实体。\n{number * 37 % 1000}年，{text}"},
+            ]
+        )
+    return asked
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory) -> dict[str, Path]:
+    """Random adapters, strong enough to change most answers: parity does not ask what they have learned."""
+    import torch
+    from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, TaskType, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    kinds = {
+        "lora": LoraConfig(task_type=TaskType.CAUSAL_LM, r=8, target_modules="all-linear", init_lora_weights=False),
+        "prefix20": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=20),
+        "prefix32": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=32),
+        "ptuning": PromptEncoderConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=16),
+    }
+    folders = {}
+    for name, config in kinds.items():
+        torch.manual_seed(sum(map(ord, name)))
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(NANO), config)
+        if name == "lora":
+            for key, weight in model.named_parameters():
+                if "lora_B" in key:
+                    weight.data *= 0.3
+        folders[name] = tmp_path_factory.mktemp("adapters") / name
+        model.save_pretrained(folders[name])
+    return folders
+
+
+@pytest.fixture(scope="module")
+def expected(adapters) -> dict[str, list[str]]:
+    """Greedy answers of transformers and PEFT, by model name; "base" is the model without any adapter."""
+    import torch
+    from peft import PeftConfig, PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from llamafactory_ner.soft_prompt_model import SoftPromptModel
+
+    tokenizer = AutoTokenizer.from_pretrained(NANO, padding_side="left")
+    texts = [tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in messages()]
+    inputs = tokenizer(texts, return_tensors="pt", padding=True)
+    answers = {}
+    for name, folder in {"base": None, **adapters}.items():
+        model = AutoModelForCausalLM.from_pretrained(NANO)
+        if name == "lora":
+            model = PeftModel.from_pretrained(model, folder)
+        elif folder is not None:
+            config = PeftConfig.from_pretrained(folder)
+            config.inference_mode = True
+            model = SoftPromptModel(model, config)  # PEFT's model with the left padding put right: see test_prediction
+            model.load_adapter(str(folder), "default")
+        with torch.no_grad():
+            out = model.eval().generate(
+                input_ids=inputs.input_ids,
+                attention_mask=inputs.attention_mask,
+                max_new_tokens=ANSWER,
+                do_sample=False,
+            )
+        answers[name] = tokenizer.batch_decode(out[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def server(adapters, tmp_path_factory) -> Iterator[str]:
+    """The server's address."""
+    if not SERVE_PYTHON.exists():
+        pytest.skip("absent: .venv-serve")
+    folder = tmp_path_factory.mktemp("server")
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tools'}:{ROOT / 'eval'}", "AUTOWRAPT_BOOTSTRAP": ""}
+    run = [str(SERVE_PYTHON), "-c", "from ner_models.cli import entry_point; entry_point()"]
+    names = [f"{name}={path}" for name, path in adapters.items()]
+    serve = [*run, "serve", *names, "--port", str(PORT), "--dry-run"]
+    printed = subprocess.run(serve, env=environment, cwd=folder, capture_output=True, text=True, check=True).stdout
+    command = ["env", *shlex.split(printed.splitlines()[-1]), *SMALL_CACHE]
+    baked = next(word for word in command if word.startswith("cache/baked/"))
+    subprocess.run([*run, "export", str(adapters["ptuning"]), baked], env=environment, cwd=folder, check=True)
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{PORT}"
+    try:
+        wait(process, address, folder / "log")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait(process: subprocess.Popen, address: str, log: Path) -> None:
+    for _ in range(900):
+        assert process.poll() is None, log.read_text()[-3000:]
+        try:
+            if httpx.get(f"{address}/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(1)
+    raise AssertionError(log.read_text()[-3000:])
+
+
+def ask(address: str, name: str, conversation: list[dict[str, str]], **extra: object) -> dict:
+    body = {"model": name, "messages": conversation, "temperature": 0, "max_tokens": ANSWER} | extra
+    answer = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=600)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def metric(address: str, name: str) -> float:
+    lines = httpx.get(f"{address}/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+
+
+def test_every_name_answers_as_peft_does_concurrently_under_preemption(server, adapters, expected) -> None:
+    served = {"base": NANO.resolve().name, **{name: name for name in adapters}}
+    work = [(name, number) for number in range(PROMPTS) for name in served]
+    asked = messages()
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda job: ask(server, served[job[0]], asked[job[1]]), work))
+    got = {name: [""] * PROMPTS for name in served}
+    for (name, number), answer in zip(work, answers, strict=True):
+        assert answer["model"] == served[name]
+        got[name][number] = answer["choices"][0]["message"]["content"]
+    for name in served:
+        wrong = [number for number in range(PROMPTS) if got[name][number] != expected[name][number]]
+        assert not wrong, (name, len(wrong), got[name][wrong[0]], expected[name][wrong[0]])
+        assert len(set(got[name])) >= 30, (name, len(set(got[name])))
+        if name != "base":
+            assert sum(a != b for a, b in zip(got[name], got["base"], strict=True)) > PROMPTS / 2, name
+    assert metric(server, "vllm:num_preemptions_total") > 0
+    assert metric(server, "vllm:prefix_cache_hits_total") > 0
+
+
+def test_the_names_are_listed_as_lora_modules_are(server, adapters) -> None:
+    listed = {model["id"] for model in httpx.get(f"{server}/v1/models").json()["data"]}
+    assert listed == {NANO.resolve().name, *adapters}
+
+
+def test_a_streamed_answer_carries_the_name_too(server, expected) -> None:
+    body = {"model": "prefix20", "messages": messages()[0], "temperature": 0, "max_tokens": ANSWER, "stream": True}
+    text = ""
+    with httpx.stream("POST", f"{server}/v1/chat/completions", json=body, timeout=600) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                chunk = json.loads(line[6:])
+                assert chunk["model"] == "prefix20"
+                text += chunk["choices"][0]["delta"].get("content") or ""
+    assert text == expected["prefix20"][0]
+
+
+@pytest.mark.parametrize(
+    ("path", "extra", "said"),
+    [
+        ("/v1/completions", {"prompt": "x"}, "/v1/chat/completions only"),
+        ("/v1/chat/completions", {"messages": [], "prompt_logprobs": 1}, "remove prompt_logprobs"),
+    ],
+)
+def test_what_a_prefix_cannot_answer_is_refused(server, path, extra, said) -> None:
+    answer = httpx.post(f"{server}{path}", json={"model": "prefix20"} | extra)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["message"]
+
+
+def test_virtual_tokens_are_never_generated_in_1000_answers_at_temperature_1(server) -> None:
+    def sample(seed: int) -> list[str]:
+        extra = {"temperature": 1, "n": 50, "seed": seed, "skip_special_tokens": False, "top_p": 1, "top_k": 0}
+        answer = ask(server, "ptuning", messages()[seed], **extra)
+        return [choice["message"]["content"] for choice in answer["choices"]]
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [text for texts in pool.map(sample, range(20)) for text in texts]
+    assert len(answers) == 1000
+    assert len(set(answers)) > 900
+    assert not any("<|ner_virtual" in text for text in answers)
