@@ -109,8 +109,11 @@ def chromium(profile: Path, phone: bool = False) -> Iterator[Browser]:
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
         reply = client.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
         assert "sessionId" in reply, reply
-        yield Browser(reply["sessionId"], client)
-        client.delete(f"/session/{reply['sessionId']}")
+        try:
+            yield Browser(reply["sessionId"], client)
+        finally:
+            # Also when the test failed: ending chromedriver alone would leave its Chromium behind.
+            client.delete(f"/session/{reply['sessionId']}")
     finally:
         client.close()
         driver.terminate()

@@ -131,10 +131,10 @@ def seconds(answer: str) -> float:
 @pytest.mark.parametrize("start", ["", "[", '[{"label":"a","text":"', '{"label":'])
 @pytest.mark.parametrize("end", ["", "x", '"}]'])
 def test_the_parser_takes_linear_time_on_hostile_answers(unit, start, end):
-    """Sixteen times the length may take at most sixteen times the time, and twice that for noise; 1 MB takes seconds
-    at most. Quadratic time would take 256 times as long."""
+    """Sixteen times the length takes sixteen times the time, four times that where the machine is busy. Quadratic time
+    would take 256 times as long."""
     small, large = (start + repeated(unit, size) + end for size in (2**13, 2**17))
-    assert seconds(large) < 32 * max(seconds(small), 2e-4)
+    assert seconds(large) < 64 * max(seconds(small), 2e-4)
 
 
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
