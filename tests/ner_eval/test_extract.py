@@ -63,10 +63,10 @@ def test_pieces_are_in_order_apart_short_enough_and_complete(text: str, longest:
 
 
 def test_a_million_characters_without_a_pause_are_cut_at_once() -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert len(segments("字" * 1_000_000, 100)) == 10_000
     assert len(segments("。" * 1_000_000, 100)) >= 10_000
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
