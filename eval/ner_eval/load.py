@@ -73,7 +73,8 @@ def _load(folder: Path, args: argparse.Namespace) -> Loaded:
     path = args.gold or Path(manifest.gold)
     records = list(read_gold(path))
     _check_gold(path, manifest, records)
-    records = select(records, manifest.selection)
+    # A manifest that names no selection (made by hand) asked for all.
+    records = select(records, {"limit": None, "sample": None, **manifest.selection})
     predictions = {prediction.id: prediction for prediction in read_predictions(folder)}
     _check_ids(folder / PREDICTIONS, predictions, records, path)
     scored = [record for record in records if record.entities is not None]

@@ -114,7 +114,7 @@ HOSTILE = {
     "half items": '{"label":"a",', "half items with spaces": '{"label" : "a" , ', "items": ITEM + ",",
     "items without end": '{"label":"a","text":"b"', "keys": '"label":', "nested quotes": '{"label":"{\'label\':\'',
     "digits": "9", "minus": "-", "escapes": "\\u00", "unclosed fence": "```json\n", "closed": "]}", "commas": ",",
-    "text of braces": '{"label":"{{{{{{{{',
+    "text of braces": '{"label":"{{{{{{{{', "surface first": '{"text":"a","label":', "open surfaces": '{"text":"',
 }  # fmt: skip
 
 
