@@ -87,6 +87,14 @@ def server(chain: Path, adapter: Path) -> Iterator[Served]:
         subprocess.run([program, "stop", "--port", str(port)], cwd=chain, check=True)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """In the train and serve environments import only the files with tests for them: the others' libraries are absent."""
+    wanted = str(config.option.markexpr).split(" ", 1)[0]
+    if wanted not in ("train", "serve") or not collection_path.name.startswith("test_"):
+        return None
+    return True if f"mark.{wanted}" not in collection_path.read_text(encoding="utf-8") else None
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """List the skips; `pytest_sessionfinish` has made one that is not allowed a failure."""
     skipped = terminalreporter.stats.get("skipped", [])

@@ -1,6 +1,7 @@
 """A tiny random Qwen2-type model with its own tokenizer, and a small data set, made once per test run."""
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -78,7 +79,9 @@ def run_exp():
     """llamafactory's own entry function, hooked in this process as autowrapt hooks it at interpreter start."""
     from wrapt import discover_post_import_hooks
 
-    discover_post_import_hooks("llamafactory_ner")
+    # `make test` sets the variable, and then autowrapt has done it; hooked twice, the hooks would wrap themselves.
+    if os.environ.get("AUTOWRAPT_BOOTSTRAP") != "llamafactory_ner":
+        discover_post_import_hooks("llamafactory_ner")
     from llamafactory.train.tuner import run_exp
 
     return run_exp
