@@ -3,7 +3,7 @@
 A sample is what the model will be asked for, in the very prompt: a label set, a sentence, and the answer. To learn it
 by rule and not by heart, words are mostly random characters with an ending of their kind, the label set is drawn anew
 each time, and a sentence may mention kinds that were not asked for. What a sentence mentions can always be told, by the
-ending or by what stands around it: a model of this size learns nothing from arbitrary ids and invented kinds.
+ending or by what stands around it.
 """
 
 import random
