@@ -16,7 +16,7 @@ from ner_data.corpus import Corpus, load_corpus
 from ner_data.errors import UserError, rooted
 from ner_data.files import read_json, write_json
 from ner_data.gold import Record, read_gold
-from ner_data.prompt import SYSTEM, PromptSpec, instruction
+from ner_data.prompt import SYSTEM, PromptSpec, escape, instruction
 
 ALPACA = Path("data/alpaca")
 REGISTRY = Path("dataset_info.json")
@@ -79,11 +79,10 @@ def build_spec(corpus: Corpus, train: list[Record], form: str) -> PromptSpec:
 
 def item(spec: PromptSpec, record: Record) -> dict[str, str]:
     """One alpaca item; LLaMA-Factory joins instruction, newline and input, as `PromptSpec.user_text` does."""
-    escaped = spec.user_text(record.text).removeprefix(spec.instruction + "\n")
     return {
         "system": spec.system,
         "instruction": spec.instruction,
-        "input": escaped,
+        "input": escape(record.text),
         "output": spec.render(record),
         "id": record.id,
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ner_data.errors import UserError, rooted
+from ner_data.files import read_json
 
 MODELS = Path("models")
 
@@ -62,21 +63,18 @@ def fetch(source: Source, folder: Path, remedy: str) -> None:
         raise UserError(f"download needs the train environment ({error}); run `make download MODEL=…`") from None
     try:
         snapshot_download(source.repository, revision=source.revision, local_dir=str(folder), allow_patterns=WANTED)
-    except (
-        Exception
-    ) as error:  # modelscope raises what requests, its API client and the file system raise: all end here
+    except Exception as error:
+        # modelscope raises what requests, its API client and the file system raise: all of it ends here.
         problem = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise UserError(f"{source.repository}: cannot be downloaded ({problem}); {remedy}") from None
 
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder holds a model: a config, and every weight file that its index names (or the only one)."""
-    import json
-
     index = folder / "model.safetensors.index.json"
     if not (folder / "config.json").is_file():
         return False
     if not index.is_file():
         return (folder / "model.safetensors").is_file()
-    names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    names = set(read_json(index, "download the model again")["weight_map"].values())
     return all((folder / name).is_file() for name in names)

@@ -56,7 +56,6 @@ def kinds() -> list[Kind]:
 
 KINDS = kinds()
 _HELD_OUT = {surface for split in demo.lexicon().values() for surfaces in split.values() for surface in surfaces}
-_HELD_OUT_LABELS = {*demo.LABELS, *demo.LABELS.values()}
 
 
 def _characters(rng: random.Random, size: int) -> str:
