@@ -11,6 +11,7 @@ import pytest
 
 from ner_models import download, server
 from ner_models.adapter import RANKS, served_rank
+from ner_models.serve import on_cpu
 from support import ROOT, Result, one_line_error
 
 Cli = Callable[..., Result]
@@ -112,7 +113,10 @@ def test_the_command_names_everything_and_keeps_the_key_out_of_sight(base: Path,
     result = cli("ner-model", "serve", one, f"second={other}", "--base", base, "--api-key", "secret", "--dry-run")
     assert result.code == 0, result.err
     assert "--served-model-name base --max-model-len 1024 --generation-config vllm" in result.out
-    assert f"--max-loras 2 --max-lora-rank 16 --lora-modules nano-lora-demo={one} second={other}" in result.out
+    assert (
+        f"--max-loras {2 + on_cpu()} --max-lora-rank 16 --lora-modules nano-lora-demo={one} second={other}"
+        in result.out
+    )
     assert "--host 127.0.0.1 --port 8000" in result.out
     assert "secret" not in result.out
 

@@ -16,6 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ner_data import demo
+from ner_data.answers import json_list
+from ner_data.prompt import FILE_NAME, SYSTEM, PromptSpec, instruction
+from ner_models.adapter import load_adapter
+from ner_models.export import export
 from support import ROOT
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
@@ -28,18 +33,15 @@ PROMPTS, ANSWER = 60, 32
 SMALL_CACHE = ["--block-size", "32", "--kv-cache-memory-bytes", str(11 << 20)]
 
 
-def messages() -> list[list[dict[str, str]]]:
-    sentences = ["董雪哲今年六十岁", "昨天王强在北京看了电影", "李明加入了华兴公司", "他在玉谷区双原镇工作"]
-    asked = []
-    for number in range(PROMPTS):
-        text = "，".join(sentences[(number + step * (number // 4 + 1)) % 4] for step in range(1 + number % 3))
-        asked.append(
-            [
-                {"role": "system", "content": "你是一名中文命名实体识别专家。"},
-                {"role": "user", "content": f"请从文本中抽取命名实体。\n{number * 37 % 1000}年，{text}"},
-            ]
-        )
-    return asked
+def prompt_spec() -> PromptSpec:
+    asked = instruction(list(demo.LABELS.items()), json_list.NAME)
+    return PromptSpec("demo", SYSTEM, asked, tuple(demo.LABELS), json_list.NAME, ANSWER)
+
+
+def messages(short: bool = False) -> list[list[dict[str, str]]]:
+    """Conversations as nano knows them: its answers to others are loops, in which many tokens are equally likely."""
+    texts = [text for text, _ in demo.sentences()["test"][:PROMPTS]]
+    return [[{"role": "user", "content": text}] if short else prompt_spec().messages(text) for text in texts]
 
 
 @pytest.fixture(scope="module")
@@ -65,40 +67,37 @@ def adapters(tmp_path_factory) -> dict[str, Path]:
                     weight.data *= 0.3
         folders[name] = tmp_path_factory.mktemp("adapters") / name
         model.save_pretrained(folders[name])
+        prompt_spec().save(folders[name] / FILE_NAME)
     return folders
 
 
 @pytest.fixture(scope="module")
 def expected(adapters) -> dict[str, list[str]]:
-    """Greedy answers of transformers and PEFT, by model name; "base" is the model without any adapter."""
+    """Answers of transformers and PEFT, by model name; "base" is the model without any adapter."""
+    return {name: greedy(NANO, folder) for name, folder in {"base": None, **adapters}.items()}
+
+
+def greedy(base: Path, adapter: Path | None, short: bool = False) -> list[str]:
     import torch
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from llamafactory_ner.soft_prompt_model import SoftPromptModel
 
-    tokenizer = AutoTokenizer.from_pretrained(NANO, padding_side="left")
-    texts = [tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in messages()]
-    inputs = tokenizer(texts, return_tensors="pt", padding=True)
-    answers = {}
-    for name, folder in {"base": None, **adapters}.items():
-        model = AutoModelForCausalLM.from_pretrained(NANO)
-        if name == "lora":
-            model = PeftModel.from_pretrained(model, folder)
-        elif folder is not None:
-            config = PeftConfig.from_pretrained(folder)
-            config.inference_mode = True
-            model = SoftPromptModel(model, config)  # PEFT's model with the left padding put right: see test_prediction
-            model.load_adapter(str(folder), "default")
-        with torch.no_grad():
-            out = model.eval().generate(
-                input_ids=inputs.input_ids,
-                attention_mask=inputs.attention_mask,
-                max_new_tokens=ANSWER,
-                do_sample=False,
-            )
-        answers[name] = tokenizer.batch_decode(out[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
-    return answers
+    tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
+    texts = [tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in messages(short)]
+    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    if adapter is not None and (config := PeftConfig.from_pretrained(adapter)).peft_type == "LORA":
+        model = PeftModel.from_pretrained(model, adapter)
+    elif adapter is not None:
+        config.inference_mode = True
+        model = SoftPromptModel(model, config)  # PEFT's model with the left padding put right: see test_prediction
+        model.load_adapter(str(adapter), "default")
+    wanted = {"max_new_tokens": ANSWER, "do_sample": False}
+    with torch.no_grad():
+        out = model.eval().generate(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, **wanted)
+    return tokenizer.batch_decode(out[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
 
 
 @pytest.fixture(scope="module")
@@ -115,26 +114,67 @@ def server(adapters, tmp_path_factory) -> Iterator[str]:
     command = ["env", *shlex.split(printed.splitlines()[-1]), *SMALL_CACHE]
     baked = next(word for word in command if word.startswith("cache/baked/"))
     subprocess.run([*run, "export", str(adapters["ptuning"]), baked], env=environment, cwd=folder, check=True)
+    yield from run_server(command, environment, folder)
+
+
+def run_server(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[str]:
+    """Start vLLM, yield its address when it is healthy, and stop it."""
     log = (folder / "log").open("wb")
     process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{PORT}"
     try:
-        wait(process, address, folder / "log")
+        for _ in range(300):
+            assert process.poll() is None, (folder / "log").read_text()[-3000:]
+            try:
+                if httpx.get(f"{address}/health").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(1)
         yield address
     finally:
         process.terminate()
         process.wait(60)
 
 
-def wait(process: subprocess.Popen, address: str, log: Path) -> None:
-    for _ in range(900):
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            if httpx.get(f"{address}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(1)
-    raise AssertionError(log.read_text()[-3000:])
+@pytest.fixture(scope="module")
+def glm(tmp_path_factory) -> tuple[Path, Path]:
+    """A small random chatglm3, converted, and a P-tuning adapter for it: its output layer is not tied."""
+    import torch
+    from peft import PromptEncoderConfig, TaskType, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from chatglm_support import train_tokenizer, write_checkpoint
+    from ner_models.chatglm3.convert import convert
+
+    folder = tmp_path_factory.mktemp("glm")
+    write_checkpoint(folder / "src", train_tokenizer(folder / "tiny"))
+    convert(folder / "src", folder / "glm")
+    torch.manual_seed(0)
+    config = PromptEncoderConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=16)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(folder / "glm"), config).save_pretrained(folder / "adapter")
+    return folder / "glm", folder / "adapter"
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["qwen2, tied", "glm, untied"])
+def test_plain_vllm_serves_the_exported_folder_and_never_says_a_virtual_token(tied, adapters, glm, tmp_path) -> None:
+    """vLLM alone, without a line of this project."""
+    base, adapter = (NANO, adapters["ptuning"]) if tied else glm
+    export(load_adapter("p", adapter), base, tmp_path / "plain")
+    wanted = greedy(base, adapter, short=not tied)
+    command = [
+        *(str(SERVE_PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(tmp_path / "plain")),
+        *("--served-model-name", "plain", "--port", str(PORT), "--host", "127.0.0.1", "--generation-config", "vllm"),
+        *("--dtype", "float32", "--enforce-eager", "--kv-cache-memory-bytes", str(1 << 28)),
+    ]
+    for address in run_server(command, os.environ | {"PYTHONPATH": "", "AUTOWRAPT_BOOTSTRAP": ""}, tmp_path):
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(ask, [address] * PROMPTS, ["plain"] * PROMPTS, messages(short=not tied)))
+        # The two differ in whether they decode the space that SentencePiece puts before a text.
+        said = [answer["choices"][0]["message"]["content"].lstrip(" ") for answer in answers]
+        assert said == [text.lstrip(" ") for text in wanted]
+        assert len(set(wanted)) >= 30
+        assert sum(a != b for a, b in zip(wanted, greedy(base, None, short=not tied), strict=True)) > PROMPTS / 2
+        check_samples(address, "plain", short=not tied)
 
 
 def ask(address: str, name: str, conversation: list[dict[str, str]], **extra: object) -> dict:
@@ -161,7 +201,7 @@ def test_every_name_answers_as_peft_does_concurrently_under_preemption(server, a
         got[name][number] = answer["choices"][0]["message"]["content"]
     for name in served:
         wrong = [number for number in range(PROMPTS) if got[name][number] != expected[name][number]]
-        assert not wrong, (name, len(wrong), got[name][wrong[0]], expected[name][wrong[0]])
+        assert not wrong, (name, wrong, got[name][wrong[0]], expected[name][wrong[0]])
         assert len(set(got[name])) >= 30, (name, len(set(got[name])))
         if name != "base":
             assert sum(a != b for a, b in zip(got[name], got["base"], strict=True)) > PROMPTS / 2, name
@@ -199,14 +239,21 @@ def test_what_a_prefix_cannot_answer_is_refused(server, path, extra, said) -> No
     assert said in answer.json()["error"]["message"]
 
 
-def test_virtual_tokens_are_never_generated_in_1000_answers_at_temperature_1(server) -> None:
-    def sample(seed: int) -> list[str]:
-        extra = {"temperature": 1, "n": 50, "seed": seed, "skip_special_tokens": False, "top_p": 1, "top_k": 0}
-        answer = ask(server, "ptuning", messages()[seed], **extra)
+def test_virtual_tokens_are_never_generated_beside_other_adapters(server) -> None:
+    check_samples(server, "ptuning")
+
+
+def check_samples(address: str, name: str, short: bool = False) -> None:
+    """1,000 answers at temperature 1 hold no virtual token."""
+
+    def sample(number: int) -> list[str]:
+        # No seed: vLLM 0.32 on a CPU dies of one ("CPU Generator does not use offset").
+        extra = {"temperature": 1, "n": 50, "skip_special_tokens": False, "top_p": 1, "top_k": 0}
+        answer = ask(address, name, messages(short)[number], **extra)
         return [choice["message"]["content"] for choice in answer["choices"]]
 
     with ThreadPoolExecutor(2) as pool:
         answers = [text for texts in pool.map(sample, range(20)) for text in texts]
     assert len(answers) == 1000
-    assert len(set(answers)) > 900
+    assert len(set(answers)) > 500  # some of the twenty sentences have no entity, and "[]" is a frequent answer
     assert not any("<|ner_virtual" in text for text in answers)

@@ -8,6 +8,7 @@ below the best real one for the hidden states that the model has (see `row_witho
 
 import argparse
 import hashlib
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ from ner_models.adapter import Adapter, load_adapter
 from ner_models.folder import check_free, whole_folder
 from ner_models.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
 
-# The logit the virtual tokens are aimed at, and the least distance to the best real logit that is accepted:
+# The distance to the best real logit that a virtual token is to keep, and the least that is accepted:
 # exp(-20) a token is 2e-9, for 128 of them over 1,000 answers of 100 tokens one in 40.
-TARGET, MARGIN = -100.0, 20.0
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)  # shares of the states' mean energy
-SAMPLES, LENGTH = 48, 96
+WANTED, MARGIN = 40.0, 20.0
+CONVERSATIONS, LENGTH = 32, 48  # conversations to collect hidden states from; tokens sampled in each
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,11 +62,13 @@ def export(adapter: Adapter, base: Path, out: Path) -> float:
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     names = virtual_tokens(tokens_of(adapter))
     tokenizer.add_special_tokens({"additional_special_tokens": names}, replace_extra_special_tokens=False)
     ids = tokenizer.convert_tokens_to_ids(names)
     with torch.no_grad():
-        states, best = hidden_states(model, adapter)
+        states, best = hidden_states(model, tokenizer, adapter)
+        model.to("cpu")
         margin = bake(model, ids, stored_prompt(adapter), states, best)
     if margin < MARGIN:
         raise UserError(f"{rooted(base)}: the virtual tokens' logits come within {margin:.1f} of real ones; use LoRA")
@@ -84,44 +86,83 @@ def stored_prompt(adapter: Adapter) -> Any:
     return load_file(adapter.path / "adapter_model.safetensors")["prompt_embeddings"]
 
 
-def hidden_states(model: Any, adapter: Adapter) -> tuple[Any, Any]:
+def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], list[int]]]:
+    """Token ids of prompts, each with an answer that may be empty (then the model is to say one).
+
+    The texts are random tokens. Where the adapter has its prompt spec, half of them are asked as it was trained, with
+    an answer of that form: a model's states inside its answers are like no others.
+    """
+    from ner_data.gold import Entity, Record
+    from ner_data.prompt import FILE_NAME, PromptSpec
+
+    rng = random.Random(0)
+    path = adapter.path / FILE_NAME
+    spec = PromptSpec.load(path) if path.is_file() else None
+    plain = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
+    made = []
+    for number in range(CONVERSATIONS):
+        text = tokenizer.decode(rng.choices(plain, k=rng.randrange(4, 48)))
+        turns, answer = [{"role": "user", "content": text}], ""
+        if spec and number % 2:
+            turns = spec.messages(text)
+            ends = sorted(rng.sample(range(len(text) + 1), min(6, len(text) // 2 * 2)))
+            spans = zip(ends[::2], ends[1::2], strict=True)
+            found = tuple(Entity(start, end, rng.choice(spec.labels), text[start:end]) for start, end in spans)
+            answer = spec.render(Record("", text, found))
+        prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        prompt, answer = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (prompt, answer))
+        made.append((prompt, answer))
+    return made
+
+
+def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, Any]:
     """Hidden states [states, hidden] before the output layer, and the best real logit [states] at each.
 
-    Half of them on random tokens, half on what the model itself says after the soft prompt at temperature 1.
+    They are those in the answers of `conversations`, given or said by the model at temperature 1, with the soft prompt
+    and (the baked model serves its base too) without it.
     """
     import torch
     from transformers import GenerationConfig
 
     embed = model.get_input_embeddings()
-    prompt = stored_prompt(adapter).to(embed.weight.dtype)[None].expand(SAMPLES, -1, -1)
+    own, model.generation_config = model.generation_config, GenerationConfig(do_sample=True, top_k=0, pad_token_id=0)
     torch.manual_seed(0)
-    tokens = torch.randint(0, embed.weight.shape[0], (SAMPLES, LENGTH))
-    begun = torch.cat([prompt, embed(tokens[:, :8])], dim=1)
-    own = model.generation_config
-    model.generation_config = GenerationConfig(do_sample=True, top_k=0, max_new_tokens=LENGTH - 8, pad_token_id=0)
-    said = model.generate(inputs_embeds=begun, attention_mask=torch.ones(begun.shape[:2], dtype=torch.long))
-    model.generation_config = own
     states, best = [], []
-    for text in (tokens, torch.cat([tokens[:, :8], said], dim=1)):
-        output = model(inputs_embeds=torch.cat([prompt, embed(text)], dim=1), output_hidden_states=True)
-        states.append(output.hidden_states[-1].float().flatten(0, 1))
-        best.append(output.logits.float().amax(-1).flatten())
+    for prompt, answer in conversations(tokenizer, adapter):
+        asked = embed(torch.tensor([prompt], device=model.device))
+        for begun in (asked, torch.cat([stored_prompt(adapter).to(asked)[None], asked], dim=1)):
+            given = torch.tensor([answer], dtype=torch.long, device=model.device)
+            if not answer:
+                mask = torch.ones(begun.shape[:2], dtype=torch.long, device=model.device)
+                given = model.generate(inputs_embeds=begun, attention_mask=mask, max_new_tokens=LENGTH)
+            output = model(inputs_embeds=torch.cat([begun, embed(given)], dim=1), output_hidden_states=True)
+            states.append(output.hidden_states[-1][0, begun.shape[1] - 1 :].float().cpu())
+            best.append(output.logits[0, begun.shape[1] - 1 :].float().amax(-1).cpu())
+    model.generation_config = own
     return torch.cat(states), torch.cat(best)
 
 
 def row_without_chance(states: Any, best: Any) -> Any:
-    """The output row [hidden] whose logits lie farthest below the `best` real ones [n] on `states` [n, hidden].
+    """The smallest output row [hidden] whose logits lie WANTED below the `best` real ones [n] on `states` [n, hidden].
 
-    Ridge regression towards TARGET on one half, the ridge chosen on the other. Final states of language models share a
-    large common component, so one row can score low on all of them.
+    A squared hinge: states on which it already lies low enough do not pull, so the row stays small and keeps its
+    distance on states that were not seen; a least-squares fit does not.
     """
     import torch
 
-    fitted, chosen, best = states[0::2], states[1::2], best[1::2]
-    gram = fitted.T @ fitted
-    energy = gram.diagonal().mean() * torch.eye(gram.shape[0])
-    rows = [torch.linalg.solve(gram + ridge * energy, TARGET * fitted.sum(0)) for ridge in RIDGES]
-    return max(rows, key=lambda row: float((best - chosen @ row).min()))
+    row = torch.zeros(states.shape[1], requires_grad=True)
+    search = torch.optim.LBFGS([row], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> Any:
+        search.zero_grad()
+        short = torch.nn.functional.softplus((states @ row - best + WANTED) / 2)
+        value = short.square().mean() + 1e-4 * row.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        search.step(loss)
+    return row.detach()
 
 
 def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> float:
@@ -143,7 +184,9 @@ def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> flo
     return margin
 
 
-def baked_folder(adapter: Adapter) -> Path:
-    """Where `ner-model serve` keeps the baked copy of an adapter: in cache/baked, named by the adapter's weights."""
-    weights = (adapter.path / "adapter_model.safetensors").read_bytes()
-    return Path("cache/baked") / hashlib.sha256(weights).hexdigest()[:16]
+def baked_folder(adapter: Adapter, base: Path) -> Path:
+    """Where `ner-model serve` keeps the baked copy: in cache/baked, named by the weights of adapter and base."""
+    name = hashlib.sha256((adapter.path / "adapter_model.safetensors").read_bytes())
+    for file in sorted(base.glob("*.safetensors")):
+        name.update(f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+    return Path("cache/baked") / name.hexdigest()[:16]

@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> None:
         return
     server.require_free(args.host, args.port)
     for adapter in adapters:
-        if adapter.kind == soft_prompts.P_TUNING and not baked_folder(adapter).is_dir():
-            print(f"baking {rooted(adapter.path)} into {rooted(baked_folder(adapter))}", flush=True)
-            export(adapter, base, baked_folder(adapter))
+        if adapter.kind == soft_prompts.P_TUNING and not baked_folder(adapter, base).is_dir():
+            print(f"baking {rooted(adapter.path)} into {rooted(baked_folder(adapter, base))}", flush=True)
+            export(adapter, base, baked_folder(adapter, base))
     environment = soft.environment | ({"VLLM_API_KEY": args.api_key} if args.api_key else {})
     started = server.start(command, args.host, args.port, names, environment)
     try:
@@ -140,7 +140,7 @@ def vllm_command(args: argparse.Namespace, base: Path, adapters: list[Adapter], 
     """The whole vLLM command for a base model and its adapters."""
     lora = [adapter for adapter in adapters if adapter.kind == "LORA"]
     p_tuned = [adapter for adapter in adapters if adapter.kind == soft_prompts.P_TUNING]
-    model = baked_folder(p_tuned[0]) if p_tuned else base
+    model = baked_folder(p_tuned[0], base) if p_tuned else base
     command = [
         *entry_point(str(model)),
         *("--host", args.host, "--port", str(args.port)),
@@ -158,7 +158,10 @@ def vllm_command(args: argparse.Namespace, base: Path, adapters: list[Adapter], 
         command += ["--tensor-parallel-size", str(args.tensor_parallel_size)]
     if lora:
         rank = served_rank(max(adapter.rank for adapter in lora))
-        command += ["--enable-lora", "--max-loras", str(len(lora)), "--max-lora-rank", str(rank), "--lora-modules"]
+        # vLLM 0.32 on a CPU looks up "no adapter" as slot -1, the last one, so that a base request answered in one
+        # batch with a LoRA request got its weights; a slot more than there are adapters keeps the last one zero.
+        slots = len(lora) + on_cpu()
+        command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
         command += [f"{adapter.name}={adapter.path}" for adapter in lora]
     return command + soft.arguments
 

@@ -6,6 +6,7 @@ are chosen by name, through the middleware in ner_models.soft_prompt_names and o
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ner_models.adapter import Adapter
 from ner_models.soft_prompt_names import VARIABLE
 
 KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
+VIRTUAL_TOKEN = re.compile(r"<\|ner_virtual_\d+\|>")
 TEMPLATE_HEAD = "{{- soft_prompt | default('') -}}"
 
 
@@ -58,6 +60,8 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
     prefixes = [adapter for adapter in soft if adapter.kind == PREFIX]
     if prefixes:
         arguments += ["--kv-transfer-config", json.dumps(connector_config(prefixes, placeholder_id))]
+    if baked:
+        arguments += ["--logits-processors", "ner_models.virtual_token_mask:VirtualTokenMask"]
     environment = {VARIABLE: json.dumps({"base": served_base, "soft_prompts": entries})}
     return SoftPrompts(names, arguments, environment)
 
