@@ -23,7 +23,7 @@ MESSAGES = [
 
 @pytest.fixture(scope="module")
 def pretraining() -> list[text.Sample]:
-    """As many samples as the committed model saw, about."""
+    """About half as many samples as the committed model saw."""
     rng = random.Random(0)
     return [text.sample(rng, rng.choice(LEVELS)) for _ in range(20_000)]
 

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 SEED = 7
 MAX_LENGTH = 1024  # tokens; the context of the model
-BATCH_TOKENS = 1536  # of prompts and answers, padding included
-TOKENS = 4_600_000  # of the whole run
+BATCH_TOKENS = 2048  # of prompts and answers, padding included
+TOKENS = 7_000_000  # of the whole run
 PEAK_RATE, LAST_RATE = 2e-3, 0.02  # AdamW's learning rate; the last one as a share of the first
+MATRIX_RATE, MOMENTUM, DECAY = 3e-3, 0.95, 0.05  # Muon's, for the matrices of the layers
 WARM_UP = 0.02  # of the run
 TAG_LAYER, TAG_WEIGHT = 3, 0.5  # after how many layers the sentence's tokens are tagged; share of that loss
 HELD_OUT = 128  # samples that the progress line is measured on
@@ -163,15 +164,58 @@ def exact_share(model: Any, rows: list[Row], pad: int) -> tuple[float, float]:
     return exact / len(rows), right / tokens
 
 
-def build_optimizer(model: Any, tagger: Any) -> "torch.optim.Optimizer":
-    """AdamW; weights decay, embeddings, norms and biases do not."""
+class Muon:
+    """Momentum whose every step is a matrix with singular values near one (K. Jordan, 2024; Newton-Schulz iteration of
+    degree five, steps scaled to the size of AdamW's as in arXiv:2502.16982). After 600,000 tokens its loss was what
+    AdamW's was after 900,000. torch.optim.Muon iterates in bfloat16: ten times slower on a CPU without such instructions.
+    """
+
+    def __init__(self, matrices: "list[torch.Tensor]") -> None:
+        self.param_groups: list[dict[str, Any]] = [{"params": matrices, "peak": MATRIX_RATE}]
+        self.averages: dict[int, torch.Tensor] = {}
+
+    def zero_grad(self) -> None:
+        for weight in self.param_groups[0]["params"]:
+            weight.grad = None
+
+    def step(self) -> None:
+        import torch
+
+        rate = self.param_groups[0]["lr"]
+        wide: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        with torch.no_grad():
+            for weight in self.param_groups[0]["params"]:
+                average = self.averages.setdefault(id(weight), torch.zeros_like(weight))
+                average.lerp_(weight.grad, 1 - MOMENTUM)
+                update = weight.grad.lerp(average, MOMENTUM)
+                pair = (weight.mT, update.mT) if update.shape[0] > update.shape[1] else (weight, update)
+                wide.setdefault(tuple(pair[0].shape), []).append(pair)
+            for (_, columns), pairs in wide.items():
+                updates = orthogonal(torch.stack([update for _, update in pairs]))
+                for (weight, _), update in zip(pairs, updates, strict=True):
+                    weight.mul_(1 - rate * DECAY).add_(update, alpha=-0.2 * columns**0.5 * rate)
+
+
+def orthogonal(matrices: "torch.Tensor") -> "torch.Tensor":
+    """The nearest matrices with orthonormal rows, roughly: singular values in about [0.7, 1.2]; (n, rows, columns)."""
     import torch
 
-    named = [*model.named_parameters(), *tagger.named_parameters()]
-    matrices = [p for name, p in named if p.ndim == 2 and "embed_tokens" not in name]
-    others = [p for name, p in named if p.ndim != 2 or "embed_tokens" in name]
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
+    x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        square = x @ x.mT
+        x = 3.4445 * x + torch.baddbmm(-4.7750 * square, square, square, alpha=2.0315) @ x
+    return x
+
+
+def build_optimizers(model: Any, tagger: Any) -> list[Any]:
+    """Muon for the matrices of the layers, AdamW for the rest; each group's ``peak`` is its highest learning rate."""
+    import torch
+
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
+    taken = {id(p) for p in matrices}
+    others = [p for module in (model, tagger) for p in module.parameters() if id(p) not in taken]
+    adam = torch.optim.AdamW([{"params": others, "peak": PEAK_RATE}], betas=(0.9, 0.98), weight_decay=0.0)
+    return [Muon(matrices), adam]
 
 
 def _rate(done: float) -> float:
@@ -232,7 +276,7 @@ class Progress:
         self.reported, self.reported_tokens = now, self.seen
 
 
-def _step(model: Any, tagger: Any, optimizer: "torch.optim.Optimizer", rows: list[Row], pad: int) -> float:
+def _step(model: Any, tagger: Any, optimizers: list[Any], rows: list[Row], pad: int) -> float:
     """One step on a batch; its loss (nats an answer token)."""
     import torch
 
@@ -245,8 +289,9 @@ def _step(model: Any, tagger: Any, optimizer: "torch.optim.Optimizer", rows: lis
         total = loss + TAG_WEIGHT * torch.nn.functional.cross_entropy(tagger(hidden[TAG_LAYER][number, place]), tag)
     total.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
     return float(loss.item())
 
 
@@ -263,14 +308,14 @@ def train(out: Path, checkpoints: Path | None, total: int, report_every: float =
     # Thrown away afterwards: tagging every token of a sentence teaches what an entity is ten times as fast as the few
     # label tokens of an answer do.
     tagger = torch.nn.Linear(model.config.hidden_size, 1 + 2 * len(text.KINDS)).to(model.device)
-    optimizer, progress, rng = build_optimizer(model, tagger), Progress(total, report_every), random.Random(SEED)
+    optimizers, progress, rng = build_optimizers(model, tagger), Progress(total, report_every), random.Random(SEED)
     for end, level in CURRICULUM:
         held_out, stream = _encoded(tokenizer, random.Random(-1), level, HELD_OUT), batches(tokenizer, rng, level)
         while progress.seen < min(total, end * total):
             rows = next(stream)
-            for group in optimizer.param_groups:
-                group["lr"] = PEAK_RATE * _rate(progress.seen / total)
-            if progress.add(sum(len(row.ids) for row in rows), _step(model, tagger, optimizer, rows, pad)):
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = group["peak"] * _rate(progress.seen / total)
+            if progress.add(sum(len(row.ids) for row in rows), _step(model, tagger, optimizers, rows, pad)):
                 progress.report(model, held_out, pad)
                 if checkpoints is not None:
                     save(model, tokenizer, checkpoints)

@@ -72,16 +72,16 @@ def _surface(kind: Kind, rng: random.Random, longest: int) -> tuple[str, bool]:
     """A mention of a kind, and whether its form alone tells the kind (if not, what stands around it must)."""
     size = rng.randrange(1, longest + 1)
     draw = rng.random()
-    if draw < 0.7:
+    if draw < 0.6:
         surface = _characters(rng, size) + rng.choice(kind.endings)
-    elif draw < 0.8:
+    elif draw < 0.75:
         surface = rng.choice(kind.endings) + _characters(rng, size) + rng.choice(kind.endings)
     else:
         surface = _characters(rng, size + 1)
     if rng.random() < 0.12:
         marks = rng.choice(MARKS)
         surface = marks[0] + surface + marks[1]
-    return (surface, draw < 0.8) if surface not in _HELD_OUT else _surface(kind, rng, longest)
+    return (surface, draw < 0.75) if surface not in _HELD_OUT else _surface(kind, rng, longest)
 
 
 def _filler(rng: random.Random) -> str:
@@ -100,9 +100,10 @@ def _clause(asked: Sequence[Kind], rng: random.Random, longest: int) -> list[str
     if draw < 0.2:
         other = _surface(kind, rng, longest)[0]
         parts += [rng.choice(words.JOINTS), (other, kind)]
-    elif draw < 0.35:
-        touching = rng.choice(asked)
-        parts.append((touching_surface(touching, rng, longest), touching))
+    elif draw < 0.45:
+        for _ in range(rng.choice((1, 1, 2))):
+            touching = rng.choice(asked)
+            parts.append((touching_surface(touching, rng, longest), touching))
     parts.append(after)
     if rng.random() < 0.3:
         parts.insert(0, _filler(rng))
