@@ -12,7 +12,7 @@ import pytest
 
 from ner_data.corpus import Corpus, Label, Split
 from ner_data.errors import UserError
-from ner_data.fetch import fetch_file
+from ner_data.fetch import fetch_corpus, fetch_file
 from support import Result, one_line_error
 
 CONTENT = b"0123456789" * 20_000
@@ -96,8 +96,8 @@ def test_a_file_of_an_archive_is_unpacked(site: str, tmp_path: Path) -> None:
         archive.writestr("folder/a.txt", CONTENT)
     Files.files["/all.zip"] = packed.getvalue()
     split = Split("a.txt", f"{site}/all.zip", sha256(CONTENT))
-    fetch_file(corpus(split), split, tmp_path)
-    assert (tmp_path / "a.txt").read_bytes() == CONTENT
+    fetch_corpus(corpus(split), tmp_path)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", CONTENT)]
 
 
 def test_a_missing_page_says_which_file_to_put_where(site: str, tmp_path: Path) -> None:

@@ -27,8 +27,15 @@ def run(args: argparse.Namespace) -> None:
         for name, count in demo.write_demo(folder).items():
             print(f"{rooted(folder / corpus.splits[name].file)}: {count} sentences generated")
         return
+    fetch_corpus(corpus, folder)
+
+
+def fetch_corpus(corpus: Corpus, folder: Path) -> None:
+    """Bring all raw files of a corpus; raises as `fetch_file`."""
     for split in corpus.splits.values():
         fetch_file(corpus, split, folder)
+    for archive in folder.glob("*.zip.part"):  # kept until all splits were taken out of it
+        archive.unlink()
 
 
 def fetch_file(corpus: Corpus, split: Split, folder: Path) -> None:
