@@ -103,7 +103,7 @@ run-demo: .venv/.ready .venv-train/.ready .venv-serve/.ready
 	echo "== 5/5 eval: the fine-tuned model"; $(MAKE) eval; \
 	echo; echo "outputs: adapter $(ADAPTER), loss plot $(ADAPTER)/training_loss.png, answers and scores runs/$(NAME)-$(SPLIT)"
 
-nano: .venv-train/.ready ## pretrain the embedded model again from nothing (about an hour on two cores)
+nano: .venv-train/.ready ## pretrain the embedded model again from nothing (about an hour on one core)
 	@$(CPU_ENV) .venv-train/bin/ner-model pretrain-nano --out data/nano
 
 # --- quality ---------------------------------------------------------------------------------------------------------
