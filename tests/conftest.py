@@ -1,6 +1,7 @@
 """What every test can ask for, and the rule on skips: only what a GPU or an absent corpus can give may be skipped."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import pytest
 from support import ROOT, SHARED, Result, Served, tool, train
 
 ALLOWED_SKIPS = ("needs a GPU", "absent:")
+
+# A test run that was started in the background has SIGINT ignored, and its children would ignore Ctrl-C too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
