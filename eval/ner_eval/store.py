@@ -32,7 +32,6 @@ from ner_eval.run import (
 
 # These may differ when a run is continued: where it is served, by which release.
 FREE = {"base_urls", "tool_versions"}
-GATHER = 0.05  # seconds that an answer waits for others, to go to the disk with them
 
 
 @contextmanager
@@ -193,7 +192,6 @@ class Writer:
         done = False
         while not done:
             lines = [await self._queue.get()]
-            await asyncio.sleep(GATHER)
             while not self._queue.empty():
                 lines.append(self._queue.get_nowait())
             done = lines[-1] is None
