@@ -238,7 +238,7 @@ def write_full_size(folder: Path, form: str, shards: int) -> int:
     names, weight_map, total = list(shapes), {}, 0
     stem, suffix = ("model", "safetensors") if form == "safetensors" else ("pytorch_model", "bin")
     for number in range(shards):
-        part = names[number::shards]
+        part = names[number * len(names) // shards : (number + 1) * len(names) // shards]  # whole layers, as published
         shard = f"{stem}-{number + 1:05d}-of-{shards:05d}.{suffix}"
         size = sum(2 * prod(shapes[name]) for name in part)
         if form == "safetensors":

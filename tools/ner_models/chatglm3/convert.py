@@ -113,7 +113,6 @@ def write_weights(shards: list[Path], partial: Path, wanted: dict[str, Wanted]) 
             ]
             weight_map |= {entry[0]: name for entry in entries}
             size += write_shard(partial / name, entries, _copied(sources, wanted, progress))
-            del tensors, sources  # a shard that is mapped into memory goes before the next one comes
         progress.update(total - progress.n)  # headers, and what is dropped
     index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
     write_json(partial / "model.safetensors.index.json", index)

@@ -6,7 +6,6 @@ copied and no tensor is ever built. A ``.bin`` shard is a pickle: it is read thr
 which builds tensors and runs nothing, and mapped into memory instead of read.
 """
 
-import gc
 import json
 import os
 import struct
@@ -119,7 +118,6 @@ def _slice(path: Path, base: int, name: str, dtype: str, shape: tuple[int, ...],
 def _open_bin(path: Path) -> dict[str, Stored]:
     import torch
 
-    gc.collect()  # torch.load may leave the shard before this one in a reference cycle, mapped into memory
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # zip, pickle and torch each raise their own for a damaged or hostile file
