@@ -123,17 +123,22 @@ def run_server(command: list[str], environment: dict[str, str], folder: Path) ->
     process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{PORT}"
     try:
-        for _ in range(300):
-            assert process.poll() is None, (folder / "log").read_text()[-3000:]
-            try:
-                if httpx.get(f"{address}/health").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(1)
+        wait(process, address, folder / "log")
         yield address
     finally:
         process.terminate()
         process.wait(60)
+
+
+def wait(process: subprocess.Popen, address: str, log: Path) -> None:
+    for _ in range(900):
+        assert process.poll() is None, log.read_text()[-3000:]
+        try:
+            if httpx.get(f"{address}/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(1)
+    raise AssertionError(log.read_text()[-3000:])
 
 
 @pytest.fixture(scope="module")

@@ -125,12 +125,13 @@ def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, An
     from transformers import GenerationConfig
 
     embed = model.get_input_embeddings()
+    virtual = stored_prompt(adapter).to(embed.weight)[None]
     own, model.generation_config = model.generation_config, GenerationConfig(do_sample=True, top_k=0, pad_token_id=0)
     torch.manual_seed(0)
     states, best = [], []
     for prompt, answer in conversations(tokenizer, adapter):
         asked = embed(torch.tensor([prompt], device=model.device))
-        for begun in (asked, torch.cat([stored_prompt(adapter).to(asked)[None], asked], dim=1)):
+        for begun in (asked, torch.cat([virtual, asked], dim=1)):
             given = torch.tensor([answer], dtype=torch.long, device=model.device)
             if not answer:
                 mask = torch.ones(begun.shape[:2], dtype=torch.long, device=model.device)

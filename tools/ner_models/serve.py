@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> None:
         return
     server.require_free(args.host, args.port)
     for adapter in adapters:
-        if adapter.kind == soft_prompts.P_TUNING and not baked_folder(adapter, base).is_dir():
-            print(f"baking {rooted(adapter.path)} into {rooted(baked_folder(adapter, base))}", flush=True)
-            export(adapter, base, baked_folder(adapter, base))
+        if adapter.kind == soft_prompts.P_TUNING and not (baked := baked_folder(adapter, base)).is_dir():
+            print(f"baking {rooted(adapter.path)} into {rooted(baked)}", flush=True)
+            export(adapter, base, baked)
     environment = soft.environment | ({"VLLM_API_KEY": args.api_key} if args.api_key else {})
     started = server.start(command, args.host, args.port, names, environment)
     try:
