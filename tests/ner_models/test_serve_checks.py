@@ -1,5 +1,6 @@
 """What `ner-model serve` and `ner-model download` refuse before anything slow starts."""
 
+import hashlib
 import json
 import shutil
 import socket
@@ -158,6 +159,39 @@ def test_without_a_network_download_says_what_to_put_where(workplace: Path, cli:
         "put the files of Qwen/Qwen2.5-0.5B-Instruct (config, tokenizer, *.safetensors) into models/qwen2.5-0.5b"
         in last
     )
+
+
+def test_a_download_that_differs_from_what_was_published_is_not_taken(
+    workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = b"weights"
+    source = download.Source("Qwen/X", 0.1, {"model.safetensors": hashlib.sha256(weights).hexdigest()})
+    monkeypatch.setitem(download.SOURCES, "qwen2-7b", source)
+
+    def hub(content: bytes) -> Callable[..., None]:  # no hub can be reached from a test, much less one that lies
+        def fetch(source: download.Source, folder: Path, remedy: str) -> None:
+            folder.mkdir(exist_ok=True)
+            (folder / "config.json").write_text("{}")
+            (folder / "model.safetensors").write_bytes(content)
+
+        return fetch
+
+    monkeypatch.setattr(download, "fetch", hub(b"other"))
+    message = cli("ner-model", "download", "qwen2-7b")
+    assert message.code == 2
+    last = message.err.strip().splitlines()[-1]
+    assert last.startswith(
+        f"ner-model: models/qwen2-7b.part/model.safetensors: sha256 is {hashlib.sha256(b'other').hexdigest()}"
+    )
+    assert (
+        not (workplace / "models/qwen2-7b").exists()
+        and not (workplace / "models/qwen2-7b.part/model.safetensors").exists()
+    )
+
+    monkeypatch.setattr(download, "fetch", hub(weights))
+    assert cli("ner-model", "download", "qwen2-7b").code == 0
+    assert (workplace / "models/qwen2-7b/model.safetensors").read_bytes() == weights
+    assert not (workplace / "models/qwen2-7b.part").exists()
 
 
 def test_a_model_is_complete_only_with_every_file_of_its_index(tmp_path: Path) -> None:

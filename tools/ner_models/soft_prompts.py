@@ -6,7 +6,6 @@ are chosen by name, through the middleware in ner_models.soft_prompt_names and o
 """
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from ner_models.adapter import Adapter
 from ner_models.soft_prompt_names import VARIABLE
 
 KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
-VIRTUAL_TOKEN = re.compile(r"<\|ner_virtual_\d+\|>")
 TEMPLATE_HEAD = "{{- soft_prompt | default('') -}}"
 
 

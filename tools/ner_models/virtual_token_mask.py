@@ -10,13 +10,13 @@ import torch
 from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.v1.sample.logits_processor import LogitsProcessor
 
-from ner_models.soft_prompts import VIRTUAL_TOKEN
+from ner_models.soft_prompts import virtual_tokens
 
 
 class VirtualTokenMask(LogitsProcessor):  # type: ignore[misc]
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         added = cached_tokenizer_from_config(vllm_config.model_config).get_added_vocab()
-        ids = [number for token, number in added.items() if VIRTUAL_TOKEN.fullmatch(token)]
+        ids = [added[token] for token in virtual_tokens(len(added)) if token in added]
         self.ids = torch.tensor(ids, dtype=torch.long, device=device)
 
     def is_argmax_invariant(self) -> bool:
