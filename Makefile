@@ -27,6 +27,7 @@ BASE    = $(notdir $(WEIGHTS))
 CPU_ARGS = $(if $(filter cpu,$(ACCELERATOR)),bf16=false infer_dtype=float32)
 # glibc gives every large tensor back to the kernel and takes it anew: keeping them saves a sixth of the time on a CPU.
 CPU_ENV  = $(if $(filter cpu,$(ACCELERATOR)),MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_MMAP_MAX_=0)
+TORCH    = $(if $(filter cpu,$(ACCELERATOR)),requirements/torch-cpu.txt)
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -130,23 +131,23 @@ clean: stop ## remove what the stages produced (environments, corpora, models an
 
 .venv/.locked: requirements/base.txt
 	@$(call build,.venv,$<)
-.venv-train/.locked: requirements/train-$(ACCELERATOR).txt
-	@$(call build,.venv-train,$<,$(filter cpu,$(ACCELERATOR)))
-.venv-serve/.locked: requirements/serve-$(ACCELERATOR).txt
-	@$(call build,.venv-serve,$<,$(filter cpu,$(ACCELERATOR)))
+.venv-train/.locked: requirements/train-$(ACCELERATOR).txt $(TORCH)
+	@$(call build,.venv-train,$<,$(TORCH))
+.venv-serve/.locked: requirements/serve-$(ACCELERATOR).txt $(TORCH)
+	@$(call build,.venv-serve,$<,$(TORCH))
 
 .venv/.ready .venv-train/.ready .venv-serve/.ready: %/.ready: %/.locked pyproject.toml
 	@$(@D)/bin/pip install --no-deps --no-build-isolation -e . >>$(@D)/install.log 2>&1 \
 	  || { tail -n 5 $(@D)/install.log >&2; echo "$(@D): installing this package failed; see $(@D)/install.log" >&2; exit 2; }
 	@touch $@
 
-# build,FOLDER,LOCK[,cpu]: a CPU torch comes first and by itself, from the configured index if it has it, else PyTorch's.
+# build,FOLDER,LOCK[,TORCH]: a CPU torch comes first and by itself, from the configured index if it has it, else PyTorch's.
 define build
 [ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=…" >&2; exit 2; }; \
 echo "== building $(1) from $(2) (log: $(1)/install.log)"; $(PYTHON) -m venv --clear $(1); \
 fail() { tail -n 5 $(1)/install.log >&2; echo "$(1): installation failed; see $(1)/install.log" >&2; exit 2; }; \
-$(if $(3),$(1)/bin/pip install --no-deps torch==2.13.0+cpu >$(1)/install.log 2>&1 \
-  || $(1)/bin/pip install --no-deps --index-url $(TORCH_INDEX) torch==2.13.0+cpu >>$(1)/install.log 2>&1 || fail;) \
+$(if $(3),$(1)/bin/pip install --no-deps --require-hashes -r $(3) >$(1)/install.log 2>&1 \
+  || $(1)/bin/pip install --no-deps --require-hashes --index-url $(TORCH_INDEX) -r $(3) >>$(1)/install.log 2>&1 || fail;) \
 $(1)/bin/pip install --no-deps --require-hashes -r $(2) 2>&1 | tee -a $(1)/install.log \
   | awk -v n=$$(grep -c == $(2)) '/^Collecting/ {printf "\r   %d of at most %d packages", ++i, n; fflush()} END {print ""}' \
   || fail; touch $@
