@@ -19,15 +19,15 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
     spans: list[Span | None] = []
     behind = 0
     for mention in mentions:
-        starts = occurrences.get(mention.text)
-        if starts is None:
-            starts = occurrences[mention.text] = _occurrences(mention.text, text)
-        if not starts:
-            spans.append(None)
-            continue
         length = len(mention.text)
-        start = next((s for s in starts if s >= behind), None)
-        if start is None:
+        start = text.find(mention.text, behind) if length else -1
+        if start < 0:
+            starts = occurrences.get(mention.text)
+            if starts is None:
+                starts = occurrences[mention.text] = _occurrences(mention.text, text)
+            if not starts:
+                spans.append(None)
+                continue
             start = next((s for s in starts if (mention.label, (s, s + length)) not in taken), starts[0])
         span = (start, start + length)
         taken.add((mention.label, span))

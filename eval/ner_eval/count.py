@@ -7,7 +7,7 @@ import numpy as np
 
 from ner_eval import bootstrap
 from ner_eval.columns import Columns, columns
-from ner_eval.load import Answered, Loaded, duplicates
+from ner_eval.load import Answered, Loaded, duplicates, without_collector
 from ner_eval.modes import MODES, count_modes, count_modes_by_label
 from ner_eval.scores import OTHER_LABELS, READINGS, Answers, Counts, MentionCounts, ModeCounts, Reading, Scores
 from ner_eval.tally import Tally, tally_span, tally_text
@@ -15,6 +15,11 @@ from ner_eval.tally import Tally, tally_span, tally_text
 
 def count(run: Loaded, intervals: bool = True) -> Scores:
     """Count a run's hits and misses; with 95 % intervals, unless told otherwise."""
+    with without_collector():
+        return _count(run, intervals)
+
+
+def _count(run: Loaded, intervals: bool) -> Scores:
     lenient = columns(run.answered, run.labels)
     # Where every answer has the exact form, both readings are one, and so is the work.
     tables = [lenient] if lenient.exact.all() else [lenient, lenient.strict()]

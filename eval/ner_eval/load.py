@@ -64,7 +64,7 @@ def load(name: str, args: argparse.Namespace) -> Loaded:
         UserError: a file is missing or malformed; the gold file is not the one that was asked, or has no gold;
             predictions for unknown records; records without an answer; labels that were not asked for.
     """
-    with _without_collector():
+    with without_collector():
         return _load(run_folder(name), args)
 
 
@@ -88,8 +88,8 @@ def _load(folder: Path, args: argparse.Namespace) -> Loaded:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """Millions of objects are made here and all of them stay: the collector would walk them over and over, in vain."""
+def without_collector() -> Iterator[None]:
+    """A run is millions of objects, and all of them stay: the collector would walk them over and over, in vain."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -26,6 +26,8 @@ MANIFEST = "manifest.json"
 PREDICTIONS = "predictions.jsonl"
 VERSION = 1
 _UNICODE = json.JSONEncoder(ensure_ascii=False)
+_TYPES = {"id": str, "answer": str, "finish_reason": str, "prompt_tokens": int, "completion_tokens": int}
+_FIELDS = {*_TYPES, "seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,12 @@ class Prediction:
         Raises:
             ValueError: a field is missing, has another type, or is unknown.
         """
-        types = {"id": str, "answer": str, "finish_reason": str, "prompt_tokens": int, "completion_tokens": int}
-        if not isinstance(value, dict) or value.keys() != {*types, "seconds"}:
-            raise ValueError(f"is not an object with {', '.join(types)} and seconds")
-        for key, wanted in types.items():
-            if not isinstance(value[key], wanted) or isinstance(value[key], bool):
+        if not isinstance(value, dict) or value.keys() != _FIELDS:
+            raise ValueError(f"is not an object with {', '.join(_TYPES)} and seconds")
+        for key, wanted in _TYPES.items():
+            if type(value[key]) is not wanted:  # a bool is an int, too, but not this type
                 raise ValueError(f"{key} must be {'a string' if wanted is str else 'a whole number'}")
-        if not isinstance(value["seconds"], int | float) or isinstance(value["seconds"], bool):
+        if type(value["seconds"]) not in (int, float):
             raise ValueError("seconds must be a number")
         return cls(**value)
 

@@ -26,6 +26,8 @@ _ITEM = re.compile(
     re.DOTALL,
 )
 _EMPTY = re.compile(r"\[\s*+\]")
+# Objects as tuples of (key, value), so that a key given twice is seen.
+_DECODER = json.JSONDecoder(object_pairs_hook=tuple)
 
 
 def render(text: str, entities: Sequence[Entity]) -> str:
@@ -46,23 +48,19 @@ def parse(answer: str, text: str) -> Parsed:
     - ``unparsable``: nothing could be read; there are no mentions.
     """
     try:
-        # Objects as tuples of (key, value), so that a key given twice is seen.
-        value = json.loads(answer, object_pairs_hook=tuple)
+        value = _DECODER.decode(answer)
     except (ValueError, RecursionError):
         return _search(answer)
     if not isinstance(value, list):
         return _search(answer)
-    objects = [dict(item) if isinstance(item, tuple) else {} for item in value]
-    exact = all(len(item) == 2 and _has_both(fields) for item, fields in zip(value, objects, strict=True) if fields)
-    return Parsed(tuple(map(_mention, objects)), () if exact and all(objects) else ("bad_item",))
-
-
-def _has_both(fields: dict[str, Any]) -> bool:
-    return isinstance(fields.get("label"), str) and isinstance(fields.get("text"), str)
-
-
-def _mention(fields: dict[str, Any]) -> Mention:
-    return Mention(_clean(fields.get("label")), _clean(fields.get("text")))
+    mentions = []
+    exact = True
+    for item in value:
+        fields = dict(item) if isinstance(item, tuple) else {}
+        label, surface = fields.get("label"), fields.get("text")
+        exact &= isinstance(label, str) and isinstance(surface, str) and len(item) == 2
+        mentions.append(Mention(_clean(label), _clean(surface)))
+    return Parsed(tuple(mentions), () if exact else ("bad_item",))
 
 
 def _search(answer: str) -> Parsed:
@@ -71,7 +69,7 @@ def _search(answer: str) -> Parsed:
     for match in _ITEM.finditer(answer):
         if match["key"] != match["other"]:
             item = {match["key"]: _unquote(match["first"]), match["other"]: _unquote(match["second"])}
-            mentions.append(_mention(item))
+            mentions.append(Mention(_clean(item["label"]), _clean(item["text"])))
     if mentions or _EMPTY.search(answer):
         return Parsed(tuple(mentions), ("inexact",))
     return Parsed((), ("unparsable",))
