@@ -26,8 +26,8 @@ def test_training_leaves_an_adapter_a_falling_loss_and_a_plot(adapter: Path) -> 
 
 
 def test_training_goes_on_from_the_last_checkpoint(chain: Path, tmp_path: Path) -> None:
-    train(chain, tmp_path / "a", "max_steps=4", "save_steps=2", "eval_steps=1000", "logging_steps=1")
-    output = train(chain, tmp_path / "a", "max_steps=6", "save_steps=2", "eval_steps=1000", "logging_steps=1")
+    train(chain, tmp_path / "a", "max_steps=4", "save_steps=2", "logging_steps=1")
+    output = train(chain, tmp_path / "a", "max_steps=6", "save_steps=2", "logging_steps=1")
     assert f"Resuming training from {tmp_path}/a/checkpoint-4" in output
     assert json.loads((tmp_path / "a/trainer_state.json").read_text())["global_step"] == 6
 
