@@ -26,7 +26,7 @@ from ner_eval.documents import FORMATS, Document, read_documents
 from ner_eval.highlight import highlight
 from ner_eval.models import find_model
 from ner_eval.prompts import choose_prompt
-from ner_eval.recognizer import LONGEST, Asker, Recognized
+from ner_eval.recognizer import Asker, Recognized
 
 READ_AHEAD = 256  # texts
 
@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--longest",
         type=positive(int),
-        default=LONGEST,
+        default=0,
         metavar="N",
-        help="longer texts are split at sentence ends into pieces of N characters (default: %(default)s)",
+        help="longer texts are split at sentence ends into pieces of N characters (default: what training held)",
     )
     parser.add_argument("--pretty", action="store_true", help="show the texts with their entities coloured")
     add_server_arguments(parser)

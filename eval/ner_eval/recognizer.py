@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ner_data.gold import Entity
-from ner_data.prompt import PromptSpec
+from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.align import align
 from ner_eval.client import Client, Rejected
 from ner_eval.models import find_model
@@ -24,7 +24,6 @@ from ner_eval.segments import segments
 from ner_eval.structured import IGNORED, honoured
 
 Key = TypeVar("Key")
-LONGEST = 256  # characters; the corpora's sentences are shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,10 @@ def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) ->
 
 @dataclass(slots=True)
 class Asker:
-    """A model with its prompt behind an open client; at most ``concurrency`` requests are in flight."""
+    """A model with its prompt behind an open client; at most ``concurrency`` requests are in flight.
+
+    ``longest``: characters of the pieces that longer texts are asked in; 0 for the prompt spec's ``longest_text``.
+    """
 
     client: Client
     model: str
@@ -67,7 +69,7 @@ class Asker:
     structured: str = "off"
     openai_only: bool = False
     concurrency: int = 64
-    longest: int = LONGEST
+    longest: int = 0
     _free: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +77,7 @@ class Asker:
 
     async def recognize(self, text: str, name: str) -> Recognized:
         """Find the entities of a text of any length; ``name`` names it in errors."""
-        pieces = segments(text, self.longest)
+        pieces = segments(text, self.longest or self.spec.longest_text)
         parts = await asyncio.gather(*(self._piece(text[start:end], name) for start, end in pieces))
         entities = [
             Entity(start + e.start, start + e.end, e.label, e.text)
@@ -127,8 +129,8 @@ class Asker:
 class Recognizer:
     """A served model as a function from texts to entities.
 
-    ``prompt``: the prompt spec or its file; by default ``ner_prompt.json`` in the folder that the server says it
-    serves the model from, which works where the server's files can be read.
+    ``prompt``: the prompt spec, its file or the adapter's folder; by default ``ner_prompt.json`` in the folder that
+    the server says it serves the model from, which works where the server's files can be read.
 
     Raises (when asked):
         UserError: the server is not there, does not serve the model, or fails; there is no prompt.
@@ -163,7 +165,10 @@ class Recognizer:
             served = await find_model(client, self.model, wait=0)
             spec = self.prompt
             if not isinstance(spec, PromptSpec):
-                spec = choose_prompt(Path(spec) if spec else None, served.folder, None, (), False)
+                path = Path(spec) if spec else None
+                if path and path.is_dir():
+                    path /= FILE_NAME
+                spec = choose_prompt(path, served.folder, None, (), False)
             asker = Asker(client, self.model, spec, self.structured, concurrency=self.concurrency)
             tasks = [asyncio.create_task(asker.recognize(text, f"text {n}")) for n, text in enumerate(texts)]
             try:

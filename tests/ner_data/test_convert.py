@@ -87,6 +87,7 @@ def test_alpaca_items_carry_prompt_and_answer(workplace: Path, cli: Cli) -> None
             (entity.label, entity.text) for entity in record.gold
         ]
         assert len(item["output"].encode()) < spec.max_tokens
+    assert spec.longest_text == max(len(record.text) for record in gold)
 
 
 def test_the_committed_registry_is_what_the_tool_writes(workplace: Path, shared: Path, cli: Cli) -> None:

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -117,6 +118,14 @@ def test_a_long_document_gets_offsets_into_the_whole(work, ner_eval) -> None:
     assert [e["start"] for e in found["entities"]] == [n * 15 for n in range(100)]
 
 
+def test_pieces_are_as_long_as_the_texts_of_training_unless_told_otherwise(work, ner_eval) -> None:
+    spec = PromptSpec.load(Path(PROMPT))
+    Path("long.txt").write_text("林晓在云帆科技任经理。" * 60, encoding="utf-8")
+    with Faulty() as server:
+        ner_eval(*EXTRACT, "--base-url", server.base_url, "--whole", "long.txt")
+    assert len(server.asked) > 1 and max(map(len, server.asked)) == spec.longest_text // 11 * 11
+
+
 def test_faults_on_the_way_lose_no_text(work, ner_eval) -> None:
     texts = [f"林{n:02}在" for n in range(60)]
     Path("a.txt").write_text("\n".join(texts), encoding="utf-8")
@@ -225,6 +234,9 @@ def test_three_lines_of_python(work) -> None:
             [],
             [Entity(0, 2, "name", "王五")],
         ]
+        Path("adapter").mkdir()
+        shutil.copy(PROMPT, "adapter/ner_prompt.json")
+        assert len(Recognizer(server.base_url, "nano", prompt="adapter").predict(["林晓在"])[0]) == 1
         with pytest.raises(UserError, match="does not serve the model"):
             Recognizer(server.base_url, "other", prompt=PROMPT).predict(["林晓在"])
 

@@ -8,6 +8,7 @@ data sets in ``dataset_info.json``. One item of an alpaca file::
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,16 @@ def spec_file(corpus: str) -> Path:
 
 
 def build_spec(corpus: Corpus, train: list[Record], form: str) -> PromptSpec:
-    """The prompt spec of a corpus; ``max_tokens`` from the longest answer of its training split.
+    """The prompt spec of a corpus; its bounds from the longest answer and the longest text of its training split.
 
     No tokenizer is needed: a byte-level tokenizer never makes more tokens than there are UTF-8 bytes, so the bytes of
     the longest answer, rounded up to a multiple of 64, are a safe bound (with room for the end-of-turn token).
     """
     text = instruction([(label.id, label.name) for label in corpus.labels], form)
     spec = PromptSpec(corpus.name, SYSTEM, text, tuple(label.id for label in corpus.labels), form, max_tokens=0)
-    longest = max(len(spec.render(record).encode()) for record in train if record.entities is not None)
-    return PromptSpec(
-        spec.corpus, spec.system, spec.instruction, spec.labels, spec.answer_form, longest // 64 * 64 + 64
-    )
+    answers = max(len(spec.render(record).encode()) for record in train if record.entities is not None)
+    texts = max(len(record.text) for record in train)
+    return replace(spec, max_tokens=answers // 64 * 64 + 64, longest_text=texts)
 
 
 def item(spec: PromptSpec, record: Record) -> dict[str, str]:

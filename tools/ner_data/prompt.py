@@ -33,8 +33,9 @@ FILE_NAME = "ner_prompt.json"
 class PromptSpec:
     """What a model is trained and asked with.
 
-    ``max_tokens`` bounds an answer (tokens; from the training split's longest answer) and is no part of the
-    fingerprint: it changes no prompt.
+    ``max_tokens`` bounds an answer (tokens; from the training split's longest answer), ``longest_text`` a text
+    (characters; the training split's longest: a model that learned from sentences fails on documents, which are asked
+    in pieces). Both are no part of the fingerprint: they change no prompt.
     """
 
     corpus: str
@@ -43,6 +44,7 @@ class PromptSpec:
     labels: tuple[str, ...]
     answer_form: str
     max_tokens: int
+    longest_text: int = 256
 
     @property
     def fingerprint(self) -> str:
