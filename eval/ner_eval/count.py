@@ -7,7 +7,7 @@ import numpy as np
 
 from ner_eval import bootstrap
 from ner_eval.columns import Columns, columns
-from ner_eval.load import Answered, Loaded, duplicates, without_collector
+from ner_eval.load import Answered, Loaded, duplicates
 from ner_eval.modes import MODES, count_modes, count_modes_by_label
 from ner_eval.scores import OTHER_LABELS, READINGS, Answers, Counts, MentionCounts, ModeCounts, Reading, Scores
 from ner_eval.tally import Tally, tally_span, tally_text
@@ -15,11 +15,6 @@ from ner_eval.tally import Tally, tally_span, tally_text
 
 def count(run: Loaded, intervals: bool = True) -> Scores:
     """Count a run's hits and misses; with 95 % intervals, unless told otherwise."""
-    with without_collector():
-        return _count(run, intervals)
-
-
-def _count(run: Loaded, intervals: bool) -> Scores:
     lenient = columns(run.answered, run.labels)
     # Where every answer has the exact form, both readings are one, and so is the work.
     tables = [lenient] if lenient.exact.all() else [lenient, lenient.strict()]
@@ -27,9 +22,8 @@ def _count(run: Loaded, intervals: bool) -> Scores:
     spread = _intervals(tallies, len(run.labels)) if intervals else []
     readings: dict[str, Reading] = {}
     spreads: dict[str, Any] = {}
-    for number, name in enumerate(READINGS):
+    for number, (name, mentions) in enumerate(zip(READINGS, _mentions(run.answered, run.labels), strict=True)):
         index = min(number, len(tables) - 1)
-        mentions = _mentions(run.answered, run.labels, name == "strict")
         readings[name] = _reading(tables[index], tallies[index], run.labels, mentions)
         if intervals:
             spreads[name] = spread[index]
@@ -75,20 +69,23 @@ def _answers(run: Loaded) -> Answers:
     return Answers(len(run.answered), run.missing, run.without_gold, **named, cut=cut)
 
 
-def _mentions(answered: Sequence[Answered], labels: Sequence[str], strict: bool) -> MentionCounts:
+def _mentions(answered: Sequence[Answered], labels: Sequence[str]) -> tuple[MentionCounts, MentionCounts]:
+    """The counts of the lenient and of the strict reading, which passes over answers that have problems."""
     known = frozenset(labels)
-    predicted = hallucinated = unknown = repeated = 0
+    exact, other = [0] * 4, [0] * 4
     for item in answered:
-        if not item.spans or (strict and item.parsed.problems):
+        if not item.spans:
             continue
-        predicted += len(item.spans)
-        hallucinated += item.spans.count(None)
+        row = other if item.parsed.problems else exact
+        row[0] += len(item.spans)
+        row[1] += item.spans.count(None)
         for mention in item.parsed.mentions:
-            unknown += mention.label not in known
+            row[2] += mention.label not in known
         if len(item.spans) > 1:
-            repeated += sum(duplicates(item))
+            row[3] += sum(duplicates(item))
     gold = sum(len(item.record.gold) for item in answered)
-    return MentionCounts(predicted, gold, hallucinated, unknown, repeated)
+    strict = MentionCounts(exact[0], gold, *exact[1:])
+    return strict + MentionCounts(other[0], 0, *other[1:]), strict
 
 
 def sentence_tally(run: Loaded, protocol: str, reading: str) -> Tally:

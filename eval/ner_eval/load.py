@@ -57,6 +57,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Millions of objects are made here and all of them stay: the collector would walk them over and over, in vain.
+
+    Nor does it walk them later: they are set aside, and freed by their counts alone.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.freeze()
+            gc.enable()
+
+
+@_without_collector()
 def load(name: str, args: argparse.Namespace) -> Loaded:
     """Read a run, with the arguments of `add_arguments`.
 
@@ -64,11 +81,7 @@ def load(name: str, args: argparse.Namespace) -> Loaded:
         UserError: a file is missing or malformed; the gold file is not the one that was asked, or has no gold;
             predictions for unknown records; records without an answer; labels that were not asked for.
     """
-    with without_collector():
-        return _load(run_folder(name), args)
-
-
-def _load(folder: Path, args: argparse.Namespace) -> Loaded:
+    folder = run_folder(name)
     manifest = read_manifest(folder)
     path = args.gold or Path(manifest.gold)
     records = list(read_gold(path))
@@ -85,18 +98,6 @@ def _load(folder: Path, args: argparse.Namespace) -> Loaded:
         raise UserError(f"{rooted(folder)}: {missing} of {len(scored)} records have no answer yet; {remedy}")
     labels = _labels(manifest, scored, args.allow_other_labels)
     return Loaded(folder, manifest, labels, answered, missing, len(records) - len(scored))
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """A run is millions of objects, and all of them stay: the collector would walk them over and over, in vain."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answered:

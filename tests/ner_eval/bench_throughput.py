@@ -7,9 +7,9 @@ Same server, same prompts (system and user message of a gold file's records), sa
 
 Each client runs in a process of its own, so that its CPU time can be read, and alternates with the others, after a first
 pass that fills the server's prefix cache. Ours stores every answer as always. The sequential client is ours with one
-request at a time; "short" is ours with answers of one token. Client CPU is bounded there, where the server is as fast as
-it gets: a client that sleeps a tenth of a second between two answers, beside a model that uses both cores, finds its
-caches cold, and pays two to three times as much for the same work. Ends with code 1 if a bound of issue 4 is missed.
+request at a time; "short" is ours with answers of one token, where the server is as fast as it gets: a client that sleeps a
+tenth of a second between two answers, beside a model that uses both cores, finds its caches cold, and pays two to three
+times as much for the same work. Ends with code 1 if a bound of issue 4 is missed.
 """
 
 import argparse
@@ -135,11 +135,9 @@ def main() -> int:
     share, speedup = rate["ours"] / rate["vllm"], rate["ours"] / rate["sequential"]
     print(f"ours / vllm bench serve: {share:.3f} (at least {LEAST_SHARE})")
     print(f"ours / sequential:       {speedup:.1f} (at least {LEAST_SPEEDUP:.0f})")
-    print(
-        f"client CPU a request:    {cpu['short']:.2f} ms at {rate['short']:.0f} requests/s (below {MOST_CPU_MS:.0f})"
-    )
-    print(f"                         {cpu['ours']:.2f} ms at {rate['ours']:.0f} requests/s, beside a busy server")
-    return 0 if share >= LEAST_SHARE and speedup >= LEAST_SPEEDUP and cpu["short"] < MOST_CPU_MS else 1
+    print(f"client CPU a request:    {cpu['ours']:.2f} ms (below {MOST_CPU_MS:.0f})")
+    print(f"                         {cpu['short']:.2f} ms at {rate['short']:.0f} requests/s, answers of one token")
+    return 0 if share >= LEAST_SHARE and speedup >= LEAST_SPEEDUP and cpu["ours"] < MOST_CPU_MS else 1
 
 
 if __name__ == "__main__":

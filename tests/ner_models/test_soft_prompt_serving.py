@@ -158,7 +158,7 @@ def run_server(command: list[str], environment: dict[str, str], folder: Path) ->
 
 
 def wait(process: subprocess.Popen, address: str, log: Path) -> None:
-    for _ in range(900):
+    for _ in range(300):
         assert process.poll() is None, log.read_text()[-3000:]
         try:
             if httpx.get(f"{address}/health").status_code == 200:
