@@ -5,10 +5,12 @@ What is done about a failure:
 ========================================  =============================================================================
 refused, dropped, timed out, 502/503/504  asked again, elsewhere at once where another server is up; three in a row
                                           mark a server as down until its ``/models`` answers; after ``patience``
-                                          seconds without any answer: `Lost`
+                                          seconds without any answer: `Lost`; ``ATTEMPTS`` times while other requests
+                                          are answered: `Unanswerable`
 429                                       asked again after Retry-After or backoff, until patience ends: `Lost`
-other 5xx, 408, an answer that is none    asked again with backoff, ``ATTEMPTS`` times in all: `Rejected`
-any other status                          `Rejected` at once
+other 5xx, 408, an answer that is none    asked again with backoff, ``ATTEMPTS`` times in all: `Unanswerable`
+401, 403, 404, 3xx                        `Rejected` at once
+any other status                          `Unanswerable` at once
 ========================================  =============================================================================
 
 aiohttp, because it takes 0.4 ms of CPU a request where httpx takes 5 to 12 (16 to 256 requests at once, 2-core AMD
@@ -41,6 +43,10 @@ _UNICODE = json.JSONEncoder(ensure_ascii=False)
 
 class Rejected(UserError):
     """A server refuses a request, and asking again would not help."""
+
+
+class Unanswerable(Rejected):
+    """A server refuses or fails this one request; it may well take others."""
 
 
 class Lost(UserError):
@@ -81,6 +87,8 @@ class Client:
     notice: Callable[[str], None] = lambda line: None
     servers: list[Server] = field(init=False)
     _session: "aiohttp.ClientSession" = field(init=False)
+    _asking: int = field(init=False, default=0)  # requests that are not answered yet
+    _answers: int = field(init=False, default=0)
     _trouble_since: float | None = field(init=False, default=None)
     _probes: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
@@ -113,26 +121,46 @@ class Client:
         """Get the answer to one chat completion request; ``what`` names it in errors (a record's id).
 
         Raises:
-            Rejected, Lost: see the table above.
+            Unanswerable, Rejected, Lost: see the table above.
         """
         # JSON may smuggle in lone surrogates, which no UTF-8 request can carry: "?" keeps the offsets as they are.
         data = _UNICODE.encode(body).encode("utf-8", "replace")
+        self._asking += 1
+        try:
+            return await self._answer(data, what)
+        finally:
+            self._asking -= 1
+
+    async def _answer(self, data: bytes, what: str) -> Reply:
         failed = hops = 0
         delay = FIRST_DELAY
         server = None
+        at_first = self._answers
         while True:
             server = await self._server(server)
+            before = self._answers
             result = await self._attempt(server, data)
             if isinstance(result, Reply):
                 return result
+            problem = f"{server.url}: {what}: {result.problem}"
             if result.status in AWAY:
                 hops += 1
                 if hops < len(self.servers):
                     continue  # fail over at once
-            elif result.status != 429:
+                # A server that is away answers nobody. Where the others get or got their answers, this request is at
+                # fault; otherwise time will tell.
+                if self._answers > before or (self._asking == 1 and self._answers > at_first):
+                    failed += 1
+                else:
+                    self._check_patience(problem)
+            elif result.status == 429:
+                self._check_patience(problem)
+            else:
                 failed += 1
-                _give_up_if_hopeless(result.status, failed, f"{server.url}: {what}: {result.problem}")
-            await asyncio.sleep(delay * random.uniform(0.5, 1) if result.wait is None else result.wait)
+            _give_up_if_hopeless(result.status, failed, problem)
+            # Requests that failed together must not come back together.
+            wait = delay * random.uniform(0.5, 1) if result.wait is None else result.wait * random.uniform(1, 1.25)
+            await asyncio.sleep(wait)
             delay = min(2 * delay, LONGEST_DELAY)
             hops = 0
 
@@ -142,14 +170,16 @@ class Client:
         try:
             status, headers, content = await self._post(server, data)
         except OSError as error:
-            self._no_answer(server, _words(error, self.timeout))
-            return Failure(0, "")
+            problem = _words(error, self.timeout)
+            self._no_answer(server, problem)
+            return Failure(0, problem)
         finally:
             server.in_flight -= 1
         try:
             if status == 200:
                 reply = read_reply(content, time.perf_counter() - started)
                 server.failures = 0
+                self._answers += 1
                 self._trouble_since = None
                 return reply
             problem = f"HTTP {status}: {error_text(content)}"
@@ -157,8 +187,6 @@ class Client:
             problem = str(garbage)
         if status in AWAY:
             self._no_answer(server, problem)
-        elif status == 429:
-            self._check_patience(f"{server.url}: {problem}")
         return Failure(status, problem, retry_after(headers))
 
     async def _post(self, server: Server, data: bytes) -> tuple[int, Any, bytes]:
@@ -199,7 +227,6 @@ class Client:
 
     def _no_answer(self, server: Server, problem: str) -> None:
         server.failures += 1
-        self._check_patience(f"{server.url}: {problem}")
         if server.up and server.failures >= TRIP:
             self.mark_down(server, problem)
 
@@ -233,9 +260,9 @@ class Client:
 
 
 def _give_up_if_hopeless(status: int, failed: int, problem: str) -> None:
-    if status == 200 or status >= 500 or status == 408:
+    if status in (0, 200, 408, 429) or status >= 500:
         if failed >= ATTEMPTS:
-            raise Rejected(f"{problem} ({failed} attempts); the server's log says more")
+            raise Unanswerable(f"{problem} ({failed} attempts); the server's log says more")
     elif status in (401, 403):
         raise Rejected(f"{problem}; {KEY_REMEDY}")
     elif status == 404 or status < 400:
@@ -243,9 +270,9 @@ def _give_up_if_hopeless(status: int, failed: int, problem: str) -> None:
     elif "repetition_penalty" in problem:
         raise Rejected(f"{problem}; use --openai-only for a server that knows OpenAI's own parameters only")
     elif "context length" in problem:
-        raise Rejected(f"{problem}; serve the model with a larger --max-model-len")
+        raise Unanswerable(f"{problem}; serve the model with a larger --max-model-len")
     else:
-        raise Rejected(f"{problem}; the server does not take this request")
+        raise Unanswerable(f"{problem}; the server does not take this request")
 
 
 def _words(error: OSError, timeout: float) -> str:

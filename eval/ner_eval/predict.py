@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ner_eval.client import Client, Lost, Rejected
 from ner_eval.models import Served, find_model
 from ner_eval.prompts import choose_prompt
 from ner_eval.request import request_body, sampling
-from ner_eval.run import MANIFEST, PREDICTIONS, VERSION, Manifest, Prediction, read_manifest, run_folder
+from ner_eval.run import MANIFEST, PREDICTIONS, VERSION, Manifest, Prediction, read_manifest, run_folder, weights_sum
 from ner_eval.structured import IGNORED, honoured
 
 
@@ -99,7 +100,10 @@ def _is_complete(
         spec = choose_prompt(args.prompt, args.adapter, corpus.name, _labels(corpus), args.allow_other_prompt)
     else:
         spec = stored.prompt
-    store.check_same(folder, _manifest(args, corpus, spec, selection, None))
+    # Nothing may be left to ask, so it does not matter which releases would be asked.
+    served = Served(args.model, Path(stored.folder) if stored.folder else None, None)
+    wanted = _manifest(args, corpus, spec, selection, served)
+    store.check_same(folder, replace(wanted, tool_versions=stored.tool_versions))
     return len(store.stored_ids(folder, [record.id for record in records])) == len(records)
 
 
@@ -107,6 +111,7 @@ def _manifest(
     args: argparse.Namespace, corpus: Corpus, spec: Any, selection: dict[str, Any], served: Served | None
 ) -> Manifest:
     gold = corpus.gold_file(args.split)
+    trained = args.adapter or (served.folder if served else None)
     versions = {"llamafactory-ner": _own_version(), "python": platform.python_version()}
     if served and served.version:
         versions["vllm (server)"] = served.version
@@ -122,6 +127,8 @@ def _manifest(
         sampling=sampling(spec, args.structured, args.openai_only),
         selection=selection,
         tool_versions=versions,
+        folder=str(trained) if trained else None,
+        weights=weights_sum(trained),
     )
 
 
@@ -188,19 +195,11 @@ async def ask_all(
             reply = await client.ask(body, record.id)
             if not honoured(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
                 raise Rejected(f"{record.id}: {IGNORED}")
-            writer.append(
-                Prediction(
-                    record.id,
-                    reply.answer,
-                    reply.finish_reason,
-                    reply.prompt_tokens,
-                    reply.completion_tokens,
-                    reply.seconds,
-                )
-            )
+            counts = (reply.prompt_tokens, reply.completion_tokens, reply.seconds)
+            writer.append(Prediction(record.id, reply.answer, reply.finish_reason, *counts).as_line())
 
     with bar, fail_first():
-        async with store.Writer(folder, bar.update) as writer, asyncio.TaskGroup() as group:
+        async with store.Writer(folder / PREDICTIONS, bar.update) as writer, asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(records) - len(stored))):
                 group.create_task(worker(writer))
 

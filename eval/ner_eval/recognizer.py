@@ -7,7 +7,7 @@ recognizer.predict(["林晓在云帆科技任经理"])    # [[Entity(start=0, en
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.align import align
-from ner_eval.client import Client, Rejected
+from ner_eval.client import Client, Rejected, Unanswerable
 from ner_eval.models import find_model
 from ner_eval.prompts import choose_prompt
 from ner_eval.request import request_body, sampling
@@ -31,12 +31,14 @@ class Recognized:
     """What a model found in a text.
 
     ``problems`` names in words what could not be taken over: an answer that is not in the form or was cut off, a
-    mention that does not occur in the text, a label that was not asked for.
+    mention that does not occur in the text, a label that was not asked for. Not ``answered``: the server refuses or
+    fails this text, and the problem is why.
     """
 
     text: str
     entities: tuple[Entity, ...]
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
+    answered: bool = True
 
 
 def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) -> Recognized:
@@ -86,6 +88,12 @@ class Asker:
         ]
         return Recognized(text, tuple(entities), tuple(problem for part in parts for problem in part.problems))
 
+    async def _recognize(self, text: str, name: str) -> Recognized:
+        try:
+            return await self.recognize(text, name)
+        except Unanswerable as error:
+            return Recognized(text, (), (f"no answer: {error}",), answered=False)
+
     async def _piece(self, text: str, name: str) -> Recognized:
         body = request_body(self.model, self.spec, text, sampling(self.spec, self.structured, self.openai_only))
         async with self._free:
@@ -97,7 +105,8 @@ class Asker:
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
         """Answer texts, each with a key of the caller's, in the order in which they come, as soon as that allows.
 
-        Texts are taken only a little ahead of the answers, so endless input needs no endless memory.
+        Texts are taken only a little ahead of the answers, so endless input needs no endless memory. A text that a
+        server does not take is given back as not answered: it does not end the stream.
         """
         pending: deque[tuple[Key, asyncio.Task[Recognized]]] = deque()
         reader = asyncio.ensure_future(anext(texts, None))
@@ -112,7 +121,7 @@ class Asker:
                     # Input that fails ends the stream too, but only behind the answers to what came before.
                     ended = reader.exception() is not None or reader.result() is None
                     if not ended and (item := reader.result()):
-                        pending.append((item[0], asyncio.create_task(self.recognize(item[1], str(item[0])))))
+                        pending.append((item[0], asyncio.create_task(self._recognize(item[1], str(item[0])))))
                         reader = asyncio.ensure_future(anext(texts, None))
                 while pending and pending[0][1].done():
                     key, task = pending.popleft()
@@ -129,6 +138,7 @@ class Asker:
 class Recognizer:
     """A served model as a function from texts to entities.
 
+    ``base_url``: a server, or several that serve the same model: what one does not answer goes to another.
     ``prompt``: the prompt spec, its file or the adapter's folder; by default ``ner_prompt.json`` in the folder that
     the server says it serves the model from, which works where the server's files can be read.
 
@@ -136,7 +146,7 @@ class Recognizer:
         UserError: the server is not there, does not serve the model, or fails; there is no prompt.
     """
 
-    base_url: str
+    base_url: str | Sequence[str]
     model: str
     prompt: PromptSpec | Path | str | None = None
     api_key: str | None = None
@@ -161,7 +171,8 @@ class Recognizer:
             return pool.submit(asyncio.run, work).result()
 
     async def _recognize(self, texts: list[str]) -> list[Recognized]:
-        async with Client([self.base_url.rstrip("/")], self.api_key, self.timeout, self.patience) as client:
+        urls = [self.base_url] if isinstance(self.base_url, str) else self.base_url
+        async with Client([url.rstrip("/") for url in urls], self.api_key, self.timeout, self.patience) as client:
             served = await find_model(client, self.model, wait=0)
             spec = self.prompt
             if not isinstance(spec, PromptSpec):

@@ -12,6 +12,7 @@ A line of ``predictions.jsonl``::
 Reading is here, writing in `ner_eval.store`.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ VERSION = 1
 _UNICODE = json.JSONEncoder(ensure_ascii=False)
 _TYPES = {"id": str, "answer": str, "finish_reason": str, "prompt_tokens": int, "completion_tokens": int}
 _FIELDS = {*_TYPES, "seconds"}
+_BLOCK = 1 << 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Prediction:
 class Manifest:
     """What decides the answers of a run.
 
+    ``folder`` is where the model lies and ``weights`` what `weights_sum` says of it (None: on another machine);
     ``gold_sha256`` is the checksum of the gold file as asked; ``sampling`` what every request carried
     (temperature, top_p, repetition_penalty, max_tokens, ...); ``selection`` how records were chosen (limit, sample,
     seed).
@@ -90,6 +93,8 @@ class Manifest:
     sampling: dict[str, Any]
     selection: dict[str, Any]
     tool_versions: dict[str, str]
+    folder: str | None = None
+    weights: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         value = asdict(self)
@@ -117,6 +122,27 @@ class Manifest:
         if fingerprint != prompt.fingerprint:
             raise ValueError(f"holds a prompt that was edited ({fingerprint}, contents {prompt.fingerprint})")
         return manifest
+
+
+def weights_sum(folder: Path | None) -> str | None:
+    """16 hex digits that change when a model or adapter is trained anew; None where no weights can be read.
+
+    They cover configuration, names and sizes, and of every safetensors file 64 blocks of 64 KiB at even distances
+    (small files whole): reading 15 GB would take longer than asking a thousand questions.
+    """
+    files = sorted(folder.glob("*.safetensors")) if folder else []
+    if not folder or not files:
+        return None
+    total = hashlib.sha256()
+    for path in [*(folder / name for name in ("config.json", "adapter_config.json")), *files]:
+        size = path.stat().st_size if path.exists() else 0
+        total.update(f"{path.name} {size}\n".encode())
+        if size:
+            with path.open("rb") as file:
+                for block in range(64):
+                    file.seek(max(block * _BLOCK, block * (size - _BLOCK) // 63))
+                    total.update(file.read(_BLOCK))
+    return total.hexdigest()[:16]
 
 
 def run_folder(name: str) -> Path:

@@ -30,8 +30,8 @@ from ner_eval.run import (
     write_manifest,
 )
 
-# These may differ when a run is continued: where it is served, by which release.
-FREE = {"base_urls", "tool_versions"}
+# These may differ when a run is continued: where the model lies, where it is served.
+FREE = {"folder", "base_urls"}
 # A thread and a sync for every single answer would take a fifth of the CPU time that asking for it takes.
 GATHER = 0.5  # seconds
 
@@ -76,7 +76,10 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
     """What forbids to continue a run, in words: the first field that differs and both values."""
     for name in (field.name for field in fields(Manifest) if field.name not in FREE):
         ours, theirs = getattr(wanted, name), getattr(stored, name)
-        if ours == theirs:
+        if name == "tool_versions":  # no answer depends on Python's release
+            ours, theirs = ({key: value for key, value in all.items() if key != "python"} for all in (ours, theirs))
+        # Not every server's files can be read from everywhere.
+        if ours == theirs or (name == "weights" and None in (ours, theirs)):
             continue
         if name == "prompt":
             keys = [f.name for f in fields(ours) if getattr(ours, f.name) != getattr(theirs, f.name)]
@@ -110,10 +113,12 @@ def begin(run: Path, manifest: Manifest, ids: Sequence[str]) -> set[str]:
 
 def check_same(run: Path, manifest: Manifest) -> None:
     """Raises:
-    UserError: the run in the folder asked something else.
+    UserError: the run in the folder asked something else, or another model under the same name.
     """
     if difference := differing_field(read_manifest(run), manifest):
-        raise UserError(f"{rooted(run / MANIFEST)}: this run differs in {difference}; use another --run")
+        raise UserError(
+            f"{rooted(run / MANIFEST)}: this run differs in {difference}; use another --run, or remove this one"
+        )
 
 
 def stored_ids(run: Path, ids: Sequence[str]) -> set[str]:
@@ -156,16 +161,16 @@ def finish(run: Path, ids: Sequence[str]) -> list[Prediction]:
 
 
 class Writer:
-    """Appends answers to a run's predictions file; ``counted(n)`` is called when n more are on the disk.
+    """Appends lines to a file; ``counted(n)`` is called when n more are on the disk.
 
     Use as an async context manager; leaving it writes what is still queued, also after an error or Ctrl-C.
     """
 
-    def __init__(self, run: Path, counted: Callable[[int], Any]) -> None:
+    def __init__(self, path: Path, counted: Callable[[int], Any]) -> None:
         self._counted = counted
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._closing = asyncio.Event()
-        self._path = run / PREDICTIONS
+        self._path = path
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     async def __aenter__(self) -> Self:
@@ -182,15 +187,15 @@ class Writer:
         finally:
             os.close(self._file)
 
-    def append(self, prediction: Prediction) -> None:
-        """Queue an answer.
+    def append(self, line: bytes) -> None:
+        """Queue a line (with its newline).
 
         Raises:
             OSError: an earlier one could not be written (the disk is full).
         """
         if self._task.done():
             self._task.result()
-        self._queue.put_nowait(prediction.as_line())
+        self._queue.put_nowait(line)
 
     async def _write_all(self) -> None:
         done = False

@@ -9,6 +9,7 @@ import json
 import random
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Self
 
 import aiohttp
@@ -21,7 +22,8 @@ class Faulty:
     """Use as a context manager; the server runs in a thread.
 
     ``script(server, body)`` gives the answer to a chat request, or None for the normal one. ``asked`` collects the
-    sentences of all chat requests as they came, ``answered`` those that got a normal answer.
+    sentences of all chat requests as they came, ``answered`` those that got a normal answer. ``models``: served names,
+    or a mapping from them to their folders, or the response to ``/v1/models``.
     """
 
     def __init__(self, script: Script | None = None, upstream: str | None = None, models: Any = ("nano",)) -> None:
@@ -33,6 +35,7 @@ class Faulty:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.in_flight = self.most_in_flight = 0
+        self.version: str | None = None
         self._started = threading.Event()
 
     def __enter__(self) -> Self:
@@ -42,7 +45,8 @@ class Faulty:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with suppress(RuntimeError):  # a script has stopped the server
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
     @property
@@ -52,6 +56,7 @@ class Faulty:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=1 << 24)
+        app.router.add_get("/version", self._version)
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._chat)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -64,13 +69,17 @@ class Faulty:
             await self._stop.wait()
         await runner.cleanup()
 
+    async def _version(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"version": self.version}) if self.version else web.Response(status=404)
+
     async def _list(self, request: web.Request) -> web.StreamResponse:
         if isinstance(self.models, web.Response):
             return web.Response(status=self.models.status, body=self.models.body)
         if self.upstream:
             async with self._session.get(f"{self.upstream}/models") as response:
                 return web.Response(status=response.status, body=await response.read())
-        return web.json_response({"data": [{"id": name, "root": f"/models/{name}"} for name in self.models]})
+        folders = self.models if isinstance(self.models, dict) else {name: f"/models/{name}" for name in self.models}
+        return web.json_response({"data": [{"id": name, "root": str(folder)} for name, folder in folders.items()]})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         data = await request.read()
