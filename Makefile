@@ -53,7 +53,7 @@ download: .venv-train/.ready ## bring a base model from ModelScope into models/M
 
 train-qwen: train ## fine-tune MODEL on CORPUS with METHOD through llamafactory-cli (ARGS="key=value …" overrides)
 
-train: need-gpu .venv-train/.ready
+train: need-gpu .venv-train/.ready ## what both run: llamafactory-cli on recipes/MODEL/METHOD.yaml
 	@test -f $(RECIPE) || { echo "$(RECIPE): no such recipe; there are: $$(echo recipes/*/*.yaml)" >&2; exit 2; }
 	@test -f data/alpaca/$(CORPUS)_train.json || $(MAKE) data
 	@test -f $(WEIGHTS)/config.json || $(MAKE) download
@@ -62,7 +62,7 @@ train: need-gpu .venv-train/.ready
 	@echo "adapter: $(ADAPTER)"
 
 train-chatglm3: ## the same for chatglm3-6b; METHOD=prefix_tuning (the default), p_tuning or lora
-	@$(MAKE) train MODEL=chatglm3-6b METHOD=$(if $(filter command,$(METHOD_FROM)),$(METHOD),prefix_tuning)
+	@$(MAKE) train MODEL=chatglm3-6b METHOD=$(if $(filter command environment,$(METHOD_FROM)),$(METHOD),prefix_tuning)
 
 need-gpu:
 	@if [[ $(ACCELERATOR) = cpu && $(MODEL) =~ [0-9]b$$ && ! $(MODEL) =~ 0\.5b$$ ]]; then \
@@ -115,7 +115,7 @@ test: lint .venv-train/.ready .venv-serve/.ready ## lint, types, unit tests, int
 test-all: lint .venv-train/.ready .venv-serve/.ready ## `make test` and what is slower
 	@tests/run ""
 
-lint: .venv/.ready
+lint: .venv/.ready ## ruff and mypy
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 lock: .venv/.ready ## resolve requirements/*.in anew (needs uv)

@@ -12,6 +12,8 @@ from support import ROOT
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 TRAINING = [path for path in RECIPES if not path.stem.startswith("merge")]
 NAMES = [str(path.relative_to(ROOT / "recipes")) for path in RECIPES]
+ALL = ("qwen2-7b", "qwen2.5-7b", "qwen2.5-0.5b", "chatglm3-6b", "nano")
+READMES = (ROOT / "README.md", ROOT / "README_zh.md")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -19,10 +21,10 @@ def load(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def test_there_are_recipes_for_every_model_of_the_makefile() -> None:
-    assert {path.parent.name for path in RECIPES} >= {"qwen2-7b", "qwen2.5-7b", "qwen2.5-0.5b", "nano"}
-    for model in ("qwen2-7b", "qwen2.5-7b", "qwen2.5-0.5b", "nano"):
-        assert {path.stem for path in RECIPES if path.parent.name == model} >= {"lora", "merge"}
+def test_there_are_exactly_the_recipes_that_were_asked_for() -> None:
+    expected = {f"{model}/{stem}.yaml" for model in ALL for stem in ("lora", "merge")}
+    expected |= {f"{model}/{stem}.yaml" for model in ("chatglm3-6b", "nano") for stem in ("p_tuning", "prefix_tuning")}
+    assert sorted(NAMES) == sorted(expected)
 
 
 @pytest.mark.train
@@ -49,6 +51,29 @@ def test_llamafactory_accepts_the_recipe(path: Path, tmp_path: Path) -> None:
     assert model_args.trust_remote_code is False
 
 
+@pytest.mark.train
+@pytest.mark.parametrize(
+    "path", [path for path in TRAINING if path.parent.name != "nano"], ids=lambda path: "-".join(path.parts[-2:])
+)
+def test_the_documented_override_for_cards_without_bf16_is_accepted(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llamafactory.hparams import get_train_args, read_args
+
+    head = path.read_text(encoding="utf-8").split("\n###")[0]
+    (line,) = [line for line in head.splitlines() if line.startswith("# No bf16:")]
+    assert "`make serve DTYPE=half`" in line
+    overrides = line.split('ARGS="')[1].split('"')[0].split()
+    assert overrides == ["bf16=false", "fp16=true"]
+    for readme in READMES:
+        assert f'ARGS="{" ".join(overrides)}"' in re.sub(r"\s+", " ", readme.read_text(encoding="utf-8"))
+    # As llamafactory-cli takes them.
+    monkeypatch.setattr("sys.argv", ["train", str(path), *overrides, f"output_dir={tmp_path}"])
+    model_args, _, training_args, _, _ = get_train_args(read_args())
+    assert (training_args.fp16, training_args.bf16) == (True, False)
+    assert str(model_args.compute_dtype) == "torch.float16"
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
 def test_a_recipe_opens_with_purpose_hardware_preparation_launch_and_override(path: Path) -> None:
     head = path.read_text(encoding="utf-8").split("\n###")[0]
@@ -73,21 +98,36 @@ def test_the_7b_recipes_differ_only_in_the_model() -> None:
     assert {key for key in one | other if one.get(key) != other.get(key)} == {"model_name_or_path", "output_dir"}
 
 
-def test_the_7b_recipe_has_the_parameters_it_was_asked_for() -> None:
-    recipe = load(ROOT / "recipes/qwen2-7b/lora.yaml")
-    assert recipe["per_device_train_batch_size"] * recipe["gradient_accumulation_steps"] == 32
+@pytest.mark.parametrize("model", ["qwen2-7b", "qwen2.5-7b"])
+def test_the_7b_recipe_has_the_parameters_it_was_asked_for(model: str) -> None:
+    recipe = load(ROOT / f"recipes/{model}/lora.yaml")
     expected = {
         "lora_rank": 8,
         "lora_target": "all",
         "cutoff_len": 1024,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 8,
         "learning_rate": 1e-4,
         "num_train_epochs": 3.0,
-    }
-    expected |= {
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,
         "bf16": True,
+        "val_size": 0.1,
+        "eval_strategy": "steps",
         "eval_steps": 500,
         "save_steps": 500,
     }
     assert {key: recipe[key] for key in expected} == expected
+    assert recipe.get("save_strategy", "steps") == "steps"  # llamafactory's default
+
+
+@pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
+def test_the_soft_prompts_of_chatglm3_have_128_tokens_and_say_what_is_published(method: str) -> None:
+    path = ROOT / f"recipes/chatglm3-6b/{method}.yaml"
+    assert load(path)["num_virtual_tokens"] == 128
+    (line,) = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# Published:")]
+    if method == "prefix_tuning":
+        assert "76.6 with 64" in line
+        assert "78.69 with 128" in line
+    else:  # the published figures are prefix tuning's
+        assert "prefix_tuning.yaml" in line

@@ -15,7 +15,7 @@ from typing import Any
 from ner_data.answers import FORMS
 from ner_data.corpus import Corpus, load_corpus
 from ner_data.errors import UserError, rooted
-from ner_data.files import read_json, write_json
+from ner_data.files import read_json, write_json, write_together
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import SYSTEM, PromptSpec, escape, instruction
 
@@ -42,21 +42,29 @@ def run(args: argparse.Namespace) -> None:
         split: [record for record in records if record.entities is not None] for split, records in gold.items()
     }
     registry = read_registry()
+    with write_together() as write:
+        for split, records in trainable.items():
+            path = _alpaca_file(corpus.name, split)
+            if records:
+                write_json(path, [item(spec, record) for record in records], write=write)
+                registry[path.stem] = {"file_name": path.as_posix(), "columns": COLUMNS}
+            else:
+                registry.pop(path.stem, None)
+        spec.save(spec_file(corpus.name), write)
+        # LLaMA-Factory opens the registry with the platform's encoding: ASCII is safe in all of them.
+        write_json(REGISTRY, dict(sorted(registry.items())), ascii_only=True, write=write)
     for split, records in trainable.items():
-        path = ALPACA / f"{corpus.name}_{split}.json"
-        without = len(gold[split]) - len(records)
-        print(f"{rooted(path)}: read {len(gold[split])}, kept {len(records)}, rejected {without} (no gold {without})")
-        if records:
-            write_json(path, [item(spec, record) for record in records])
-            registry[f"{corpus.name}_{split}"] = {"file_name": path.as_posix(), "columns": COLUMNS}
-        else:
+        path, without = _alpaca_file(corpus.name, split), len(gold[split]) - len(records)
+        if not records:
             path.unlink(missing_ok=True)  # of an earlier conversion that had gold
-            registry.pop(f"{corpus.name}_{split}", None)
-    spec.save(spec_file(corpus.name))
-    # LLaMA-Factory opens the registry with the platform's encoding: ASCII is safe in all of them.
-    write_json(REGISTRY, dict(sorted(registry.items())), ascii_only=True)
+        print(f"{rooted(path)}: read {len(gold[split])}, kept {len(records)}, rejected {without} (no gold {without})")
     summary = f"prompt {spec.fingerprint}, {len(spec.labels)} labels, max_tokens {spec.max_tokens}"
     print(f"{rooted(spec_file(corpus.name))}: {summary}")
+
+
+def _alpaca_file(corpus: str, split: str) -> Path:
+    """Where a split lies; the stem is its name in the registry."""
+    return ALPACA / f"{corpus}_{split}.json"
 
 
 def spec_file(corpus: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ner_data.corpus import RAW, Corpus, load_corpus
 from ner_data.errors import UserError, UserErrors, rooted
+from ner_data.files import write_together
 from ner_data.gold import Record, write_gold
 
 
@@ -44,10 +45,11 @@ def run(args: argparse.Namespace) -> None:
         if not converted.records:
             raise UserError(f"nothing is left of a split; its first problem: {converted.problems[0]}")
     # Every split has been read and checked before the first is written.
+    with write_together() as write:
+        for split, converted in splits.items():
+            write_gold(corpus.gold_file(split), converted.records, write)
     for split, converted in splits.items():
-        path = corpus.gold_file(split)
-        write_gold(path, converted.records)
-        print(f"{rooted(path)}: {_tally(converted, corpus.splits[split].gold)}")
+        print(f"{rooted(corpus.gold_file(split))}: {_tally(converted, corpus.splits[split].gold)}")
     print(_label_table(corpus, splits))
     for line in _duplicates(splits):
         print(line)
@@ -87,8 +89,11 @@ def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
 
 def _tally(converted: Converted, gold: bool) -> str:
     text = f"read {converted.read}, kept {len(converted.records)}, rejected {converted.rejected.total()}"
-    counts = [f"{reason} {count}" for reason, count in (converted.rejected + converted.repaired).most_common()]
-    return text + (f" ({'; '.join(counts)})" if counts else "") + ("" if gold else "; no gold: only to be predicted")
+    counts = [f"{reason} {count}" for reason, count in converted.rejected.most_common()]
+    text += f" ({'; '.join(counts)})" if counts else ""
+    # Repairs are of records that were kept.
+    text += "".join(f"; {policy}: {count}" for policy, count in converted.repaired.most_common())
+    return text + ("" if gold else "; no gold: only to be predicted")
 
 
 def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:

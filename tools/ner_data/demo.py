@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ner_data import demo_words as words
-from ner_data.files import write_atomically
+from ner_data.files import write_together
 
 LABELS = {
     "address": "地址",
@@ -181,7 +181,8 @@ def _as_cluener(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
 
 def write_demo(directory: Path) -> dict[str, int]:
     """Write train.json, dev.json and test.json into a folder and return the number of sentences of each split."""
-    for split, samples in sentences().items():
-        with write_atomically(directory / f"{split}.json") as file:
-            file.writelines(_as_cluener(text, spans) + "\n" for text, spans in samples)
+    with write_together() as write:
+        for split, samples in sentences().items():
+            with write(directory / f"{split}.json") as file:
+                file.writelines(_as_cluener(text, spans) + "\n" for text, spans in samples)
     return dict(SIZES)

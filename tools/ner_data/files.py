@@ -2,37 +2,55 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from ner_data.errors import UserError, one_line, rooted
 
+Opener = Callable[[Path], AbstractContextManager[IO[str]]]
+
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file for writing that replaces ``path`` only when the block ends without an error.
+def write_together() -> Iterator[Opener]:
+    """Yield what opens UTF-8 text files for writing, which replace old ones only when the block ends without an error.
 
-    The text goes to a temporary file in the same folder, reaches the disk, and is renamed: a crash, a full disk or
-    a mistake found half-way leaves the old file as it was and no new one.
+    Each text goes to a temporary file in the same folder, and all have reached the disk before the first is renamed: a
+    full disk or a mistake found half-way leaves every old file as it was and no new one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    pending: dict[Path, Path] = {}
+
+    @contextmanager
+    def write(path: Path) -> Iterator[IO[str]]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        pending[temporary] = path
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+
+    try:
+        yield write
+        for temporary, path in pending.items():
+            temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for temporary in pending:
+            temporary.unlink(missing_ok=True)
         raise
 
 
-def write_json(path: Path, value: Any, *, ascii_only: bool = False) -> None:
-    """Write one JSON document (indented, final newline) atomically."""
-    with write_atomically(path) as file:
+@contextmanager
+def write_atomically(path: Path) -> Iterator[IO[str]]:
+    """Open one UTF-8 text file for writing that replaces ``path`` only when the block ends without an error."""
+    with write_together() as write, write(path) as file:
+        yield file
+
+
+def write_json(path: Path, value: Any, *, ascii_only: bool = False, write: Opener = write_atomically) -> None:
+    """Write one JSON document (indented, final newline) atomically, or with others as `write_together` does."""
+    with write(path) as file:
         json.dump(value, file, ensure_ascii=ascii_only, indent=2)
         file.write("\n")
 

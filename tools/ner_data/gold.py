@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_data.errors import UserError, one_line, rooted
-from ner_data.files import json_lines, write_atomically
+from ner_data.files import Opener, json_lines, write_atomically
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -131,10 +131,10 @@ def read_gold(path: Path) -> Iterator[Record]:
         yield record
 
 
-def write_gold(path: Path, records: Iterable[Record]) -> int:
+def write_gold(path: Path, records: Iterable[Record], write: Opener = write_atomically) -> int:
     """Write a gold file (whole or not at all) and return the number of records."""
     count = 0
-    with write_atomically(path) as file:
+    with write(path) as file:
         for record in records:
             file.write(json.dumps(record.as_json(), ensure_ascii=False) + "\n")
             count += 1

@@ -15,7 +15,7 @@ from typing import Any
 
 from ner_data.answers import FORMS
 from ner_data.errors import UserError, rooted
-from ner_data.files import read_json, write_json
+from ner_data.files import Opener, read_json, write_atomically, write_json
 from ner_data.gold import Entity, Mention, Parsed, Record
 
 SYSTEM = "你是一名中文命名实体识别专家。"
@@ -72,8 +72,8 @@ class PromptSpec:
             return parsed
         return Parsed(tuple(Mention(m.label, restore(m.text, text)) for m in parsed.mentions), parsed.problems)
 
-    def save(self, path: Path) -> None:
-        write_json(path, {**asdict(self), "fingerprint": self.fingerprint})
+    def save(self, path: Path, write: Opener = write_atomically) -> None:
+        write_json(path, {**asdict(self), "fingerprint": self.fingerprint}, write=write)
 
     @classmethod
     def load(cls, path: Path, remedy: str = "run `make data` to write it") -> "PromptSpec":
