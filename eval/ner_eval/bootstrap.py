@@ -15,6 +15,7 @@ from ner_eval.tally import FN, FP, TP, Tally
 RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
+_AT_ONCE = 50  # resamples, for the memory's sake
 
 Floats = NDArray[np.float64]
 
@@ -32,18 +33,18 @@ def resample(tallies: list[Tally], resamples: int = RESAMPLES, seed: int = SEED)
     flat = np.concatenate([tally.reshape(sentences, -1) for tally in tallies], axis=1)
     classes, members = _classes(flat)
     class_of = np.repeat(np.arange(len(members), dtype=np.int32), members)
-    # Most counts are 0: only the others are added up, column by column.
-    column, row = np.nonzero(classes.T)
-    value = classes[row, column].astype(np.int64)
-    used, start = np.unique(column, return_index=True)
     generator = np.random.default_rng(seed)
-    total = np.zeros((resamples, flat.shape[1]), dtype=np.int64)
-    for sums in total:
-        chosen = generator.integers(0, sentences, size=sentences, dtype=np.int32)
-        drawn = np.bincount(class_of[chosen], minlength=len(members))
-        if len(used):
-            sums[used] = np.add.reduceat(drawn[row] * value, start)
-    parts = np.split(total, np.cumsum([tally[0].size for tally in tallies])[:-1], axis=1)
+    # As floats, which hold whole numbers of this size exactly: numpy multiplies matrices of integers 20 times slower.
+    values = classes.astype(np.float64)
+    total = np.empty((resamples, flat.shape[1]))
+    for first in range(0, resamples, _AT_ONCE):
+        sums = total[first : first + _AT_ONCE]
+        drawn = np.empty((len(sums), len(members)))
+        for row in drawn:
+            chosen = generator.integers(0, sentences, size=sentences, dtype=np.int32)
+            row[:] = np.bincount(class_of[chosen], minlength=len(members))
+        np.matmul(drawn, values, out=sums)
+    parts = np.split(total.astype(np.int64), np.cumsum([tally[0].size for tally in tallies])[:-1], axis=1)
     return [part.reshape(resamples, *tally.shape[1:]) for part, tally in zip(parts, tallies, strict=True)]
 
 

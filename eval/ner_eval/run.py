@@ -27,8 +27,16 @@ MANIFEST = "manifest.json"
 PREDICTIONS = "predictions.jsonl"
 VERSION = 1
 _UNICODE = json.JSONEncoder(ensure_ascii=False)
-_TYPES = {"id": str, "answer": str, "finish_reason": str, "prompt_tokens": int, "completion_tokens": int}
-_FIELDS = {*_TYPES, "seconds"}
+_STRING, _WHOLE, _NUMBER = (str,), (int,), (int, float)
+_WORDS = {_STRING: "a string", _WHOLE: "a whole number", _NUMBER: "a number"}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "id": _STRING,
+    "answer": _STRING,
+    "finish_reason": _STRING,
+    "prompt_tokens": _WHOLE,
+    "completion_tokens": _WHOLE,
+    "seconds": _NUMBER,
+}
 _BLOCK = 1 << 16  # bytes
 
 
@@ -62,13 +70,11 @@ class Prediction:
         Raises:
             ValueError: a field is missing, has another type, or is unknown.
         """
-        if not isinstance(value, dict) or value.keys() != _FIELDS:
-            raise ValueError(f"is not an object with {', '.join(_TYPES)} and seconds")
-        for key, wanted in _TYPES.items():
-            if type(value[key]) is not wanted:  # a bool is an int, too, but not this type
-                raise ValueError(f"{key} must be {'a string' if wanted is str else 'a whole number'}")
-        if type(value["seconds"]) not in (int, float):
-            raise ValueError("seconds must be a number")
+        if not isinstance(value, dict) or value.keys() != _TYPES.keys():
+            raise ValueError(f"is not an object with {', '.join(_TYPES)}")
+        for key, field in value.items():
+            if type(field) not in _TYPES[key]:  # a bool is an int, too, but not this type
+                raise ValueError(f"{key} must be {_WORDS[_TYPES[key]]}")
         return cls(**value)
 
 
@@ -182,13 +188,18 @@ def read_predictions(run: Path) -> list[Prediction]:
     whole, _ = split_tail(path.read_bytes())
     predictions: list[Prediction] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(whole.split(b"\n"), start=1):
+    try:
+        text = whole.decode()  # here and not by json, which would guess the encoding of every line
+    except UnicodeDecodeError as error:
+        number = whole.count(b"\n", 0, error.start) + 1
+        problem = "no prediction (not UTF-8); remove the line and predict again"
+        raise UserError(f"{rooted(path)}:{number}: {problem}") from None
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             prediction = Prediction.from_json(json.loads(line))
         except (ValueError, RecursionError) as error:
-            # A JSON or UTF-8 error is a ValueError as well.
             what = one_line(str(error), 120)
             raise UserError(
                 f"{rooted(path)}:{number}: no prediction ({what}); remove the line and predict again"

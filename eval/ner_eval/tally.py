@@ -20,9 +20,9 @@ def tally_text(columns: Columns) -> Tally:
     gold, predicted = columns.gold, columns.predicted
     cells = _Cells(columns)
     items = 1 + max(gold.surface.max(initial=0), predicted.surface.max(initial=0))
-    gold_keys = np.unique(cells.of(gold) * items + gold.surface)
-    predicted_keys = np.unique(cells.of(predicted) * items + predicted.surface)
-    return cells.compare(gold_keys, predicted_keys, items)
+    gold_keys = cells.of(gold) * items + gold.surface
+    predicted_keys = cells.of(predicted) * items + predicted.surface
+    return cells.compare(gold_keys, predicted_keys, items, once=True)
 
 
 def tally_span(columns: Columns) -> Tally:
@@ -64,10 +64,16 @@ class _Cells:
         summed = np.bincount(index, weights=counts, minlength=self.sentences * (self.labels + 1))
         return summed.astype(np.int32).reshape(self.sentences, self.labels + 1)
 
-    def compare(self, gold_keys: Ints, predicted_keys: Ints, items: int) -> Tally:
-        """Intersect two multisets of keys ``cell * items + item``; shape (sentences, labels + 1, 3)."""
+    def compare(self, gold_keys: Ints, predicted_keys: Ints, items: int, once: bool = False) -> Tally:
+        """Intersect two multisets of keys ``cell * items + item``, or two sets (each key counts ``once``).
+
+        Returns:
+            Shape (sentences, labels + 1, 3).
+        """
         gold, wanted = np.unique(gold_keys, return_counts=True)
         predicted, given = np.unique(predicted_keys, return_counts=True)
+        if once:
+            wanted, given = np.ones_like(wanted), np.ones_like(given)
         _, at_gold, at_predicted = np.intersect1d(gold, predicted, assume_unique=True, return_indices=True)
         hits = np.minimum(wanted[at_gold], given[at_predicted])
         true_positive = self.add_up(gold[at_gold] // items, hits)

@@ -14,6 +14,7 @@ A record without gold has ``"entities": null``: it can be predicted, never train
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import ge
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ class Record:
                 raise ValueError(f"{where} does not fit a text of {len(self.text)} characters")
             found = self.text[entity.start : entity.end]
             raise ValueError(f"{where} says {one_line(entity.text)}, but the text has {one_line(found)} there")
-        object.__setattr__(self, "entities", tuple(sorted(self.entities)))
+        starts = [entity.start for entity in self.entities]
+        if any(map(ge, starts, starts[1:])):  # mostly they are in order already
+            object.__setattr__(self, "entities", tuple(sorted(self.entities)))
 
     @property
     def gold(self) -> tuple[Entity, ...]:

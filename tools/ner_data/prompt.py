@@ -110,7 +110,8 @@ _CONTROL = re.compile(r"([<\[])( *)(?=\||/?[A-Za-z_]+>|[gs]?MASK\])")
 
 def escape(text: str) -> str:
     """Rewrite what looks like a control token so that it reaches the model as text. `unescape` reverses it."""
-    return _CONTROL.sub(r"\1 \2", text)
+    # Most texts have neither bracket, and this is done for every text that is scored.
+    return _CONTROL.sub(r"\1 \2", text) if "<" in text or "[" in text else text
 
 
 def unescape(text: str) -> str:
