@@ -16,6 +16,9 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
     """
     occurrences: dict[str, list[int]] = {}
     taken: set[tuple[str, Span]] = set()
+    # How many of a mention's occurrences are known to be taken: looking at them anew would take long where a model
+    # repeats itself without end.
+    passed: dict[Mention, int] = {}
     spans: list[Span | None] = []
     behind = 0
     for mention in mentions:
@@ -28,7 +31,11 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
             if not starts:
                 spans.append(None)
                 continue
-            start = next((s for s in starts if (mention.label, (s, s + length)) not in taken), starts[0])
+            place = passed.get(mention, 0)
+            while place < len(starts) and (mention.label, (starts[place], starts[place] + length)) in taken:
+                place += 1
+            passed[mention] = place
+            start = starts[place] if place < len(starts) else starts[0]
         span = (start, start + length)
         taken.add((mention.label, span))
         behind = max(behind, span[1])

@@ -4,8 +4,8 @@ A result file, ``recipes/<model>/results/<run>.json``::
 
     {"recipe": "recipes/nano/lora.yaml", "trained_on": "demo", "note": "", "commit": "1a2b3c4",
      "hardware": "2 cores AMD EPYC, no GPU", "gpu_memory_gb": null, "train_seconds": 171.3, "epochs": 3.0,
-     "run": {"corpus": "demo", "split": "test", …}, "answers": {…}, "intervals": {…},
-     "readings": {"lenient": {label: {"tp": …, "fp": …, "fn": …}, …}, "strict": {…}}}
+     "run": {"corpus": "demo", "split": "test", …}, "answers": {…}, "protocol": "text",
+     "readings": {"lenient": {label: {"tp": …, "fp": …, "fn": …}, …}, "strict": {…}}, "intervals": {…}}
 """
 
 import argparse
@@ -66,6 +66,7 @@ def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: st
         "epochs": trained.get("epoch"),
         "run": {"model": scores.model, "corpus": scores.corpus, "split": scores.split, "labels": scores.labels},
         "answers": {name: getattr(scores.answers, name) for name in ("scored", "unparsable", "inexact", "cut")},
+        "protocol": "text",
         "readings": {
             name: {label: {"tp": c.tp, "fp": c.fp, "fn": c.fn} for label, c in reading.text.items()}
             for name, reading in scores.readings.items()

@@ -3,11 +3,14 @@
 import hashlib
 import json
 import os
+import pty
 import random
 import subprocess
 import sys
+import termios
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,18 +84,44 @@ def ner_eval(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Cal
 def start() -> Callable[..., subprocess.Popen[str]]:
     """Start ``ner-eval ARGUMENTS`` as a process of its own."""
 
-    def call(*arguments: object, stdin: int | None = None) -> subprocess.Popen[str]:
+    def call(
+        *arguments: object, stdin: int | None = None, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(ROOT / "tools"), str(ROOT / "eval"), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
             [sys.executable, "-c", "from ner_eval.cli import entry_point; entry_point()", *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": path},
             stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             text=True,
         )
 
     return call
+
+
+class Terminal:
+    """A terminal of 100 columns to start a program on: ``file`` goes to the program, `read` gives what it showed."""
+
+    def __init__(self) -> None:
+        self._ours, self.file = pty.openpty()
+        termios.tcsetwinsize(self.file, (25, 100))
+
+    def read(self) -> str:
+        """All that is shown until the program ends."""
+        os.close(self.file)
+        shown = b""
+        # Linux tells the end of a terminal by an error.
+        with suppress(OSError):
+            while part := os.read(self._ours, 1 << 16):
+                shown += part
+        os.close(self._ours)
+        return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal()
 
 
 @pytest.fixture

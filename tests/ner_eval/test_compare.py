@@ -2,7 +2,9 @@
 
 import json
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ner_data.gold import Entity, Record
@@ -50,6 +52,44 @@ def test_a_run_does_not_differ_from_itself(make_run, ner_eval):
     same = make_run(records(), answers(0.7, 1), name="same")
     cells = row(ner_eval("compare", one, same).out, "same")
     assert cells[6:] == ["+0.0000", "[+0.0000,", "+0.0000]", "1.000", "0"]
+
+
+def hits(quality: tuple[float, float], seed: int) -> tuple[np.ndarray, dict[str, str]]:
+    """Which of 120 names and of the 24 companies beside them are found; as an array and as answers."""
+    found = np.random.default_rng(seed).random((120, 2)) < quality
+    items = [{"label": "name", "text": "林晓"}, {"label": "company", "text": "云帆科技"}]
+    kept = {f"t-{n}": [items[i] for i in range(2) if found[n, i] and (i == 0 or n % 5 == 0)] for n in range(120)}
+    return found, {key: json.dumps(value, ensure_ascii=False) for key, value in kept.items()}
+
+
+@pytest.mark.parametrize(("protocol", "sign"), [("text", 1), ("official", -1)])
+def test_difference_interval_and_p_are_those_of_a_direct_computation(make_run, ner_eval, protocol, sign):
+    """One run is better at the many names, the other at the few companies: micro and macro disagree on which is better.
+
+    Nothing is spurious, so the F1 of h hits among w wanted is 2h / (h + w).
+    """
+    gold = [replace(r, entities=r.gold if n % 5 == 0 else r.gold[:1]) for n, r in enumerate(records())]
+    wanted = np.array([[1, n % 5 == 0] for n in range(120)], dtype=int)
+    (one, first), (other, second) = hits((0.70, 0.65), 0), hits((0.82, 0.45), 103)
+    folders = make_run(gold, first, name="one"), make_run(gold, second, name="other")
+    cells = row(ner_eval("compare", *folders, "--protocol", protocol).out, "other")
+    drawn = np.random.default_rng(9).integers(0, 120, size=(4000, 120))
+
+    def f1(found: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        counts = [table[chosen].sum(axis=-2) for table in (found * wanted, wanted)]
+        h, w = counts if protocol == "official" else [c.sum(axis=-1, keepdims=True) for c in counts]
+        return (2 * h / (h + w)).mean(axis=-1)
+
+    everything = np.arange(120)
+    difference = f1(other, everything) - f1(one, everything)
+    resampled = f1(other, drawn) - f1(one, drawn)
+    assert difference * sign > 0.05
+    assert float(cells[6]) == pytest.approx(difference, abs=6e-5)
+    low, high = (float(cell.strip("[],")) for cell in cells[7:9])
+    assert (low, high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])), abs=0.015)
+    p = 2 * min((resampled <= 0).mean(), (resampled >= 0).mean())
+    assert 0.01 < p < 0.2
+    assert float(cells[9]) == pytest.approx(p, abs=0.03)
 
 
 @pytest.mark.parametrize("protocol", ["text", "span", "official"])

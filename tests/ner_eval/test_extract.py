@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,9 @@ def test_faults_on_the_way_lose_no_text(work, ner_eval) -> None:
     Path("a.txt").write_text("\n".join(texts), encoding="utf-8")
 
     async def injected(server: Faulty, body: dict) -> web.StreamResponse | None:
-        return [drop, failure(500), failure(429), None, None][len(server.asked) % 5]
+        # One text must not meet so many faults in a row that it is given up.
+        again = server.asked.count(server.asked[-1]) > 5
+        return None if again else [drop, failure(500), failure(429), None, None][len(server.asked) % 5]
 
     with Faulty(injected) as server:
         ended = ner_eval(*EXTRACT, "--base-url", server.base_url, "a.txt", "--concurrency", 8)
@@ -139,13 +142,25 @@ def test_faults_on_the_way_lose_no_text(work, ner_eval) -> None:
     assert [json.loads(line)["text"] for line in ended.out.rstrip("\n").split("\n")] == texts
 
 
-def test_standard_input_is_answered_line_by_line(work, start) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "head", "line", "known"),
+    [
+        ((), "", "{text}\n", {"id": "<stdin>:1"}),
+        (("--format", "jsonl"), "", '{{"id": 7, "text": "{text}", "x": [1]}}\n', {"id": 7, "x": [1]}),
+        (("--format", "csv", "-"), "n,text\n", '1,"{text}"\n', {"id": "<stdin>:2", "n": "1"}),
+    ],
+)
+def test_standard_input_is_answered_line_by_line(work, start, arguments, head, line, known) -> None:
     with Faulty() as server:
-        process = start(*EXTRACT, "--base-url", server.base_url, stdin=subprocess.PIPE)
+        process = start(*EXTRACT, "--base-url", server.base_url, *arguments, stdin=subprocess.PIPE)
+        process.stdin.write(head)
+        found = []
         for text in ("林晓在", "王五在"):
-            process.stdin.write(text + "\n")
+            process.stdin.write(line.format(text=text))
             process.stdin.flush()
-            assert json.loads(process.stdout.readline())["text"] == text  # before the input ends
+            found.append(json.loads(process.stdout.readline()))  # before the input ends
+            assert found[-1]["text"] == text
+        assert found[0] == {**known, "text": "林晓在", "entities": [entity("林晓在", "林晓")], "problems": []}
         process.stdin.close()
         assert process.wait(120) == 0
 
@@ -212,6 +227,22 @@ def test_entities_are_marked_and_control_characters_harmless() -> None:
     assert coloured == "\x1b[30;46m林晓\x1b[0m\x1b[2mname\x1b[0m在␛[0m"
 
 
+@pytest.mark.parametrize("no_colour", [None, "1"])
+def test_a_terminal_gets_colours_unless_the_user_wants_none(work, start, terminal, monkeypatch, no_colour) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_colour is not None:
+        monkeypatch.setenv("NO_COLOR", no_colour)
+    Path("a.txt").write_text("林晓在\n", encoding="utf-8")
+    with Faulty() as server:
+        process = start(*EXTRACT, "--base-url", server.base_url, "--pretty", "a.txt", stdout=terminal.file)
+        shown = terminal.read()
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    labels = PromptSpec.load(Path(PROMPT)).labels
+    assert shown == highlight("林晓在", [Entity(0, 2, "name", "林晓")], labels, no_colour is None) + "\n"
+    assert ("\x1b[" in shown) == (no_colour is None)
+
+
 def test_pretty_shows_text_and_problems(work, ner_eval) -> None:
     Path("a.txt").write_text("林晓在\n", encoding="utf-8")
 
@@ -239,6 +270,17 @@ def test_three_lines_of_python(work) -> None:
         assert len(Recognizer(server.base_url, "nano", prompt="adapter").predict(["林晓在"])[0]) == 1
         with pytest.raises(UserError, match="does not serve the model"):
             Recognizer(server.base_url, "other", prompt=PROMPT).predict(["林晓在"])
+
+
+def test_the_prompt_is_found_where_the_server_says_the_model_lies(work) -> None:
+    spec = PromptSpec.load(Path(PROMPT))
+    replace(spec, system="模型的。").save(work / "adapter/ner_prompt.json")
+    for folder in ("adapter", work / "adapter"):
+        with Faulty(models={"nano": work / "base", "nano-lora": folder}) as server:
+            assert Recognizer(server.base_url, "nano-lora").predict(["林晓在"]) == [[Entity(0, 2, "name", "林晓")]]
+            assert server.bodies[0]["messages"] == replace(spec, system="模型的。").messages("林晓在")
+            with pytest.raises(UserError, match="no prompt known for this model"):
+                Recognizer(server.base_url, "nano").predict(["林晓在"])
 
 
 def test_it_works_inside_a_running_loop_as_in_a_notebook(work) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from ner_eval import client
+from ner_eval.client import Client
 from ner_eval.run import read_predictions
 
 from .faulty import Faulty, Script, completion, drop, failure, slow
@@ -81,6 +83,46 @@ def test_a_request_that_hangs_is_asked_again_after_its_deadline(work, ner_eval) 
     assert_complete_and_right()
 
 
+def waits_of(response: Any, times: int, monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+    """What 60 requests that fail so many times together wait before each new attempt, in seconds; all cut short."""
+    waits: dict[Any, list[float]] = {}
+    real = asyncio.sleep
+
+    async def recorded(seconds: float, *result: Any) -> None:
+        waits.setdefault(asyncio.current_task(), []).append(seconds)
+        await real(0)
+
+    async def ask_all(server: Faulty) -> list[list[float]]:
+        async with Client([server.base_url]) as asker:
+            texts = [f"林{n:02}" for n in range(60)]
+            bodies = [{"messages": [{}, {"content": f"文本：\n{text}"}]} for text in texts]
+            tasks = [asyncio.create_task(asker.ask(body, "x")) for body in bodies]
+            await asyncio.gather(*tasks)
+            return [waits[task] for task in tasks]
+
+    with Faulty(first_times(response, times)) as server:
+        monkeypatch.setattr(asyncio, "sleep", recorded)
+        return asyncio.run(ask_all(server))
+
+
+def test_waits_grow_up_to_a_bound_and_are_spread(monkeypatch) -> None:
+    monkeypatch.setattr(client, "FIRST_DELAY", 0.5)
+    monkeypatch.setattr(client, "LONGEST_DELAY", 6.0)
+    waits = waits_of(lambda: failure(500), 7, monkeypatch)
+    assert all(len(own) == 7 for own in waits)
+    for column, longest in zip(zip(*waits, strict=True), [0.5, 1, 2, 4, 6, 6, 6], strict=True):
+        assert 0.4 * longest < min(column) < 0.75 * longest
+        assert 0.75 * longest < max(column) <= longest
+        assert len(set(column)) == 60  # no two requests come back together
+
+
+def test_what_a_server_asks_to_wait_is_the_least_and_is_spread(monkeypatch) -> None:
+    waits = waits_of(lambda: failure(429, **{"Retry-After": "3"}), 2, monkeypatch)
+    for column in zip(*waits, strict=True):
+        assert 3 <= min(column) < 3.3 < max(column) < 6
+        assert len(set(column)) == 60
+
+
 def test_retry_after_is_honoured(work, ner_eval) -> None:
     times: dict[str, list[float]] = {}
 
@@ -131,12 +173,37 @@ def test_patience_ends(work, ner_eval, response) -> None:
     assert ended.code == 2 and len(ended.lines) == 1
     assert time.monotonic() - started > 1
     assert "0 of 40 answers are stored" in ended.lines[0] and "same command again" in ended.lines[0]
+    assert not list(Path("runs").glob("*"))
 
 
 def test_a_server_that_hangs_for_ever_ends_in_one_line(work, ner_eval) -> None:
     with Faulty(slow(600, 600)) as server:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--timeout", "0.3", "--patience", 1)
     assert ended.code == 2 and len(ended.lines) == 1 and "no answer" in ended.lines[0]
+    assert not list(Path("runs").glob("*"))
+
+
+@pytest.mark.parametrize("death", ["connections are cut", "the server ends"])
+def test_a_server_that_dies_half_way_is_one_line_and_the_next_start_goes_on(work, ner_eval, death) -> None:
+    async def dies(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
+        if len(server.answered) < 17:
+            return None
+        if death == "the server ends":
+            server._stop.set()
+        return drop
+
+    with Faulty(dies) as server:
+        ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--patience", 1)
+    assert ended.code == 2 and len(ended.lines) == 1, ended.err
+    kept = read_predictions(RUN)
+    # A server that ends may take the answers with it that were under way.
+    assert len(kept) == 17 if death == "connections are cut" else 9 <= len(kept) <= 17
+    assert f"{len(kept)} of 40 answers are stored in {RUN}: start the server" in ended.lines[0]
+    with Faulty() as server:
+        assert ner_eval(*PREDICT, "--base-url", server.base_url).code == 0
+    assert len(server.asked) == 40 - len(kept)
+    assert {p.id: p for p in kept}.items() <= {p.id: p for p in read_predictions(RUN)}.items()
+    assert_complete_and_right()
 
 
 def test_a_record_that_is_refused_half_way_keeps_the_others(work, ner_eval) -> None:
@@ -209,6 +276,7 @@ def test_a_server_that_takes_the_connection_and_says_nothing_is_one_line(work, n
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/v1"
         ended = ner_eval(*PREDICT, "--base-url", url, "--timeout", "0.5")
     assert ended.code == 2 and len(ended.lines) == 1 and "takes the connection and does not answer" in ended.lines[0]
+    assert not Path("runs").exists()
 
 
 def test_a_server_that_is_still_loading_is_waited_for(work, ner_eval) -> None:

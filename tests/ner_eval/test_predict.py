@@ -12,7 +12,6 @@ from aiohttp import web
 
 from ner_data.prompt import PromptSpec
 from ner_eval.run import read_manifest, read_predictions
-
 from support import ROOT
 
 from .faulty import Faulty, failure, slow

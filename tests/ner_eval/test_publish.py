@@ -16,6 +16,11 @@ def test_the_committed_table_is_what_the_result_files_give(monkeypatch: pytest.M
     assert publish.table() in publish.TABLE.read_text(encoding="utf-8")
 
 
+def test_every_committed_result_names_the_protocol_of_its_counts() -> None:
+    for path in sorted((ROOT / publish.RECIPES).glob("*/results/*.json")):
+        assert json.loads(path.read_text("utf-8"))["protocol"] == "text", path
+
+
 def test_a_result_keeps_counts_and_fills_a_row(
     workplace: Path, make_run: Callable[..., Path], cli: Callable[..., Result]
 ) -> None:
@@ -34,6 +39,7 @@ def test_a_result_keeps_counts_and_fills_a_row(
     result = cli("ner-eval", "publish", run, "--adapter", adapter)
     assert result.code == 0, result.err
     stored = json.loads(Path("recipes/nano/results/run.json").read_text())
+    assert stored["protocol"] == "text"
     assert stored["readings"]["lenient"]["company"] == {"tp": 0, "fp": 0, "fn": 1}
     text = publish.TABLE.read_text()
     assert text.startswith("# head\n")

@@ -1,10 +1,14 @@
+import asyncio
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from ner_data.errors import UserError
 from ner_data.prompt import PromptSpec
+from ner_eval import store
 from ner_eval.run import Manifest, Prediction, read_manifest, read_predictions, run_folder, write_manifest
 
 SPEC = PromptSpec("demo", "你是专家。", "请抽取。", ("name", "company"), "json_list", 64)
@@ -108,3 +112,34 @@ def test_a_missing_manifest_names_the_remedy(tmp_path: Path) -> None:
 def test_a_run_is_named_or_a_path() -> None:
     assert run_folder("x") == Path("runs/x")
     assert run_folder("/somewhere/x") == Path("/somewhere/x")
+
+
+def test_an_answer_is_synced_to_the_disk_before_it_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "predictions.jsonl"
+    real = os.fdatasync
+    synced, total = 0, 0  # bytes, answers
+
+    def slow_sync(file: int) -> None:
+        nonlocal synced
+        size = os.fstat(file).st_size
+        time.sleep(0.05)
+        real(file)
+        synced = size
+
+    def counted(more: int) -> None:
+        nonlocal total
+        total += more
+        on_disk = path.read_bytes()[:synced]
+        assert on_disk.startswith(b"".join(prediction(n).as_line() for n in range(total)))
+
+    async def write() -> None:
+        async with store.Writer(path, counted) as writer:
+            for number in range(50):
+                writer.append(prediction(number).as_line())
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(os, "fdatasync", slow_sync)
+    monkeypatch.setattr(store, "GATHER", 0.1)
+    asyncio.run(write())
+    assert total == 50
+    assert read_predictions(tmp_path) == [prediction(n) for n in range(50)]

@@ -2,13 +2,18 @@
 
 import argparse
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ner_data.errors import UserError
-from ner_data.gold import Entity, Record
+from ner_data.gold import Entity, Record, read_gold, write_gold
 from ner_eval import score
-from ner_eval.scores import Answers, Counts, MentionCounts, read_scores
+from ner_eval.run import read_predictions
+from ner_eval.scores import Answers, Counts, MentionCounts, ModeCounts, read_scores
+
+from .faulty import Faulty
 
 RECORDS = (
     Record("t-1", "林晓在云帆科技任经理", (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技"))),
@@ -80,6 +85,25 @@ def test_every_fault_is_counted_and_is_a_false_positive(make_run, capsys):
     strict = read_scores(folder / "scores.json").readings["strict"]
     assert strict.mentions == MentionCounts(predicted=3, gold=4, duplicated=1)
     assert strict.span["name"] == Counts(2, 1, 1)
+
+
+def test_an_unparsable_answer_misses_all_that_its_sentence_holds(make_run, capsys):
+    folder = make_run(RECORDS, {**RIGHT, "t-1": "好的。", "t-2": ('[{"label":"na', "length")})
+    run(folder)
+    out = capsys.readouterr().out
+    assert "answers: 3; unparsable 2, inexact 0, with a bad item 0, cut by max_tokens 1" in out
+    assert "mentions: 0 (gold 4)" in out
+    scores = read_scores(folder / "scores.json")
+    assert scores.answers == Answers(scored=3, without_gold=1, unparsable=2, cut=1)
+    for reading in scores.readings.values():
+        assert reading.text == {"name": Counts(fn=2), "company": Counts(fn=1), "": Counts()}
+        assert reading.span == {"name": Counts(fn=3), "company": Counts(fn=1), "": Counts()}
+        assert set(reading.modes.values()) == {ModeCounts(missed=4)}
+
+
+def test_one_unparsable_answer_among_good_ones_lowers_recall_alone(make_run, capsys):
+    run(make_run(RECORDS, {**RIGHT, "t-1": "好的。"}), "--protocol", "span")
+    assert "Micro Avg.     1.0000  0.5000 0.6667" in capsys.readouterr().out
 
 
 def test_the_strict_figure_stands_beside_the_lenient_one(make_run, capsys):
@@ -162,6 +186,19 @@ def test_gold_that_has_moved_can_be_named(make_run, tmp_path, capsys):
 def test_a_split_without_gold_is_refused(make_run):
     with pytest.raises(UserError, match="no record has gold entities"):
         run(make_run(RECORDS[3:], {"t-4": "[]"}))
+
+
+def test_a_split_without_gold_is_predicted_as_any_other_and_then_not_scored(work, ner_eval):
+    path = work / "data/gold/demo/test.jsonl"
+    write_gold(path, [replace(record, entities=None) for record in read_gold(path)])
+    with Faulty() as server:
+        ended = ner_eval("predict", "--model", "nano", "--corpus", "demo", "--wait", 0, "--base-url", server.base_url)
+    assert ended.code == 0, ended.err
+    stored = read_predictions(Path("runs/nano-demo-test"))
+    assert [p.id for p in stored] == [f"demo-test-{n}" for n in range(40)]
+    assert stored[7].answer == '[{"label": "name", "text": "林0"}]'
+    ended = ner_eval("score", "nano-demo-test")
+    assert ended.code == 2 and "this split can be predicted, not scored" in ended.lines[0]
 
 
 def test_gold_with_labels_that_were_not_asked_for_is_refused_unless_told_to(make_run, capsys):
