@@ -87,8 +87,8 @@ class Client:
     notice: Callable[[str], None] = lambda line: None
     servers: list[Server] = field(init=False)
     _session: "aiohttp.ClientSession" = field(init=False)
-    _asking: int = field(init=False, default=0)  # requests that are not answered yet
     _answers: int = field(init=False, default=0)
+    _troubled: set[object] = field(init=False, default_factory=set)  # requests that failed since the last answer
     _trouble_since: float | None = field(init=False, default=None)
     _probes: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
@@ -125,17 +125,10 @@ class Client:
         """
         # JSON may smuggle in lone surrogates, which no UTF-8 request can carry: "?" keeps the offsets as they are.
         data = _UNICODE.encode(body).encode("utf-8", "replace")
-        self._asking += 1
-        try:
-            return await self._answer(data, what)
-        finally:
-            self._asking -= 1
-
-    async def _answer(self, data: bytes, what: str) -> Reply:
         failed = hops = 0
         delay = FIRST_DELAY
         server = None
-        at_first = self._answers
+        at_first, this = self._answers, object()
         while True:
             server = await self._server(server)
             before = self._answers
@@ -147,9 +140,10 @@ class Client:
                 hops += 1
                 if hops < len(self.servers):
                     continue  # fail over at once
-                # A server that is away answers nobody. Where the others get or got their answers, this request is at
-                # fault; otherwise time will tell.
-                if self._answers > before or (self._asking == 1 and self._answers > at_first):
+                # A server that is away answers nobody. Where others got their answers beside this request, and none
+                # of them is in trouble too, it is at fault; otherwise time will tell.
+                self._troubled.add(this)
+                if self._answers > before or (self._answers > at_first and self._troubled == {this}):
                     failed += 1
                 else:
                     self._check_patience(problem)
@@ -180,6 +174,7 @@ class Client:
                 reply = read_reply(content, time.perf_counter() - started)
                 server.failures = 0
                 self._answers += 1
+                self._troubled.clear()
                 self._trouble_since = None
                 return reply
             problem = f"HTTP {status}: {error_text(content)}"

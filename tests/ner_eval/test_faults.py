@@ -326,3 +326,15 @@ def test_odd_answers_are_stored_as_they_are(work, ner_eval) -> None:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url)
     assert ended.code == 0 and "40 cut off by max_tokens" in ended.out
     assert [p.answer for p in read_predictions(RUN)] == [answers[n % 6] or "" for n in range(40)]
+
+
+def test_a_record_that_is_never_answered_is_named_while_the_others_are(work, ner_eval) -> None:
+    """A dropped connection is asked again, but not for ever beside a server that answers everybody else."""
+
+    async def dropped(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
+        return drop if server.asked[-1].startswith("林20") else None
+
+    with Faulty(dropped) as server:
+        ended = ner_eval(*PREDICT, "--base-url", server.base_url)
+    assert ended.code == 2 and "demo-test-20" in ended.lines[-1] and "(8 attempts)" in ended.lines[-1]
+    assert {p.id for p in read_predictions(RUN)} == {f"demo-test-{n}" for n in range(40)} - {"demo-test-20"}
