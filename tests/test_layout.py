@@ -13,7 +13,12 @@ import pytest
 from support import ROOT
 
 PACKAGES = {"ner_data": "tools", "llamafactory_ner": "tools", "ner_models": "tools", "ner_eval": "eval"}
-MAY_IMPORT = {"ner_data": set(), "llamafactory_ner": set(), "ner_models": {"ner_data"}, "ner_eval": {"ner_data"}}
+MAY_IMPORT = {
+    "ner_data": set(),
+    "llamafactory_ner": set(),
+    "ner_models": {"ner_data", "llamafactory_ner"},
+    "ner_eval": {"ner_data"},
+}
 HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib", "modelscope"}
 READMES = ["README.md", "README_zh.md"]
 INTERNAL = {"need-gpu", "run-demo"}  # steps of train and demo

@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from support import tool, train
+from support import Result, one_line_error, tool, train
 
 pytestmark = pytest.mark.train
 
@@ -56,10 +57,40 @@ def test_preview_shows_the_loss_on_the_answer_and_its_end_only(chain: Path, monk
         assert asked.endswith(f"{item['input']}<|im_end|>\n<|im_start|>assistant\n")
 
 
+def test_preview_prints_the_text_with_the_answer_between_its_marks(chain: Path, cli, monkeypatch) -> None:
+    monkeypatch.chdir(chain)
+    done = cli("ner-data", "preview", "recipes/nano/lora.yaml", "--count", 2)
+    assert done.code == 0, done.err
+    items = json.loads(Path("data/alpaca/demo_train.json").read_text(encoding="utf-8"))
+    head = r"--- record {}: (\d+) tokens, (\d+) of them carry the loss \(between ⟦ and ⟧\)\n"
+    records = "".join(
+        head.format(number)
+        + re.escape(
+            f"<|im_start|>system\n{item['system']}<|im_end|>\n"
+            f"<|im_start|>user\n{item['instruction']}\n{item['input']}<|im_end|>\n"
+            f"<|im_start|>assistant\n⟦{item['output']}<|im_end|>\n⟧\n"
+        )
+        for number, item in enumerate(items[:2], start=1)
+    )
+    found = re.fullmatch(records, done.out)
+    assert found, done.out
+    tokens, trained, *_ = map(int, found.groups())
+    assert 0 < trained < tokens
+
+
 def test_preview_of_an_unregistered_data_set_is_one_line(chain: Path) -> None:
     environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
     command = [tool(".venv-train", "ner-data"), "preview", "recipes/nano/lora.yaml", "dataset=river_train"]
     done = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].endswith("is not registered in dataset_info.json; run `make data`")
-    assert "Traceback" not in done.stderr
+    message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
+    assert message.endswith("is not registered in dataset_info.json; run `make data`")
+
+
+def test_training_on_an_unregistered_data_set_is_one_line(chain: Path, tmp_path: Path) -> None:
+    overrides = ["dataset=river_train", f"output_dir={tmp_path / 'out'}"]
+    environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
+    command = [tool(".venv-train", "llamafactory-cli"), "train", "recipes/nano/lora.yaml", *overrides]
+    done = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True)
+    message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
+    assert "the data set 'river_train' is not registered in dataset_info.json; run `make data CORPUS=" in message
+    assert not (tmp_path / "out").exists()

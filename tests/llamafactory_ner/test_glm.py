@@ -1,16 +1,18 @@
 """The soft-prompt model on the architecture of a converted chatglm3: padding, batches and recomputation."""
 
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.train
 
 
-def build(method: str, recompute: bool = False):
-    import torch
-    from peft import PrefixTuningConfig, PromptEncoderConfig, TaskType
-    from transformers import GlmConfig, GlmForCausalLM
+METHODS = ["p_tuning", "prefix_tuning", "prefix_projection"]
 
-    from llamafactory_ner.soft_prompt_model import SoftPromptModel
+
+def bare():
+    import torch
+    from transformers import GlmConfig, GlmForCausalLM
 
     torch.manual_seed(0)
     config = GlmConfig(
@@ -28,11 +30,21 @@ def build(method: str, recompute: bool = False):
         eos_token_id=1,
         tie_word_embeddings=False,
     )
-    model = GlmForCausalLM(config)
+    return GlmForCausalLM(config)
+
+
+def build(method: str, recompute: bool = False):
+    from peft import PrefixTuningConfig, PromptEncoderConfig, TaskType
+
+    from llamafactory_ner.soft_prompt_model import SoftPromptModel
+
+    model = bare()
     if recompute:
         model.gradient_checkpointing_enable()
-    kind = PromptEncoderConfig if method == "p_tuning" else PrefixTuningConfig
-    return SoftPromptModel(model, kind(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=5))
+    common = {"task_type": TaskType.CAUSAL_LM, "num_virtual_tokens": 5}
+    if method == "p_tuning":
+        return SoftPromptModel(model, PromptEncoderConfig(**common))
+    return SoftPromptModel(model, PrefixTuningConfig(prefix_projection=method == "prefix_projection", **common))
 
 
 def batch():
@@ -45,7 +57,7 @@ def batch():
     return tokens, mask
 
 
-@pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("method", METHODS)
 def test_answers_do_not_depend_on_the_batch(method: str) -> None:
     import torch
 
@@ -61,7 +73,7 @@ def test_answers_do_not_depend_on_the_batch(method: str) -> None:
     assert len({tuple(row.tolist()) for row in together}) == 3
 
 
-@pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("method", METHODS)
 def test_recomputation_gives_the_same_gradients(method: str) -> None:
     import torch
 
@@ -74,3 +86,25 @@ def test_recomputation_gives_the_same_gradients(method: str) -> None:
     for kept, recomputed in zip(*gradients, strict=True):
         assert kept.abs().max() > 0
         assert torch.allclose(kept, recomputed, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_peft_alone_gives_the_same_logits_and_loss_from_what_is_saved(method: str, tmp_path: Path) -> None:
+    import torch
+    from peft import PeftConfig, PeftModel
+
+    from llamafactory_ner.soft_prompt_model import SoftPromptModel
+
+    build(method).save_pretrained(str(tmp_path))
+    tokens = batch()[0]
+    asked = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": tokens}
+    config = PeftConfig.from_pretrained(tmp_path)
+    config.inference_mode = True
+    ours = SoftPromptModel(bare(), config).eval()
+    ours.load_adapter(str(tmp_path), "default")
+    theirs = PeftModel.from_pretrained(bare(), tmp_path).eval()
+    with torch.no_grad():
+        got, expected, untuned = (model(**asked) for model in (ours, theirs, bare().eval()))
+    assert torch.allclose(got.logits, expected.logits[:, -20:], atol=1e-5)
+    assert torch.allclose(got.loss, expected.loss, atol=1e-5)
+    assert (got.logits - untuned.logits).abs().max() > 0.1

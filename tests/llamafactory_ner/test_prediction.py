@@ -7,20 +7,24 @@ import pytest
 
 pytestmark = pytest.mark.train
 
-METHODS = ["p_tuning", "prefix_tuning"]
+METHODS = {
+    "p_tuning": {"finetuning_type": "p_tuning"},
+    "prefix_tuning": {"finetuning_type": "prefix_tuning"},
+    "prefix_projection": {"finetuning_type": "prefix_tuning", "prefix_projection": True},
+}
 
 
 @pytest.fixture(scope="module")
 def trained(run_exp, tiny_qwen2: Path, data_dir: Path, tmp_path_factory):
     """A trained adapter of each method."""
     folders = {}
-    for method in METHODS:
+    for method, arguments in METHODS.items():
         folders[method] = tmp_path_factory.mktemp(method)
         run_exp(
             {
                 "model_name_or_path": str(tiny_qwen2),
                 "do_train": True,
-                "finetuning_type": method,
+                **arguments,
                 "num_virtual_tokens": 7,
                 "dataset_dir": str(data_dir),
                 "dataset": "toy_train",
@@ -39,13 +43,13 @@ def trained(run_exp, tiny_qwen2: Path, data_dir: Path, tmp_path_factory):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_predictions_in_batches_equal_predictions_one_by_one(method, trained, run_exp, recipe, tmp_path: Path) -> None:
-    answers = []
-    for size in (1, 8):
-        out = tmp_path / str(size)
+    answers = {}
+    for name, size, adapter in (("alone", 1, trained[method]), ("batch", 8, trained[method]), ("base", 8, None)):
+        out = tmp_path / name
         run_exp(
             recipe(
-                finetuning_type=method,
-                adapter_name_or_path=str(trained[method]),
+                finetuning_type=METHODS[method]["finetuning_type"],
+                adapter_name_or_path=adapter and str(adapter),
                 do_train=None,
                 do_predict=True,
                 predict_with_generate=True,
@@ -59,9 +63,10 @@ def test_predictions_in_batches_equal_predictions_one_by_one(method, trained, ru
             )
         )
         lines = (out / "generated_predictions.jsonl").read_text("utf-8").splitlines()
-        answers.append([json.loads(line)["predict"] for line in lines])
-    assert answers[0] == answers[1]
-    assert len(set(answers[0])) > 4
+        answers[name] = [json.loads(line)["predict"] for line in lines]
+    assert answers["alone"] == answers["batch"]
+    assert len(set(answers["alone"])) > 4
+    assert all(tuned != base for tuned, base in zip(answers["batch"], answers["base"], strict=True))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -115,7 +120,8 @@ def test_left_padding_changes_nothing(method, trained, tiny_qwen2: Path) -> None
 def test_the_api_s_engine_answers_with_the_adapter(method, trained, run_exp, tiny_qwen2: Path) -> None:
     from llamafactory.chat import ChatModel
 
-    common = {"model_name_or_path": str(tiny_qwen2), "template": "qwen", "finetuning_type": method}
+    common = {"model_name_or_path": str(tiny_qwen2), "template": "qwen"}
+    common["finetuning_type"] = METHODS[method]["finetuning_type"]
     texts = ["头痛三天", "服用阿司匹林后好转", "患者男性"]
     answers = []
     for adapter in ({"adapter_name_or_path": str(trained[method])}, {}):

@@ -1,6 +1,7 @@
 """What cannot work is said in one line, with exit status 2, before any model loads."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ def refused(run_exp, recipe, capsys, monkeypatch):
 
     monkeypatch.setattr(loader, "load_config", load_config)
 
-    def run(**overrides) -> str:
+    def run(entry=run_exp, **overrides) -> str:
         with pytest.raises(SystemExit) as stopped:
-            run_exp(recipe(**overrides))
+            entry(recipe(**overrides))
         assert stopped.value.code == 2
+        assert not Path(recipe()["output_dir"]).exists()
         lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("llamafactory_ner: ")]
         assert len(lines) == 1
         return lines[0]
@@ -51,6 +53,43 @@ def refused(run_exp, recipe, capsys, monkeypatch):
 )
 def test_arguments_that_do_not_act_on_a_soft_prompt_are_named(method, argument, named, refused) -> None:
     assert named in refused(finetuning_type=method, **argument)
+
+
+def test_zero_3_in_a_configuration_file_is_refused(refused, tmp_path: Path) -> None:
+    (tmp_path / "ds.json").write_text('{"zero_optimization": {"stage": 3}}')
+    assert "ZeRO-2" in refused(finetuning_type="p_tuning", deepspeed=str(tmp_path / "ds.json"))
+
+
+# What `llamafactory-cli export`, `api` and `chat` read their arguments with.
+INFERENCE = {"do_train": None, "per_device_train_batch_size": None, "learning_rate": None, "num_train_epochs": None}
+INFERENCE |= dict.fromkeys(("logging_steps", "disable_tqdm", "save_strategy", "report_to", "use_cpu"))
+
+
+@pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
+@pytest.mark.parametrize(
+    ("command", "argument", "named"),
+    [
+        ("export_model", {"export_dir": "merged"}, "cannot be merged into the weights; use `ner-model export`"),
+        ("get_infer_args", {"infer_backend": "vllm"}, "infer_backend vllm does not know"),
+        ("get_infer_args", {"infer_backend": "sglang"}, "infer_backend sglang does not know"),
+    ],
+)
+def test_commands_that_do_not_train_refuse_too(method, command, argument, named, refused) -> None:
+    from llamafactory.train import tuner
+
+    def entry(args):
+        return getattr(tuner, command)({name: value for name, value in args.items() if name != "output_dir"})
+
+    assert named in refused(entry, finetuning_type=method, **INFERENCE, **argument)
+
+
+@pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
+def test_a_quantised_base_is_let_through(method, run_exp, recipe) -> None:
+    """llamafactory allows it to its own adapters only; that training works needs bitsandbytes, which is not locked."""
+    from llamafactory.hparams import get_train_args
+
+    model_args, _, _, finetuning_args, _ = get_train_args(recipe(finetuning_type=method, quantization_bit=4))
+    assert (model_args.quantization_bit, finetuning_args.finetuning_type) == (4, method)
 
 
 def test_all_problems_are_named_at_once(refused) -> None:
@@ -83,11 +122,56 @@ def test_an_adapter_of_another_method_is_refused_and_named(refused, tmp_path: Pa
     assert "is a p_tuning adapter" in refused(finetuning_type="prefix_tuning", adapter_name_or_path=adapter)
 
 
-def test_an_adapter_of_another_base_is_refused(refused, tmp_path: Path) -> None:
+def test_an_adapter_of_another_base_is_refused(refused, tiny_qwen2, tmp_path: Path) -> None:
     layers = write_adapter(tmp_path / "layers", num_layers=28)
-    assert "layers 28, not 3" in refused(finetuning_type="p_tuning", adapter_name_or_path=layers)
+    assert f"(layers 28, {tiny_qwen2} has 3)" in refused(finetuning_type="p_tuning", adapter_name_or_path=layers)
     width = write_adapter(tmp_path / "width", peft_type="PREFIX_TUNING", token_dim=48)
-    assert "width 48, not 24" in refused(finetuning_type="prefix_tuning", adapter_name_or_path=width)
+    assert f"(width 48, {tiny_qwen2} has 24)" in refused(finetuning_type="prefix_tuning", adapter_name_or_path=width)
+
+
+def test_a_lora_adapter_of_another_shape_is_refused(refused, tiny_qwen2, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    lora = {"finetuning_type": "lora", "num_virtual_tokens": None}
+    for layer, width, said in (
+        (27, 48, "(layers 28, {} has 3)"),
+        (1, 48, "(layers 2, {} has 3)"),
+        (2, 64, "(width 64, {} has 48)"),
+    ):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_A.weight"
+        adapter = write_adapter(tmp_path / f"{layer}-{width}", peft_type="LORA", target_modules=["q_proj"])
+        save_file({name: torch.zeros(8, width)}, f"{adapter}/adapter_model.safetensors")
+        assert said.format(tiny_qwen2) in refused(**lora, adapter_name_or_path=adapter)
+
+
+@pytest.mark.parametrize("method", ["lora", "p_tuning"])
+def test_an_adapter_of_a_base_of_the_same_shape_is_refused(method, refused, tiny_qwen2: Path, tmp_path: Path) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    Qwen2ForCausalLM(Qwen2Config.from_pretrained(tiny_qwen2)).save_pretrained(tmp_path / "other")
+    kind = {"peft_type": "LORA"} if method == "lora" else {}
+    adapter = write_adapter(tmp_path / "a", base_model_name_or_path=str(tmp_path / "other"), **kind)
+    line = refused(finetuning_type=method, num_virtual_tokens=None, adapter_name_or_path=adapter)
+    assert f"another base (the weights in {tiny_qwen2} are others); name {tmp_path / 'other'}" in line
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "warned"),
+    [("gone/other", True), ("gone/tiny_qwen20", False), ("gone/tiny_qwen20-GLM", False), (None, False)],
+)
+def test_a_base_of_another_name_is_warned_of(trained_on, warned, run_exp, recipe, tmp_path: Path, capsys) -> None:
+    from llamafactory.hparams import get_train_args
+
+    shutil.copytree(recipe()["model_name_or_path"], base := tmp_path / "tiny_qwen20")
+    adapter = write_adapter(
+        tmp_path / "a", peft_type="PREFIX_TUNING", token_dim=24, base_model_name_or_path=trained_on
+    )
+    changes = {"model_name_or_path": str(base), "adapter_name_or_path": adapter}
+    get_train_args(recipe(finetuning_type="prefix_tuning", **changes))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("llamafactory_ner: warning: ")]
+    assert len(lines) == warned
+    assert not warned or f"was trained on gone/other, not on {base}" in lines[0]
 
 
 def test_an_adapter_of_another_length_is_refused(refused, tmp_path: Path) -> None:
@@ -96,6 +180,72 @@ def test_an_adapter_of_another_length_is_refused(refused, tmp_path: Path) -> Non
     assert "has 7 virtual tokens, not 8" in line
 
 
+@pytest.mark.parametrize("use", [{}, {"do_train": None, "do_predict": True, "predict_with_generate": True}])
+def test_the_context_must_hold_the_adapter_s_own_length(use, refused, recipe, run_exp, tmp_path: Path) -> None:
+    from llamafactory.hparams import get_train_args
+
+    prefix = {"peft_type": "PREFIX_TUNING", "token_dim": 24}
+    short = write_adapter(tmp_path / "short", **prefix)
+    long = write_adapter(tmp_path / "long", **prefix, num_virtual_tokens=600)
+    args = use | {"finetuning_type": "prefix_tuning", "num_virtual_tokens": None, "eval_dataset": "toy_dev"}
+    get_train_args(recipe(**args, adapter_name_or_path=short, cutoff_len=900))
+    line = refused(**args, adapter_name_or_path=long)
+    assert "num_virtual_tokens 600 + cutoff_len 512 is more than the 1024 positions" in line and "/long has" in line
+
+
 def test_training_on_from_an_adapter_without_its_encoder_is_refused(refused, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "a")
     assert "prompt_encoder.safetensors" in refused(finetuning_type="p_tuning", adapter_name_or_path=adapter)
+
+
+# --- data sets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["lora", "p_tuning"])
+@pytest.mark.parametrize(
+    ("argument", "name"),
+    [
+        ({"dataset": "river_train"}, "river_train"),
+        ({"dataset": "toy_train, river_train"}, "river_train"),
+        ({"dataset": ["toy_train", "river_train"]}, "river_train"),
+        ({"eval_dataset": "river_dev"}, "river_dev"),
+    ],
+)
+def test_a_data_set_that_is_not_registered_is_refused(method, argument, name, refused) -> None:
+    length = None if method == "lora" else 7
+    line = refused(finetuning_type=method, num_virtual_tokens=length, **argument)
+    assert (
+        f"the data set '{name}' is not registered in" in line and "dataset_info.json; run `make data CORPUS=" in line
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b'{"toy_train": {', "not JSON (Expecting property name"),
+        ('{"toy_train": "坏"}'.encode("gbk"), "not JSON ("),
+        (b"[]", "not an object"),
+        (b'{"toy_train": "toy.json"}', "the entry 'toy_train' names no file"),
+        (b'{"toy_train": {"columns": {}}}', "the entry 'toy_train' names no file"),
+    ],
+)
+def test_a_broken_registry_is_refused(content: bytes | None, problem: str, refused, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "dataset_info.json").write_bytes(content)
+    line = refused(finetuning_type="lora", num_virtual_tokens=None, dataset_dir=str(tmp_path))
+    assert f"{tmp_path}/dataset_info.json: {problem}" in line
+
+
+def test_data_sets_that_are_not_in_a_local_registry_are_left_to_llamafactory(run_exp, recipe, tmp_path: Path) -> None:
+    from llamafactory.hparams import get_train_args
+
+    hub = {"there": {"hf_hub_url": "org/there"}, "script": {"script_url": "x.py"}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(hub))
+    lora = {"finetuning_type": "lora", "num_virtual_tokens": None}
+    for folder, name in ((tmp_path, "there,script"), ("ONLINE", "org/there"), ("REMOTE:org/registry", "there")):
+        _, data_args, *_ = get_train_args(recipe(**lora, dataset_dir=str(folder), dataset=name))
+        assert data_args.dataset == name.split(",")
+    (tmp_path / "tokenised").mkdir()
+    (tmp_path / "tokenised/dataset_dict.json").write_text("{}")
+    get_train_args(recipe(**lora, dataset="river_train", tokenized_path=str(tmp_path / "tokenised")))

@@ -49,6 +49,10 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(method, run_exp, rec
     run_exp(recipe(**method, **schedule, output_dir=str(tmp_path / "whole")))
     checkpoint = str(tmp_path / "whole" / "checkpoint-6")
     run_exp(recipe(**method, **schedule, output_dir=str(tmp_path / "resumed"), resume_from_checkpoint=checkpoint))
+    # A run from the start would end there too: both are seeded.
+    log = (tmp_path / "resumed" / "trainer_log.jsonl").read_text().splitlines()
+    assert [row["current_steps"] for row in map(json.loads, log) if "loss" in row] == [7, 8, 9, 10, 11, 12]
+    assert [path.name for path in (tmp_path / "resumed").glob("checkpoint-*")] == ["checkpoint-12"]
     assert torch.equal(prompt_of(tmp_path / "whole"), prompt_of(tmp_path / "resumed"))
     assert not torch.equal(prompt_of(tmp_path / "whole"), prompt_of(tmp_path / "whole" / "checkpoint-6"))
 

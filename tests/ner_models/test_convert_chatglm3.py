@@ -91,7 +91,17 @@ def test_transformers_loads_the_result_without_remote_code_or_left_over_weights(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    cli("ner-model", "convert-chatglm3", source, tmp_path / "dst")
+    # What the original folder has, and what each of its files would do if it were imported.
+    classes = {
+        "AutoConfig": "remote.Remote",
+        "AutoModelForCausalLM": "remote.Remote",
+        "AutoTokenizer": ["remote.Remote", None],
+    }
+    edit_config(source, auto_map=classes)
+    (source / "tokenizer_config.json").write_text(json.dumps({"auto_map": classes, "tokenizer_class": "Remote"}))
+    (source / "remote.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Remote: pass\n")
+    done = cli("ner-model", "convert-chatglm3", source, tmp_path / "dst")
+    assert "weights: 100%" in done.err
     model, info = AutoModelForCausalLM.from_pretrained(tmp_path / "dst", output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert (type(model).__name__, model.dtype) == ("GlmForCausalLM", torch.float32)
@@ -99,7 +109,9 @@ def test_transformers_loads_the_result_without_remote_code_or_left_over_weights(
     assert config.eos_token_id == GenerationConfig.from_pretrained(tmp_path / "dst").eos_token_id == [2, 606, 608]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "dst")
     assert tokenizer.convert_tokens_to_ids(["</s>", "<|user|>", "<|observation|>"]) == [2, 606, 608]
-    assert not list((tmp_path / "dst").glob("*.py")) and "auto_map" not in (tmp_path / "dst/config.json").read_text()
+    assert not (tmp_path / "ran").exists()
+    assert not list((tmp_path / "dst").glob("*.py"))
+    assert not any("auto_map" in path.read_text(encoding="utf-8") for path in (tmp_path / "dst").glob("*.json"))
 
 
 def test_the_licence_of_the_weights_goes_with_them(cli: Cli, source: Path, tmp_path: Path) -> None:
@@ -145,6 +157,10 @@ def test_a_target_that_exists_is_left_alone(cli: Cli, source: Path, tmp_path: Pa
         ),
         ({"_name_or_path": ..., "architectures": ["CogVLM"], "add_bias_linear": True}, "CogVLM"),
         ({"kv_channels": 64}, "4 heads of 64 do not make 128"),
+        # The same shape, field by field.
+        ({"_name_or_path": "THUDM/codegeex2-6b"}, "THUDM/codegeex2-6b"),
+        ({"_name_or_path": "THUDM/chatglm3-6b-base", "seq_length": 32768}, "THUDM/chatglm3-6b-base"),
+        ({"_name_or_path": "/data/chatglm2-6b-32k"}, "/data/chatglm2-6b-32k"),
     ],
 )
 def test_another_model_is_refused_by_name(
@@ -153,6 +169,14 @@ def test_another_model_is_refused_by_name(
     edit_config(source, **changes)
     message = refused()
     assert named in message and "is not chatglm3-6b or chatglm2-6b" in message
+
+
+@pytest.mark.parametrize("name", ["/data/chatglm3-6b", "output/checkpoint-300", "me/chatglm3-6b-ner", ...])
+def test_a_model_trained_further_is_converted_under_any_name(
+    cli: Cli, source: Path, tmp_path: Path, name: Any
+) -> None:
+    edit_config(source, _name_or_path=name)
+    assert cli("ner-model", "convert-chatglm3", source, tmp_path / "dst").code == 0
 
 
 def test_a_source_that_is_no_checkpoint_is_refused(cli: Cli, tmp_path: Path) -> None:
@@ -234,6 +258,16 @@ def test_every_tensor_must_be_accounted_for(
 ) -> None:
     edit_tensors(source, change)
     assert problem in refused()
+
+
+def test_a_tensor_in_two_shards_is_refused(refused: Callable[[], str], source: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    first, second = sorted(source.glob("*.safetensors"))
+    save_file(load_file(second) | dict([next(iter(load_file(first).items()))]), second)
+    message = refused()
+    assert "stands in two shards (again in model-00002-of-00002.safetensors)" in message
+    assert "transformer." in message
 
 
 def test_all_problems_with_the_tensors_are_told_at_once(cli: Cli, source: Path, tmp_path: Path) -> None:

@@ -107,14 +107,35 @@ def test_the_adapter_is_what_peft_itself_saves(cli: Cli, base: Path, tmp_path: P
     assert ours == theirs
 
 
-def test_a_whole_model_saved_with_its_prefix_gives_the_prefix(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_hidden_layers": 28}, "(layers 3, "),
+        ({"num_key_value_heads": 4}, "(key-value groups 2, "),
+        ({"head_dim": 64}, "(head size 32, "),
+        ({"model_type": "qwen2"}, "not a converted chatglm (qwen2)"),
+    ],
+)
+def test_a_base_that_the_prefix_does_not_fit_is_refused(
+    cli: Cli, base: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "base").mkdir()
+    config = json.loads((base / "config.json").read_text()) | changes
+    (tmp_path / "base/config.json").write_text(json.dumps(config))
+    source = write_prefix(tmp_path / "src", encoder(projection=False)[0])
+    message = one_line_error(cli("ner-model", "import-prefix", source, tmp_path / "dst", "--base", tmp_path / "base"))
+    assert said in message and "with --base" in message
+    assert not (tmp_path / "dst").exists()
+
+
+def test_a_whole_model_saved_with_its_prefix_gives_the_prefix(cli: Cli, base: Path, tmp_path: Path) -> None:
     import torch
 
     modules, _ = encoder(projection=False)
     source = write_prefix(tmp_path / "src", modules, quantization_bit=4)
     state = torch.load(source / "pytorch_model.bin")
     torch.save(state | {"transformer.output_layer.weight": torch.zeros(768, 128)}, source / "pytorch_model.bin")
-    done = cli("ner-model", "import-prefix", source, tmp_path / "dst")
+    done = cli("ner-model", "import-prefix", source, tmp_path / "dst", "--base", base)
     assert done.code == 0 and "read 2, used 1, left out 1" in done.out
 
 

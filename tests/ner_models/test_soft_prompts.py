@@ -1,11 +1,14 @@
 """What `ner-model serve` and `export` make of soft-prompt adapters, without vLLM: plans, requests, refusals."""
 
 import json
+import shutil
+from math import prod
 from pathlib import Path
 
 import pytest
 
 from ner_models.adapter import load_adapter
+from ner_models.chatglm3.shards import write_shard
 from ner_models.soft_prompt_names import apply, refusal
 from ner_models.soft_prompts import plan
 from support import one_line_error
@@ -47,6 +50,10 @@ def adapter(base: Path, tmp_path: Path):
     return write
 
 
+def write_tensor(path: Path, name: str, shape: tuple[int, ...], content: bytes = b"\0") -> None:
+    write_shard(path, [(name, "F32", shape)], [content * (4 * prod(shape))])
+
+
 def test_a_prefix_and_a_p_tuning_adapter_are_planned_together(base: Path, adapter, tmp_path: Path) -> None:
     prefix, virtual = adapter("a", "PREFIX_TUNING"), adapter("b", "P_TUNING", num_virtual_tokens=2)
     planned = plan(base, "tiny", [load_adapter("a", prefix), load_adapter("b", virtual)], 1024, tmp_path)
@@ -60,7 +67,7 @@ def test_a_prefix_and_a_p_tuning_adapter_are_planned_together(base: Path, adapte
     prefixes = {"a": {"path": str(prefix), "tokens": 3}}
     assert transfer["kv_connector_extra_config"] == {"placeholder": 9, "prefixes": prefixes}
     template = Path(planned.arguments[planned.arguments.index("--chat-template") + 1])
-    assert template.read_text() == "{{- soft_prompt | default('') -}}{{ messages }}"
+    assert planned.files[template] == "{{- soft_prompt | default('') -}}{{ messages }}"
 
 
 def test_without_soft_prompts_nothing_is_added_to_vllm(base: Path, tmp_path: Path) -> None:
@@ -106,6 +113,54 @@ def test_serve_refuses_an_adapter_that_does_not_fit(cli, adapter, kind, changes,
     assert said in one_line_error(cli("ner-model", "serve", adapter("a", kind, **changes), "--dry-run"))
 
 
+@pytest.mark.parametrize("command", ["serve", "export"])
+def test_an_adapter_of_a_base_of_the_same_shape_is_refused(cli, base: Path, adapter, tmp_path: Path, command) -> None:
+    shutil.copytree(base, tmp_path / "other")
+    for folder, content in ((base, b"\1"), (tmp_path / "other", b"\2")):
+        write_tensor(folder / "model.safetensors", "model.embed_tokens.weight", (320, 48), content)
+    target = [tmp_path / "out"] if command == "export" else ["--dry-run"]
+    for kind in ["P_TUNING"] if command == "export" else ["LORA", "PREFIX_TUNING"]:
+        given = adapter(kind, kind, r=8)
+        said = one_line_error(cli("ner-model", command, given, *target, "--base", tmp_path / "other"))
+        assert f"was trained on another base (the weights in {tmp_path / 'other'} are others); name {base}" in said
+    assert not (tmp_path / "out").exists()
+
+
+LAYER = "base_model.model.model.layers"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "changes", "said"),
+    [
+        (f"{LAYER}.27.self_attn.q_proj.lora_A.weight", (8, 48), {}, "(layers 28, "),
+        (f"{LAYER}.1.self_attn.q_proj.lora_A.weight", (8, 48), {}, "(layers 2, "),
+        (f"{LAYER}.2.self_attn.q_proj.lora_A.weight", (8, 64), {}, "(width 64, "),
+        (f"{LAYER}.2.mlp.down_proj.lora_B.weight", (64, 8), {}, "(width 64, "),
+        (f"{LAYER}.2.mlp.down_proj.lora_A.weight", (8, 96), {}, None),
+        (f"{LAYER}.1.self_attn.q_proj.lora_A.weight", (8, 48), {"layers_to_transform": [1]}, None),
+        (f"{LAYER}.1.self_attn.q_proj.lora_A.weight", (8, 48), {"target_modules": ["1.self_attn.q_proj"]}, None),
+    ],
+)
+def test_a_lora_adapter_of_another_shape_is_refused(cli, base, adapter, name, shape, changes, said) -> None:
+    folder = adapter("a", "LORA", r=8, **{"target_modules": ["q_proj", "down_proj"], **changes})
+    write_tensor(folder / "adapter_model.safetensors", name, shape)
+    message = cli("ner-model", "serve", folder, "--base", base, "--dry-run").err
+    assert ("was trained on another base" in message) == (said is not None)
+    assert said is None or said in message
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "warned"),
+    [("models/other", True), ("Qwen/Tiny", False), ("old/place/tiny", False), ("models/tiny-glm", False)],
+)
+def test_a_base_of_another_name_is_warned_of_once(cli, base: Path, adapter, trained_on: str, warned: bool) -> None:
+    given = adapter("a", "P_TUNING", base_model_name_or_path=trained_on)
+    lines = cli("ner-model", "serve", given, "--base", base, "--dry-run").err.splitlines()
+    found = [line for line in lines if line.startswith("warning: ")]
+    assert len(found) == warned
+    assert not warned or ("was trained on models/other, not on" in found[0] and "base_model_name_or_path" in found[0])
+
+
 def test_two_p_tuning_adapters_are_served_apart(cli, adapter) -> None:
     folders = adapter("a", "P_TUNING"), adapter("b", "P_TUNING")
     assert "served apart" in one_line_error(cli("ner-model", "serve", *folders, "--dry-run"))
@@ -120,6 +175,18 @@ def test_two_adapters_that_claim_one_name_are_refused(cli, adapter) -> None:
 def test_export_refuses_what_cannot_be_baked(cli, adapter, tmp_path: Path, kind: str) -> None:
     said = one_line_error(cli("ner-model", "export", adapter("a", kind), tmp_path / "out"))
     assert f"is a {kind} adapter" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_layers": 28}, "was trained on another base (layers 28"),
+        ({"num_virtual_tokens": 1024}, "1024 virtual tokens leave no room in 1024; train a shorter one"),
+    ],
+)
+def test_export_refuses_an_adapter_that_does_not_fit(cli, adapter, tmp_path: Path, changes, said) -> None:
+    assert said in one_line_error(cli("ner-model", "export", adapter("a", "P_TUNING", **changes), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

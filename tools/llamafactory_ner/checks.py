@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llamafactory_ner.base import base_problems, read_json
 from llamafactory_ner.finetuning_args import DEFAULT_VIRTUAL_TOKENS, FIELDS, SOFT_PROMPTS
 
 ENCODER_FILE = "prompt_encoder.safetensors"
@@ -109,18 +110,22 @@ def training_problems(model_args: Any, data_args: Any, training_args: Any, finet
         has_mlp = config.get("peft_type") == "P_TUNING" or config.get("prefix_projection")
         if has_mlp and not (Path(adapter) / ENCODER_FILE).is_file():
             problems.append(f"{adapter} lacks {ENCODER_FILE}, which further training needs: it was not trained here")
-    return problems + context_problems(model_args, data_args, finetuning_args)
+    return problems + context_problems(model_args, data_args, finetuning_args, training_args.do_train)
 
 
-def context_problems(model_args: Any, data_args: Any, finetuning_args: Any) -> list[str]:
-    """The soft prompt and the longest text of a training must fit the base model's positions (local models only)."""
+def context_problems(model_args: Any, data_args: Any, finetuning_args: Any, new: bool) -> list[str]:
+    """The soft prompt (the adapter's, else a `new` one) and the longest text must fit a local base's positions."""
     context = read_json(Path(model_args.model_name_or_path) / "config.json").get("max_position_embeddings")
-    length = finetuning_args.num_virtual_tokens or DEFAULT_VIRTUAL_TOKENS
+    length = (finetuning_args.num_virtual_tokens or DEFAULT_VIRTUAL_TOKENS) if new else 0
+    remedy = "lower one of them"
+    for adapter in model_args.adapter_name_or_path or []:
+        length = read_json(Path(adapter) / "adapter_config.json").get("num_virtual_tokens", 0)
+        remedy = f"lower cutoff_len ({adapter} has that many virtual tokens)"
     if context is None or length + data_args.cutoff_len <= context:
         return []
     return [
         f"num_virtual_tokens {length} + cutoff_len {data_args.cutoff_len} is more than the {context} positions of "
-        f"{model_args.model_name_or_path}: lower one of them"
+        f"{model_args.model_name_or_path}: {remedy}"
     ]
 
 
@@ -138,38 +143,16 @@ def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
             problems.append(f"{adapter}: no adapter_config.json there; give an adapter's folder")
         elif config and kind != method and (kind in SOFT_PROMPTS or method in SOFT_PROMPTS):
             problems.append(f"{adapter} is a {kind} adapter: set finetuning_type: {kind}")
-        elif config and kind in SOFT_PROMPTS:
-            problems += mismatches(adapter, config, model_args, finetuning_args)
+        elif config:
+            problems += base_problems(adapter, config, model_args.model_name_or_path)
+            if kind in SOFT_PROMPTS:
+                problems += length_mismatch(adapter, config, finetuning_args)
     return problems
 
 
-def mismatches(adapter: str, config: dict[str, Any], model_args: Any, finetuning_args: Any) -> list[str]:
-    """Where a soft-prompt adapter and what the recipe says of it differ."""
-    problems = []
-    base = read_json(Path(model_args.model_name_or_path) / "config.json")
-    if base:
-        heads = base.get("num_attention_heads", 1)
-        head_dim = base.get("head_dim") or base.get("hidden_size", 0) // heads
-        prefix = config["peft_type"] == "PREFIX_TUNING"
-        width = head_dim * base.get("num_key_value_heads", heads) if prefix else base.get("hidden_size")
-        for name, ours, theirs in (
-            ("layers", config.get("num_layers"), base.get("num_hidden_layers")),
-            ("width", config.get("token_dim"), width),
-        ):
-            if ours != theirs:
-                problems.append(
-                    f"{adapter} was trained on another base, {config.get('base_model_name_or_path')} "
-                    f"({name} {ours}, not {theirs} as in {model_args.model_name_or_path})"
-                )
+def length_mismatch(adapter: str, config: dict[str, Any], finetuning_args: Any) -> list[str]:
+    """Where a soft-prompt adapter and what the recipe says of its length differ."""
     length = finetuning_args.num_virtual_tokens
-    if length is not None and length != config["num_virtual_tokens"]:
-        problems.append(f"{adapter} has {config['num_virtual_tokens']} virtual tokens, not {length}")
-    return problems
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a local file, {} where there is no such file (a model or adapter named on a hub)."""
-    if not path.is_file():
-        return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    if length is None or length == config["num_virtual_tokens"]:
+        return []
+    return [f"{adapter} has {config['num_virtual_tokens']} virtual tokens, not {length}"]

@@ -3,12 +3,15 @@
 import copy
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from llamafactory_ner.base import base_doubt, read_json
 from llamafactory_ner.checks import adapter_problems, argument_problems, model_problems, training_problems
 from llamafactory_ner.finetuning_args import SOFT_PROMPTS
-from llamafactory_ner.stop import stop
+from llamafactory_ner.registry import dataset_problems
+from llamafactory_ner.stop import stop, warn
 
 
 def hook(module: ModuleType) -> None:
@@ -31,6 +34,8 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
         args = module.read_args(args)
         if module.FinetuningArguments in parser.dataclass_types:
             _refuse(argument_problems(as_mapping(args), lora_only_arguments()))
+        if module.TrainingArguments in parser.dataclass_types:
+            _refuse(dataset_problems(as_mapping(args), module.DataArguments.dataset_dir))
         return original(parser, args, allow_extra_keys=allow_extra_keys)
 
     return parse_args
@@ -67,6 +72,10 @@ def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
             _refuse(model_problems(model_args, finetuning_args))
             finetuning_args = copy.copy(finetuning_args)
             finetuning_args.finetuning_type = "lora"  # adapters and quantised bases are allowed to LoRA only
+        for adapter in model_args.adapter_name_or_path or []:
+            config = read_json(Path(adapter) / "adapter_config.json")
+            if doubt := base_doubt(adapter, config, model_args.model_name_or_path):
+                warn(doubt)
         original(model_args, data_args, finetuning_args)
 
     return verify_model_args

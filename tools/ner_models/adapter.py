@@ -1,9 +1,11 @@
 """What an adapter folder says of itself, and what vLLM would refuse in it."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llamafactory_ner.base import base_doubt, base_problems
 from ner_data.errors import UserError, rooted
 from ner_data.files import read_json
 
@@ -42,6 +44,23 @@ def load_adapter(name: str, path: Path) -> Adapter:
     if not (path / "adapter_model.safetensors").is_file():
         raise UserError(f"{rooted(path)}: has no adapter_model.safetensors (only safetensors are loaded); {train_it}")
     return Adapter(name, path, str(config["peft_type"]), str(config["base_model_name_or_path"]), config)
+
+
+def check_base(adapter: Adapter, base: Path) -> None:
+    """Refuse an adapter of another base model.
+
+    Raises:
+        UserError: it has another number of layers or another width; or the base it was trained on is there too, and
+            its weights differ.
+    """
+    if problems := base_problems(rooted(adapter.path), adapter.config, rooted(base)):
+        raise UserError(problems[0])
+
+
+def warn_of_another_name(adapter: Adapter, base: Path) -> None:
+    """Say on stderr that an adapter's base had another name."""
+    if doubt := base_doubt(rooted(adapter.path), adapter.config, rooted(base)):
+        print(f"warning: {doubt}", file=sys.stderr)
 
 
 def refusals(adapter: Adapter) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_data.errors import UserError, rooted
-from ner_models.adapter import Adapter, load_adapter
+from ner_models.adapter import Adapter, load_adapter, warn_of_another_name
 from ner_models.folder import check_free, whole_folder
 from ner_models.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
 
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     adapter = load_adapter(args.adapter.name, args.adapter)
     base = args.base or Path(adapter.base)
+    check(adapter, base, args.out)
+    warn_of_another_name(adapter, base)
     margin = export(adapter, base, args.out)
     print(f"{rooted(args.out)}: {tokens_of(adapter)} virtual tokens, least margin of their logits {margin:.1f}")
 
@@ -40,14 +42,15 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     """Refuse what cannot be exported.
 
     Raises:
-        UserError: another kind of adapter, no base model, another base, or `out` exists.
+        UserError: another kind of adapter, no base model, another base, a prompt as long as its context, or `out`
+            exists.
     """
     if adapter.kind != P_TUNING:
         remedy = "LoRA merges with `make merge`; prefix tuning is served with `ner-model serve`"
         raise UserError(f"{rooted(adapter.path)}: is a {adapter.kind} adapter, only P_TUNING can be baked; {remedy}")
     if not (base / "config.json").is_file():
         raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
-    check_fit(adapter, base, 1 << 30)
+    check_fit(adapter, base)
     check_free(out)
 
 

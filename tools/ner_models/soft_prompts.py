@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ner_data.errors import UserError, rooted
-from ner_data.files import read_json, write_atomically
-from ner_models.adapter import Adapter
+from ner_data.files import read_json
+from ner_models.adapter import Adapter, check_base
 from ner_models.soft_prompt_names import VARIABLE
 
 KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
@@ -26,10 +26,11 @@ class SoftPrompts:
     names: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    files: dict[Path, str] = field(default_factory=dict)  # to be written before vLLM starts
 
 
 def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, folder: Path) -> SoftPrompts:
-    """Work out how to serve the soft prompts among `adapters` on `base`; writes the chat template into `folder`.
+    """Work out how to serve the soft prompts among `adapters` on `base`; its chat template goes into `folder`.
 
     Raises:
         UserError: an adapter that does not fit the base, a prefix that leaves no room in `context` tokens, or two
@@ -50,9 +51,6 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
         for adapter in soft
     }
     template = folder / f"{served_base}.jinja"
-    folder.mkdir(parents=True, exist_ok=True)
-    with write_atomically(template) as file:
-        file.write(TEMPLATE_HEAD + chat_template(base))
     names = [adapter.name for adapter in soft]
     arguments = ["--chat-template", str(template), "--middleware", "ner_models.soft_prompt_names.SoftPromptNames"]
     prefixes = [adapter for adapter in soft if adapter.kind == PREFIX]
@@ -61,7 +59,7 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
     if baked:
         arguments += ["--logits-processors", "ner_models.virtual_token_mask:VirtualTokenMask"]
     environment = {VARIABLE: json.dumps({"base": served_base, "soft_prompts": entries})}
-    return SoftPrompts(names, arguments, environment)
+    return SoftPrompts(names, arguments, environment, {template: TEMPLATE_HEAD + chat_template(base)})
 
 
 def connector_config(prefixes: list[Adapter], placeholder_id: int) -> dict[str, Any]:
@@ -79,30 +77,20 @@ def tokens_of(adapter: Adapter) -> int:
     return int(adapter.config["num_virtual_tokens"])
 
 
-def check_fit(adapter: Adapter, base: Path, context: int) -> None:
-    """Refuse an adapter of another base model, by its layers and width, and one that fills the context.
+def check_fit(adapter: Adapter, base: Path, context: int | None = None) -> None:
+    """Refuse an adapter of another base model, and one that fills `context` (default: all positions of the base).
 
     Raises:
         UserError: it does not fit.
     """
-    config = read_json(base / "config.json", "the base model is incomplete")
-    heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    prefix = adapter.kind == PREFIX
-    width = head_dim * config.get("num_key_value_heads", heads) if prefix else config["hidden_size"]
-    for name, ours, theirs in (
-        ("layers", adapter.config.get("num_layers"), config["num_hidden_layers"]),
-        ("width", adapter.config.get("token_dim"), width),
-    ):
-        if ours != theirs:
-            raise UserError(
-                f"{rooted(adapter.path)}: was trained on another base ({name} {ours}, {rooted(base)} has {theirs}); "
-                "name the right one with --base"
-            )
-    if tokens_of(adapter) >= context:
+    check_base(adapter, base)
+    positions = read_json(base / "config.json", "the base model is incomplete").get("max_position_embeddings")
+    room, remedy = context or positions, "train a shorter one"
+    if context and positions and context < positions:
+        remedy = "raise --max-model-len, or train a shorter one"
+    if room and tokens_of(adapter) >= room:
         raise UserError(
-            f"{rooted(adapter.path)}: its {tokens_of(adapter)} virtual tokens leave no room in {context}; "
-            "raise --max-model-len, if the model has more positions, or train a shorter one"
+            f"{rooted(adapter.path)}: its {tokens_of(adapter)} virtual tokens leave no room in {room}; {remedy}"
         )
 
 

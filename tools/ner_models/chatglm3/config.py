@@ -1,5 +1,6 @@
 """The original ``config.json``: which models can be converted, and the native ``glm`` config that says the same."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ SAME = {
     "multi_query_attention": (True, False),
     "tie_word_embeddings": (False, False),
 }
+# Relatives that differ in nothing but their training, by the names they are published under.
+OTHERS = re.compile(r"codegeex|longalign|visualglm|chatglm-6b|chatglm[23]-6b-(?:base|\d+k)|glm-?4", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ def read_config(source: Path, ignore: tuple[str, ...] = ()) -> Shape:
         found = value.get(key, absent)
         if key not in ignore and (absent if found is None else found) != wanted:
             raise UserError(f"{refused}: {key} is {found}, not {wanted}; {REMEDY}")
+    if OTHERS.search(str(value.get("_name_or_path") or source.name)):
+        raise UserError(f"{refused}: of the same shape, but trained for something else; {REMEDY}")
     version = 2 if "chatglm2" in f"{name} {source.name}".lower() else 3
     sizes: dict[str, int] = {field: value[key] for field, key in SIZES.items()}
     shape = Shape(name, version, norm_eps=float(value.get("layernorm_epsilon", 1e-5)), **sizes)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ner_data.errors import UserError, rooted
+from ner_data.files import read_json
 from ner_models.chatglm3.config import Shape, read_config
 from ner_models.chatglm3.shards import TORCH_NAMES, Stored, find_shards, open_shard, write_shard
 from ner_models.chatglm3.weights import PREFIX
 from ner_models.folder import check_free, whole_folder
 
 Tensor = Any
+CONVERT = "name with --base what `ner-model convert-chatglm3` made of the model it was trained on"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,7 @@ def import_prefix(source: Path, target: Path, base: Path) -> None:
 
     Raises:
         UserError: the target exists; the source is no P-Tuning v2 checkpoint of chatglm2/3, or does not fit the config
-            beside it (layers, groups, number of virtual tokens) or the context.
+            beside it (layers, groups, number of virtual tokens), the context, or the base where that is there.
     """
     check_free(target)
     try:
@@ -54,6 +56,7 @@ def import_prefix(source: Path, target: Path, base: Path) -> None:
         stored |= open_shard(path)
     own = {name.removeprefix(PREFIX): tensor for name, tensor in stored.items() if name.startswith(PREFIX)}
     check_prefix(source, own, shape)
+    check_base(source, shape, base)
     embeddings = turned_keys(flat_prefix({name: load(tensor) for name, tensor in own.items()}), shape)
     tokens, width = embeddings.shape
     with whole_folder(target) as partial:
@@ -92,6 +95,27 @@ def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:
         raise UserError(
             f"{rooted(source)}: a prefix of {tokens} tokens leaves no room in {context}; train a shorter one"
         )
+
+
+def check_base(source: Path, shape: Shape, base: Path) -> None:
+    """Compare the model that the prefix was trained on with the base that the adapter shall name, if it is there.
+
+    Raises:
+        UserError: the folder holds a model of another shape, or the original instead of the converted one.
+    """
+    if not (base / "config.json").is_file():
+        return
+    config = read_json(base / "config.json", "the base model is incomplete")
+    if config.get("model_type") != "glm":
+        raise UserError(f"{rooted(base)}: not a converted chatglm ({config.get('model_type')}); {CONVERT}")
+    for name, ours, theirs in (
+        ("layers", shape.layers, config.get("num_hidden_layers")),
+        ("key-value groups", shape.kv_heads, config.get("num_key_value_heads")),
+        ("head size", shape.head_dim, config.get("head_dim")),
+    ):
+        if ours != theirs:
+            problem = f"was trained on another base ({name} {ours}, {rooted(base)} has {theirs})"
+            raise UserError(f"{rooted(source)}: {problem}; {CONVERT}")
 
 
 def load(stored: Stored) -> Tensor:
