@@ -12,7 +12,7 @@ import pytest
 
 from ner_data.gold import Record
 from ner_data.prompt import PromptSpec
-from support import Served, tool
+from support import Result, Served, one_line_error, tool
 
 pytestmark = pytest.mark.serve
 
@@ -136,12 +136,24 @@ def test_the_server_listens_on_this_machine_only(server: Served) -> None:
     assert listening == {"0100007F"}  # 127.0.0.1, little-endian
 
 
-def test_a_second_server_on_the_port_is_refused_before_it_starts(server: Served, adapter: Path) -> None:
-    command = [tool(".venv-serve", "ner-model"), "serve", f"other={adapter}", "--port", str(server.port)]
-    done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert f"port {server.port} is busy: a server of nano, nano-lora runs there" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_a_second_server_on_the_port_is_refused_and_writes_nothing(
+    server: Served, adapter: Path, tmp_path: Path
+) -> None:
+    sizes = json.loads((server.folder / "data/nano/config.json").read_text())
+    config = {"peft_type": "PREFIX_TUNING", "base_model_name_or_path": "data/nano", "num_virtual_tokens": 8}
+    config |= {"num_layers": sizes["num_hidden_layers"], "token_dim": sizes["hidden_size"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "adapter_model.safetensors").touch()
+    state = server.folder / ".serve"
+    before = {path.name: path.read_bytes() for path in state.iterdir()}
+    for served in (adapter, tmp_path):  # for a prefix, a chat template is written at the start
+        command = [tool(".venv-serve", "ner-model"), "serve", f"other={served}", "--port", str(server.port)]
+        done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=60)
+        message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
+        assert f"port {server.port} is busy: a server of nano, nano-lora runs there" in message
+    after = {path.name: path.read_bytes() for path in state.iterdir()}
+    assert after.keys() == before.keys()
+    assert all(after[name].startswith(content) for name, content in before.items())  # the log may have grown
 
 
 def test_a_server_that_cannot_start_says_why_and_leaves_nothing(chain: Path, tmp_path: Path) -> None:

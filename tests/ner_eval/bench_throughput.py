@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", default="demo")
     parser.add_argument("--gold", type=Path, help="default: data/gold/CORPUS/test.jsonl")
     parser.add_argument("--prompt", type=Path, help="default: data/alpaca/CORPUS.prompt.json")
-    parser.add_argument("--requests", type=int, default=400, help="records repeat if there are fewer")
+    parser.add_argument("--requests", type=int, default=1200, help="as many as CLUENER dev has, about; records repeat")
     parser.add_argument("--sequential", type=int, default=40, help="requests of the sequential client")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,6 +1,5 @@
-"""What `ner-model serve` and `ner-model download` refuse before anything slow starts."""
+"""What `ner-model serve` refuses before anything slow starts."""
 
-import hashlib
 import json
 import shutil
 import socket
@@ -10,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ner_models import download, server
+from ner_models import server
 from ner_models.adapter import RANKS, served_rank
 from ner_models.serve import on_cpu
-from support import ROOT, Result, one_line_error
+from support import Result, one_line_error
 
 Cli = Callable[..., Result]
 
@@ -105,6 +104,7 @@ def test_a_port_that_another_program_holds_is_refused(base: Path, cli: Cli) -> N
         assert f"port {port} on 127.0.0.1 is busy" in one_line_error(
             cli("ner-model", "serve", "--base", base, "--port", port)
         )
+        assert not server.STATE.exists()
 
 
 @pytest.mark.serve
@@ -139,72 +139,3 @@ def test_the_log_line_that_explains_a_failed_start_is_found(tmp_path: Path) -> N
         "INFO a\nValueError: too long\n  at\nRuntimeError: Engine core initialization failed. See root cause\n"
     )
     assert server.last_error(log) == "ValueError: too long"
-
-
-def test_too_little_disk_for_a_model_is_said_before_the_download(
-    workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(workplace)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**9))
-    assert "qwen2-7b needs 15.3 GB, 1.0 GB are free" in one_line_error(cli("ner-model", "download", "qwen2-7b"))
-
-
-@pytest.mark.train
-def test_without_a_network_download_says_what_to_put_where(workplace: Path, cli: Cli) -> None:
-    message = cli("ner-model", "download", "qwen2.5-0.5b")
-    assert message.code == 2
-    last = message.err.strip().splitlines()[-1]
-    assert last.startswith("ner-model: Qwen/Qwen2.5-0.5B-Instruct: cannot be downloaded")
-    assert (
-        "put the files of Qwen/Qwen2.5-0.5B-Instruct (config, tokenizer, *.safetensors) into models/qwen2.5-0.5b"
-        in last
-    )
-
-
-def test_a_download_that_differs_from_what_was_published_is_not_taken(
-    workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = b"weights"
-    source = download.Source("Qwen/X", 0.1, {"model.safetensors": hashlib.sha256(weights).hexdigest()})
-    monkeypatch.setitem(download.SOURCES, "qwen2-7b", source)
-
-    def hub(content: bytes) -> Callable[..., None]:  # no hub can be reached from a test, much less one that lies
-        def fetch(source: download.Source, folder: Path, remedy: str) -> None:
-            folder.mkdir(exist_ok=True)
-            (folder / "config.json").write_text("{}")
-            (folder / "model.safetensors").write_bytes(content)
-
-        return fetch
-
-    monkeypatch.setattr(download, "fetch", hub(b"other"))
-    message = cli("ner-model", "download", "qwen2-7b")
-    assert message.code == 2
-    last = message.err.strip().splitlines()[-1]
-    assert last.startswith(
-        f"ner-model: models/qwen2-7b.part/model.safetensors: sha256 is {hashlib.sha256(b'other').hexdigest()}"
-    )
-    assert (
-        not (workplace / "models/qwen2-7b").exists()
-        and not (workplace / "models/qwen2-7b.part/model.safetensors").exists()
-    )
-
-    monkeypatch.setattr(download, "fetch", hub(weights))
-    assert cli("ner-model", "download", "qwen2-7b").code == 0
-    assert (workplace / "models/qwen2-7b/model.safetensors").read_bytes() == weights
-    assert not (workplace / "models/qwen2-7b.part").exists()
-
-
-def test_a_model_is_complete_only_with_every_file_of_its_index(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    assert not download.is_complete(tmp_path)
-    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    (tmp_path / "model-1.safetensors").touch()
-    assert not download.is_complete(tmp_path)
-    (tmp_path / "model-2.safetensors").touch()
-    assert download.is_complete(tmp_path)
-
-
-def test_every_downloadable_model_has_a_recipe() -> None:
-    recipes = {path.name for path in (ROOT / "recipes").iterdir() if path.is_dir()}
-    assert set(download.SOURCES) - {"chatglm3-6b"} <= recipes

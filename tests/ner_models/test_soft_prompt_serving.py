@@ -1,17 +1,19 @@
 """One vLLM server with the base model, a LoRA module, two prefixes and a P-tuning adapter, against PEFT.
 
-Runs in the train environment (PEFT) and starts the server from the serve environment, with the command that
-`ner-model serve --dry-run` prints. The cache is made so small that requests are preempted.
+Runs in the train environment (PEFT) and lets `ner-model serve` start the server, with an API key, from the serve
+environment. The cache is made so small that requests are preempted.
 """
 
 import json
 import os
-import shlex
+import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import httpx
@@ -24,16 +26,18 @@ from ner_models.adapter import load_adapter
 from ner_models.export import export
 from support import ROOT
 
-pytestmark = [pytest.mark.train, pytest.mark.slow]
+pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SERVE_PYTHON = Path(os.environ.get("NER_SERVE_PYTHON", ROOT / ".venv-serve/bin/python"))
 NANO = Path(os.environ.get("NER_TEST_BASE", ROOT / "data/nano"))
 OURS = os.environ | {"PYTHONPATH": f"{ROOT / 'tools'}:{ROOT / 'eval'}", "AUTOWRAPT_BOOTSTRAP": ""}
 NER_MODEL = [str(SERVE_PYTHON), "-c", "from ner_models.cli import entry_point; entry_point()"]
-PORT = 8391
+PORT, KEY = 8391, "secret"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
 PROMPTS, ANSWER = 60, 32
-# Blocks of 32 tokens, so that a prefix of 32 fills one and a prefix of 20 does not; about 1,400 tokens of nano in all.
-SMALL_CACHE = ["--block-size", "32", "--kv-cache-memory-bytes", str(11 << 20)]
+# A prefix of 64 tokens fills two blocks, one of 72 shares its third with the text.
+BLOCKS = "--block-size 32"
+SMALL_CACHE = f"{BLOCKS} --kv-cache-memory-bytes {11 << 20}"  # about 1,500 tokens of nano
 
 
 def prompt_spec() -> PromptSpec:
@@ -56,8 +60,8 @@ def adapters(tmp_path_factory) -> dict[str, Path]:
 
     kinds = {
         "lora": LoraConfig(task_type=TaskType.CAUSAL_LM, r=8, target_modules="all-linear", init_lora_weights=False),
-        "prefix20": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=20),
-        "prefix32": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=32),
+        "prefix64": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=64),
+        "prefix72": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=72),
         "ptuning": PromptEncoderConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=16),
     }
     folders = {}
@@ -87,31 +91,30 @@ def greedy(base: Path, adapter: Path | None, short: bool = False) -> list[str]:
     return AutoTokenizer.from_pretrained(base).batch_decode(tokens, skip_special_tokens=True)
 
 
+@cache
 def greedy_tokens(base: Path, adapter: Path | None, short: bool = False) -> list[list[int]]:
     """The token ids of every answer, an end of text and what follows it left out."""
     import torch
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from llamafactory_ner.soft_prompt_model import SoftPromptModel
 
     tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
     texts = [tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in messages(short)]
-    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     model = AutoModelForCausalLM.from_pretrained(base)
-    if adapter is not None and (config := PeftConfig.from_pretrained(adapter)).peft_type == "LORA":
+    batches = [texts]
+    if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter)
-    elif adapter is not None:
-        config.inference_mode = True
-        model = SoftPromptModel(model, config)  # PEFT's model with the left padding put right: see test_prediction
-        model.load_adapter(str(adapter), "default")
-    wanted = {"max_new_tokens": ANSWER, "do_sample": False}
+        if model.active_peft_config.is_prompt_learning:  # PEFT's answers are wrong beside padding
+            batches = [[text] for text in texts]
+    answers = []
     with torch.no_grad():
-        out = model.eval().generate(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, **wanted)
+        for batch in batches:
+            inputs = tokenizer(batch, return_tensors="pt", padding=True, add_special_tokens=False)
+            inputs.pop("token_type_ids", None)
+            out = model.eval().generate(**inputs, max_new_tokens=ANSWER, do_sample=False)
+            answers += out[:, inputs.input_ids.shape[1] :].tolist()
     ends = model.generation_config.eos_token_id
-    return [
-        cut(row, [ends] if isinstance(ends, int) else ends) for row in out[:, inputs.input_ids.shape[1] :].tolist()
-    ]
+    return [cut(answer, [ends] if isinstance(ends, int) else ends) for answer in answers]
 
 
 def cut(tokens: list[int], ends: list[int]) -> list[int]:
@@ -121,27 +124,30 @@ def cut(tokens: list[int], ends: list[int]) -> list[int]:
 @pytest.fixture(scope="module")
 def server(adapters, tmp_path_factory) -> Iterator[str]:
     """The server's address."""
+    with served(adapters, tmp_path_factory.mktemp("server"), SMALL_CACHE) as address:
+        yield address
+
+
+@contextmanager
+def served(adapters: dict[str, Path], folder: Path, vllm_args: str) -> Iterator[str]:
+    """What `ner-model serve` makes of adapters, until `ner-model stop` ends it: then no process is left and no port."""
     if not SERVE_PYTHON.exists():
         pytest.skip("absent: .venv-serve")
-    folder = tmp_path_factory.mktemp("server")
-    command = [*serve_command(adapters, folder), *SMALL_CACHE]
-    baked = next(word for word in command if word.startswith("cache/baked/"))
-    subprocess.run([*NER_MODEL, "export", str(adapters["ptuning"]), baked], env=OURS, cwd=folder, check=True)
-    yield from run_server(command, OURS, folder)
-
-
-def serve_command(adapters: dict[str, Path], folder: Path) -> list[str]:
-    """What `ner-model serve` would run for these adapters."""
-    serve = [
-        *NER_MODEL,
-        "serve",
-        *(f"{name}={path}" for name, path in adapters.items()),
-        "--port",
-        str(PORT),
-        "--dry-run",
-    ]
-    printed = subprocess.run(serve, env=OURS, cwd=folder, capture_output=True, text=True, check=True).stdout
-    return ["env", *shlex.split(printed.splitlines()[-1])]
+    words = [*(f"{name}={path}" for name, path in adapters.items()), "--api-key", KEY, "--vllm-args", vllm_args]
+    at = {"env": OURS, "cwd": folder, "text": True}
+    started = subprocess.run([*NER_MODEL, "serve", *words, "--port", str(PORT)], capture_output=True, **at)
+    assert started.returncode == 0, started.stderr[-3000:]
+    state = json.loads((folder / f".serve/{PORT}.json").read_text())
+    try:
+        yield f"http://127.0.0.1:{PORT}"
+    finally:
+        stopped = subprocess.run([*NER_MODEL, "stop", "--port", str(PORT)], capture_output=True, **at)
+    assert stopped.stdout == f"stopped {', '.join(state['models'])} on port {PORT}\n", stopped
+    with pytest.raises(ProcessLookupError):
+        os.killpg(state["pid"], 0)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", PORT))
 
 
 def run_server(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[str]:
@@ -181,7 +187,7 @@ def glm(tmp_path_factory) -> tuple[Path, Path, Path]:
     folder = tmp_path_factory.mktemp("glm")
     write_checkpoint(folder / "src", train_tokenizer(folder / "tiny"))
     convert(folder / "src", folder / "glm")
-    for kind, count in ((PromptEncoderConfig, 16), (PrefixTuningConfig, 20)):
+    for kind, count in ((PromptEncoderConfig, 16), (PrefixTuningConfig, 72)):
         torch.manual_seed(0)
         config = kind(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=count)
         model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder / "glm"), config)
@@ -219,62 +225,93 @@ def test_a_prefix_on_a_converted_chatglm3_answers_as_peft_does(glm, tmp_path) ->
     base, _, adapter = glm
     ends = json.loads((base / "generation_config.json").read_text())["eos_token_id"]
     wanted, untuned = greedy_tokens(base, adapter, short=True), greedy_tokens(base, None, short=True)
-    for address in run_server(serve_command({"prefix": adapter}, tmp_path), OURS, tmp_path):
-        with ThreadPoolExecutor(24) as pool:
-            for name, expected in (("prefix", wanted), ("glm", untuned), ("prefix", wanted)):  # cached the second time
-                answers = list(pool.map(partial(ask, address, name, return_token_ids=True), messages(short=True)))
-                assert [cut(answer["choices"][0]["token_ids"], ends) for answer in answers] == expected
+    with served({"prefix": adapter}, tmp_path, BLOCKS) as address, ThreadPoolExecutor(24) as pool:
+        turns = messages(short=True)
+        # The second request finds the two whole blocks of the prefix and has its last 8 tokens filled in.
+        for number, gained in enumerate(({"filled": 72}, {"filled": 8, "hits": 64})):
+            before = counts(address)
+            ask(address, "prefix", turns[number])
+            assert counts(address) - before == gained
+        for name, expected in (("prefix", wanted), ("glm", untuned), ("prefix", wanted)):
+            before = counts(address)
+            answers = list(pool.map(partial(ask, address, name, return_token_ids=True), turns))
+            assert [cut(answer["choices"][0]["token_ids"], ends) for answer in answers] == expected
+        assert counts(address)["hits"] - before["hits"] >= PROMPTS * 64
     assert len({tuple(tokens) for tokens in wanted}) >= 30
     assert sum(a != b for a, b in zip(wanted, untuned, strict=True)) > PROMPTS / 2
 
 
 def ask(address: str, name: str, conversation: list[dict[str, str]], **extra: object) -> dict:
     body = {"model": name, "messages": conversation, "temperature": 0, "max_tokens": ANSWER} | extra
-    answer = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=600)
+    answer = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=600, headers=HEADERS)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def metric(address: str, name: str) -> float:
+def counts(address: str) -> Counter[str]:
+    """vLLM's counters: preemptions, tokens found in its own cache (hits), tokens that our connector filled in."""
     lines = httpx.get(f"{address}/metrics").text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+    return Counter(
+        {
+            short: sum(int(float(line.split()[-1])) for line in lines if line.startswith(f"vllm:{name}_total{{"))
+            for short, name in (
+                ("preemptions", "num_preemptions"),
+                ("hits", "prefix_cache_hits"),
+                ("filled", "external_prefix_cache_hits"),
+            )
+        }
+    )
+
+
+def check_parity(address: str, names: dict[str, str], expected: dict[str, list[str]]) -> Counter[str]:
+    """Ask every prompt under every name (expected -> served), concurrently; returns what the counters gained."""
+    work = [(name, number) for number in range(PROMPTS) for name in names]
+    asked, before = messages(), counts(address)
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda job: ask(address, names[job[0]], asked[job[1]]), work))
+    for (name, number), answer in zip(work, answers, strict=True):
+        assert answer["model"] == names[name]
+        assert answer["choices"][0]["message"]["content"] == expected[name][number], (name, number)
+    return counts(address) - before
 
 
 def test_every_name_answers_as_peft_does_concurrently_under_preemption(server, adapters, expected) -> None:
-    served = {"base": NANO.resolve().name, **{name: name for name in adapters}}
-    work = [(name, number) for number in range(PROMPTS) for name in served]
-    asked = messages()
-    with ThreadPoolExecutor(24) as pool:
-        answers = list(pool.map(lambda job: ask(server, served[job[0]], asked[job[1]]), work))
-    got = {name: [""] * PROMPTS for name in served}
-    for (name, number), answer in zip(work, answers, strict=True):
-        assert answer["model"] == served[name]
-        got[name][number] = answer["choices"][0]["message"]["content"]
-    for name in served:
-        wrong = [number for number in range(PROMPTS) if got[name][number] != expected[name][number]]
-        assert not wrong, (name, wrong, got[name][wrong[0]], expected[name][wrong[0]])
-        assert len(set(got[name])) >= 30, (name, len(set(got[name])))
+    gained = check_parity(server, {"base": NANO.resolve().name, **{name: name for name in adapters}}, expected)
+    assert gained["preemptions"] and gained["hits"]
+    for name in expected:
+        assert len(set(expected[name])) >= 30, name
         if name != "base":
-            assert sum(a != b for a, b in zip(got[name], got["base"], strict=True)) > PROMPTS / 2, name
-    assert metric(server, "vllm:num_preemptions_total") > 0
-    assert metric(server, "vllm:prefix_cache_hits_total") > 0
+            assert sum(a != b for a, b in zip(expected[name], expected["base"], strict=True)) > PROMPTS / 2, name
+
+
+def test_prefixes_by_themselves_are_found_in_the_cache_and_preempted(server, expected) -> None:
+    """What is counted here is theirs alone."""
+    gained = check_parity(server, {name: name for name in ("prefix64", "prefix72")}, expected)
+    assert gained["preemptions"] and gained["hits"]
+
+
+def test_a_request_without_the_key_is_refused(server) -> None:
+    for name in (NANO.resolve().name, "prefix72"):
+        body = {"model": name, "messages": messages()[0]}
+        assert httpx.post(f"{server}/v1/chat/completions", json=body).status_code == 401
+    assert httpx.get(f"{server}/v1/models").status_code == 401
 
 
 def test_the_names_are_listed_as_lora_modules_are(server, adapters) -> None:
-    listed = {model["id"] for model in httpx.get(f"{server}/v1/models").json()["data"]}
+    listed = {model["id"] for model in httpx.get(f"{server}/v1/models", headers=HEADERS).json()["data"]}
     assert listed == {NANO.resolve().name, *adapters}
 
 
 def test_a_streamed_answer_carries_the_name_too(server, expected) -> None:
-    body = {"model": "prefix20", "messages": messages()[0], "temperature": 0, "max_tokens": ANSWER, "stream": True}
+    body = {"model": "prefix72", "messages": messages()[0], "temperature": 0, "max_tokens": ANSWER, "stream": True}
     text = ""
-    with httpx.stream("POST", f"{server}/v1/chat/completions", json=body, timeout=600) as answer:
+    with httpx.stream("POST", f"{server}/v1/chat/completions", json=body, timeout=600, headers=HEADERS) as answer:
         for line in answer.iter_lines():
             if line.startswith("data: {"):
                 chunk = json.loads(line[6:])
-                assert chunk["model"] == "prefix20"
+                assert chunk["model"] == "prefix72"
                 text += chunk["choices"][0]["delta"].get("content") or ""
-    assert text == expected["prefix20"][0]
+    assert text == expected["prefix72"][0]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +322,7 @@ def test_a_streamed_answer_carries_the_name_too(server, expected) -> None:
     ],
 )
 def test_what_a_prefix_cannot_answer_is_refused(server, path, extra, said) -> None:
-    answer = httpx.post(f"{server}{path}", json={"model": "prefix20"} | extra)
+    answer = httpx.post(f"{server}{path}", json={"model": "prefix72"} | extra, headers=HEADERS)
     assert answer.status_code == 400
     assert said in answer.json()["error"]["message"]
 

@@ -6,6 +6,7 @@ checksum of its content.
 
 import argparse
 import hashlib
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,11 +105,13 @@ def fetch(source: Source, folder: Path, remedy: str) -> None:
         from modelscope import snapshot_download
     except ImportError as error:
         raise UserError(f"download needs the train environment ({error}); run `make download MODEL=…`") from None
+    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)  # it logs every retry; the outcome is said below
     try:
         snapshot_download(source.repository, revision=source.revision, local_dir=str(folder), allow_patterns=WANTED)
     except Exception as error:
         # modelscope raises what requests, its API client and the file system raise: all of it ends here.
-        problem = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        cause = next(iter(getattr(error, "failed_files", {}).values()), error)
+        problem = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
         raise UserError(f"{source.repository}: cannot be downloaded ({problem}); {remedy}") from None
 
 

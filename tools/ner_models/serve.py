@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 
 from ner_data.errors import UserError, rooted
-from ner_data.files import read_json
+from ner_data.files import read_json, write_atomically
 from ner_models import server, soft_prompts
-from ner_models.adapter import Adapter, load_adapter, refusals, served_rank
+from ner_models.adapter import Adapter, check_base, load_adapter, refusals, served_rank, warn_of_another_name
 from ner_models.export import baked_folder, export
+from ner_models.soft_prompt_names import limits
 from ner_models.soft_prompts import SoftPrompts
 
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM record needs about 1,000
@@ -50,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=900.0, help="seconds to wait for the start (default: %(default)s)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the command and stop")
+    parser.add_argument(
+        "--vllm-args", default="", metavar="ARGS", help="more arguments for vLLM, in one string; they win over ours"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the command and stop, writing nothing")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -60,11 +64,17 @@ def run(args: argparse.Namespace) -> None:
     names = [base.resolve().name, *(adapter.name for adapter in adapters)]
     soft = soft_prompts.plan(base, base.resolve().name, adapters, context(args, base), server.STATE)
     command = vllm_command(args, base, adapters, soft)
+    if not args.dry_run:
+        server.require_free(args.host, args.port)
     assignments = [f"{name}={value}" for name, value in soft.environment.items()]
     print(shlex.join([*assignments, *command]), flush=True)
+    if soft.names:
+        print(f"note: {limits(soft.names)}", file=sys.stderr, flush=True)
     if args.dry_run:
         return
-    server.require_free(args.host, args.port)
+    for path, text in soft.files.items():
+        with write_atomically(path) as file:
+            file.write(text)
     for adapter in adapters:
         if adapter.kind == soft_prompts.P_TUNING and not (baked := baked_folder(adapter, base)).is_dir():
             print(f"baking {rooted(adapter.path)} into {rooted(baked)}", flush=True)
@@ -110,7 +120,7 @@ def check(base: Path, adapters: list[Adapter]) -> None:
     """Refuse, before the slow start, what vLLM would refuse after it.
 
     Raises:
-        UserError: no base model there, a name claimed twice, or an adapter that vLLM cannot serve.
+        UserError: no base model there, a name claimed twice, or an adapter of another base or that vLLM cannot serve.
     """
     if not (base / "config.json").is_file():
         raise UserError(
@@ -128,6 +138,10 @@ def check(base: Path, adapters: list[Adapter]) -> None:
         if reasons := refusals(adapter):
             problem = f"vLLM cannot serve this adapter: {'; '.join(reasons)}"
             raise UserError(f"{rooted(adapter.path)}: {problem}; merge it with `make merge`")
+    for adapter in adapters:
+        check_base(adapter, base)
+    for adapter in adapters:
+        warn_of_another_name(adapter, base)
 
 
 def context(args: argparse.Namespace, base: Path) -> int:
@@ -137,7 +151,11 @@ def context(args: argparse.Namespace, base: Path) -> int:
 
 
 def vllm_command(args: argparse.Namespace, base: Path, adapters: list[Adapter], soft: SoftPrompts) -> list[str]:
-    """The whole vLLM command for a base model and its adapters."""
+    """The whole vLLM command for a base model and its adapters.
+
+    Raises:
+        UserError: vLLM is not installed here, or --vllm-args has a quote that does not close.
+    """
     lora = [adapter for adapter in adapters if adapter.kind == "LORA"]
     p_tuned = [adapter for adapter in adapters if adapter.kind == soft_prompts.P_TUNING]
     model = baked_folder(p_tuned[0], base) if p_tuned else base
@@ -163,7 +181,10 @@ def vllm_command(args: argparse.Namespace, base: Path, adapters: list[Adapter], 
         slots = len(lora) + on_cpu()
         command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
         command += [f"{adapter.name}={adapter.path}" for adapter in lora]
-    return command + soft.arguments
+    try:
+        return command + soft.arguments + shlex.split(args.vllm_args)
+    except ValueError as error:
+        raise UserError(f"--vllm-args {args.vllm_args}: {error}; quote it as a shell would") from None
 
 
 def on_cpu() -> bool:

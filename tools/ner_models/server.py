@@ -99,7 +99,11 @@ def require_free(host: str, port: int) -> None:
 
 
 def start(command: list[str], host: str, port: int, models: list[str], environment: dict[str, str]) -> Server:
-    """Start vLLM in a process group of its own, with its output in the log file."""
+    """Start vLLM in a process group of its own, with its output in the log file.
+
+    Raises:
+        UserError: the state file cannot be written; vLLM has been stopped again.
+    """
     STATE.mkdir(exist_ok=True)
     with log_file(port).open("wb") as log:
         process = subprocess.Popen(
@@ -107,7 +111,14 @@ def start(command: list[str], host: str, port: int, models: list[str], environme
             env={**os.environ, **environment},
         )  # fmt: skip
     server = Server(process.pid, host, port, models, command)
-    server.save()
+    try:
+        server.save()
+    except BaseException as error:
+        stop(server)  # without a state file `ner-model stop` would not find it
+        if not isinstance(error, OSError):
+            raise
+        problem = f"cannot be written ({error.strerror or error}), so vLLM was stopped again"
+        raise UserError(f"{rooted(state_file(port))}: {problem}; make room and start it anew") from None
     return server
 
 

@@ -57,6 +57,11 @@ def refusal(path: str, request: dict[str, Any]) -> str | None:
     return None
 
 
+def limits(names: list[str]) -> str:
+    """What vLLM cannot do with soft prompts, in one line for the user who starts it (`refusal` says it to clients)."""
+    return f"{', '.join(names)}: soft prompts answer {CHAT} only, and no request with {', '.join(REFUSED)}"
+
+
 def apply(request: dict[str, Any], name: str, soft_prompt: dict[str, Any]) -> dict[str, Any]:
     """The chat request that makes vLLM put the soft prompt `name` before the conversation."""
     changed = dict(request)
