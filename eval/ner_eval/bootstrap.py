@@ -15,7 +15,7 @@ from ner_eval.tally import FN, FP, TP, Tally
 RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
-_AT_ONCE = 50  # resamples, for the memory's sake
+_AT_ONCE = 125  # resamples, for the memory's sake
 
 Floats = NDArray[np.float64]
 

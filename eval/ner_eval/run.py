@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_data.errors import UserError, one_line, rooted
-from ner_data.files import read_json, write_json
+from ner_data.files import json_value, read_json, write_json
 from ner_data.prompt import PromptSpec
 
 RUNS = Path("runs")
@@ -198,7 +198,7 @@ def read_predictions(run: Path) -> list[Prediction]:
         if not line.strip():
             continue
         try:
-            prediction = Prediction.from_json(json.loads(line))
+            prediction = Prediction.from_json(json_value(line))
         except (ValueError, RecursionError) as error:
             what = one_line(str(error), 120)
             raise UserError(

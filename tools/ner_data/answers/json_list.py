@@ -48,10 +48,11 @@ def parse(answer: str, text: str) -> Parsed:
     - ``unparsable``: nothing could be read; there are no mentions.
     """
     try:
-        value = _DECODER.decode(answer)
+        whole = answer.strip(" \t\r\n")  # what JSON takes for white space
+        value, end = _DECODER.raw_decode(whole)
     except (ValueError, RecursionError):
         return _search(answer)
-    if not isinstance(value, list):
+    if end < len(whole) or not isinstance(value, list):
         return _search(answer)
     mentions = []
     exact = True
