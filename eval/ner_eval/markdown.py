@@ -64,9 +64,9 @@ def _comparison(data: dict[str, Any]) -> list[str]:
     lines = [
         f"### Against {escape(other['name'])}",
         "",
-        f"Micro F1 {other['f1'][0]:.4f} → {other['f1'][1]:.4f}: {difference['f1']:+.4f} "
-        f"(95 % interval {difference['low']:+.4f} to {difference['high']:+.4f}, p = {difference['p']:.3f}, "
-        f"paired bootstrap over {other['sentences']} sentences); "
+        f"Protocol text, lenient reading: micro F1 {other['f1'][0]:.4f} → {other['f1'][1]:.4f}: "
+        f"{difference['f1']:+.4f} (95 % interval {difference['low']:+.4f} to {difference['high']:+.4f}, "
+        f"p = {difference['p']:.3f}, paired bootstrap over {other['sentences']} sentences); "
         f"{other['fixed']['count']} sentences right only in {escape(other['name'])}, "
         f"{other['broken']['count']} right only in {escape(data['run']['name'])}.",
         "",
