@@ -11,9 +11,9 @@ from ner_data import demo
 from ner_data.gold import Entity, Record
 
 SHA256 = {
-    "train": "29220ed74f56f314528c4b22321a7335c45b69bfa2a8010e0254d8de713dd047",
-    "dev": "eb33586d1782344a4dd6d2c1e1cecf0de18d633287067d9e6eed204a8f3411b4",
-    "test": "0dcfbcb735e3850164ed97f340e39c6aa3a506fc9cdb9cb6ed934c7bc29196ce",
+    "train": "1c42d235ede7edba997fc2d64fb5d4f02158d4e87961f5281f25060a713e271c",
+    "dev": "c0946c0cf2cc86eacd0184f36d9330d786b85a411a392a7154892364222a8012",
+    "test": "336d6232ca7d9a9f355763318d09fa41f0bb2875315dfdd9eb231100e853c9c4",
 }
 
 
