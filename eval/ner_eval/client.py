@@ -21,10 +21,10 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ner_data.errors import UserError, one_line
 from ner_eval.reply import Garbage, Reply, error_text, read_reply, retry_after
@@ -39,6 +39,7 @@ PROBE_TIMEOUT = 5.0  # seconds
 AWAY = {0, 502, 503, 504}  # 0: no response at all
 KEY_REMEDY = "give the server's key with --api-key or in OPENAI_API_KEY"
 _UNICODE = json.JSONEncoder(ensure_ascii=False)
+T = TypeVar("T")
 
 
 class Rejected(UserError):
@@ -252,6 +253,15 @@ class Client:
             self._trouble_since = now
         elif now - self._trouble_since > self.patience:
             raise Lost(f"{problem}; no answer for {now - self._trouble_since:.0f} s")
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` on uvloop, with which asking takes a sixth less CPU: 0.83 against 1.01 ms a request (four passes
+    of ``tests/ner_eval/bench_throughput.py --client ours`` with each, on the server's own two cores)."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 def _give_up_if_hopeless(status: int, failed: int, problem: str) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from ner_data.errors import UserError
 from ner_data.prompt import PromptSpec
 from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, positive
-from ner_eval.client import Lost
+from ner_eval.client import Lost, run_async
 from ner_eval.documents import FORMATS, Document, read_documents
 from ner_eval.highlight import highlight
 from ner_eval.models import find_model
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output and args.pretty:
         raise UserError("--pretty is for reading, --output for going on: leave out one of them")
-    return asyncio.run(_extract(args))
+    return run_async(_extract(args))
 
 
 async def _extract(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from ner_data.gold import Record, read_gold
 from ner_eval import store
 from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, fail_first, positive, tell
 from ner_eval.batch import work_offline
-from ner_eval.client import Client, Lost, Rejected
+from ner_eval.client import Client, Lost, Rejected, run_async
 from ner_eval.models import Served, find_model
 from ner_eval.prompts import choose_prompt
 from ner_eval.request import request_body, sampling
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
             if not work_offline(folder, _manifest(args, corpus, spec, selection, None), records, args.adapter):
                 return
         else:
-            asyncio.run(_predict(args, corpus, folder, records, selection))
+            run_async(_predict(args, corpus, folder, records, selection))
     _summary(folder, store.finish(folder, [record.id for record in records]))
 
 

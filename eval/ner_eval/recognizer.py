@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.align import align
-from ner_eval.client import Client, Rejected, Unanswerable
+from ner_eval.client import Client, Rejected, Unanswerable, run_async
 from ner_eval.models import find_model
 from ner_eval.prompts import choose_prompt
 from ner_eval.request import request_body, sampling
@@ -165,10 +165,10 @@ class Recognizer:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(work)
+            return run_async(work)
         # A notebook runs a loop of its own, in which a second one cannot run.
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, work).result()
+            return pool.submit(run_async, work).result()
 
     async def _recognize(self, texts: list[str]) -> list[Recognized]:
         urls = [self.base_url] if isinstance(self.base_url, str) else self.base_url

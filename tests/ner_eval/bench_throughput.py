@@ -25,7 +25,7 @@ from typing import Any
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import PromptSpec
 from ner_eval import store
-from ner_eval.client import Client
+from ner_eval.client import Client, run_async
 from ner_eval.predict import ask_all
 from ner_eval.request import request_body, sampling
 from ner_eval.run import Manifest
@@ -114,7 +114,7 @@ def main() -> int:
         return 0
     if args.client:
         count, at_once = (args.sequential, 1) if args.client == "sequential" else (args.requests, args.concurrency)
-        print(json.dumps(asyncio.run(ours(args, count, at_once, args.client == "short"))))
+        print(json.dumps(run_async(ours(args, count, at_once, args.client == "short"))))
         return 0
     print(
         f"{args.requests} requests, {args.concurrency} at once, {args.model} at {args.base_url}; first pass, not counted:"
