@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ner_data.files import json_value
 from ner_data.gold import Entity, Mention, Parsed
 
 NAME = "json_list"
@@ -48,11 +49,10 @@ def parse(answer: str, text: str) -> Parsed:
     - ``unparsable``: nothing could be read; there are no mentions.
     """
     try:
-        whole = answer.strip(" \t\r\n")  # what JSON takes for white space
-        value, end = _DECODER.raw_decode(whole)
+        value = json_value(answer, _DECODER)
     except (ValueError, RecursionError):
         return _search(answer)
-    if end < len(whole) or not isinstance(value, list):
+    if not isinstance(value, list):
         return _search(answer)
     mentions = []
     exact = True
