@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_data.errors import UserError, rooted
-from ner_models.adapter import Adapter, load_adapter, warn_of_another_name
+from ner_models.adapter import Adapter, check_base, load_adapter, warn_of_another_name
 from ner_models.folder import check_free, whole_folder
 from ner_models.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
 
@@ -50,6 +50,7 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
         raise UserError(f"{rooted(adapter.path)}: is a {adapter.kind} adapter, only P_TUNING can be baked; {remedy}")
     if not (base / "config.json").is_file():
         raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
+    check_base(adapter, base)
     check_fit(adapter, base)
     check_free(out)
 
@@ -57,9 +58,9 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
 def export(adapter: Adapter, base: Path, out: Path) -> float:
     """Write the baked checkpoint; its chat template puts the virtual tokens before every conversation.
 
-    Returns the least margin of the virtual tokens' logits. Raises UserError as `check`, or if it is too small.
+    For what `check`, or `ner-model serve` with its own checks, has let through. Returns the least margin of the
+    virtual tokens' logits; raises UserError if it is too small.
     """
-    check(adapter, base, out)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

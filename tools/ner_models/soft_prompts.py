@@ -12,7 +12,7 @@ from typing import Any
 
 from ner_data.errors import UserError, rooted
 from ner_data.files import read_json
-from ner_models.adapter import Adapter, check_base
+from ner_models.adapter import Adapter
 from ner_models.soft_prompt_names import VARIABLE
 
 KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
@@ -33,8 +33,8 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
     """Work out how to serve the soft prompts among `adapters` on `base`; its chat template goes into `folder`.
 
     Raises:
-        UserError: an adapter that does not fit the base, a prefix that leaves no room in `context` tokens, or two
-            P-tuning adapters (each has a baked copy of the base of its own).
+        UserError: a soft prompt that leaves no room in `context` tokens, or two P-tuning adapters (each has a baked
+            copy of the base of its own).
     """
     soft = [adapter for adapter in adapters if adapter.kind in KINDS]
     if not soft:
@@ -78,12 +78,11 @@ def tokens_of(adapter: Adapter) -> int:
 
 
 def check_fit(adapter: Adapter, base: Path, context: int | None = None) -> None:
-    """Refuse an adapter of another base model, and one that fills `context` (default: all positions of the base).
+    """Refuse an adapter that fills `context` (default: all positions of the base).
 
     Raises:
         UserError: it does not fit.
     """
-    check_base(adapter, base)
     positions = read_json(base / "config.json", "the base model is incomplete").get("max_position_embeddings")
     room, remedy = context or positions, "train a shorter one"
     if context and positions and context < positions:
