@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from support import free_port
 
 # Without the background-networking flags, Chromium calls its maker at every start.
 FLAGS = [
@@ -93,9 +94,7 @@ def chromium(profile: Path, phone: bool = False) -> Iterator[Browser]:
     programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     if absent := [name for name, path in programs.items() if path is None]:
         pytest.fail(f"{' and '.join(absent)} not installed: `apt-get install chromium chromium-driver` (Debian)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     driver = subprocess.Popen([str(programs["chromedriver"]), f"--port={port}"], stdout=subprocess.DEVNULL)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
     try:

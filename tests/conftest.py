@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support import ROOT, SHARED, Result, Served, tool, train
+from support import ROOT, SHARED, Result, Served, free_port, tool, train
 
 ALLOWED_SKIPS = ("needs a GPU", "absent:")
 
@@ -80,9 +79,7 @@ def adapter(chain: Path) -> Path:
 @pytest.fixture(scope="session")
 def server(chain: Path, adapter: Path) -> Iterator[Served]:
     """One real vLLM server for the whole run: nano and its LoRA adapter."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     program = tool(".venv-serve", "ner-model")
     try:
         subprocess.run([program, "serve", f"nano-lora={adapter}", "--port", str(port)], cwd=chain, check=True)

@@ -1,6 +1,7 @@
 """What tests share: paths, programs of the environments, and how a program's end is checked."""
 
 import os
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,20 @@ class Served:
     models: list[str]
     port: int
     folder: Path
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def assert_free(port: int) -> None:
+    """Check that nobody listens on a port (connections that are still being closed do not matter)."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
 
 
 def tool(environment: str, name: str) -> str:

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from support import ROOT, tool
+from support import ROOT, assert_free, free_port, tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -28,12 +27,6 @@ def copy(tmp_path: Path) -> Path:
         (tmp_path / environment / ".locked").touch()
         (tmp_path / environment / ".ready").touch()
     return tmp_path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -67,6 +60,4 @@ def test_the_server_of_make_demo_never_outlives_it(
     assert process.returncode == code, said[-3000:]
     assert "starting vLLM" in said, said[-3000:]
     assert not (copy / f".serve/{port}.json").exists(), said[-3000:]
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
+    assert_free(port)

@@ -84,6 +84,9 @@ def embedded(path: Path) -> dict:
     return json.loads(html[start : html.index("</script>", start)])
 
 
+# --- what the page says, and what it shall say -----------------------------------------------------------------------
+
+
 def say(key: str, **values: object) -> str:
     return STRINGS["zh"][key].format(**values)
 
@@ -241,6 +244,9 @@ def test_comparison_and_details_show_their_figures(report, tmp_path):
             for key, value in data["run"].items()
         ]
         assert rows(browser, "details") == modes + counts + run
+
+
+# --- languages, paper, use -------------------------------------------------------------------------------------------
 
 
 def test_a_partial_report_opens_in_english_and_says_what_is_missing(make_run, ner_eval, tmp_path):

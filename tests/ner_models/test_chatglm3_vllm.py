@@ -2,7 +2,6 @@
 
 import json
 import random
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from chatglm_support import LOOK_ALIKES, SPECIAL, hard_strings, real_tokenizer, train_tokenizer, write_checkpoint
 from ner_data.prompt import escape
 from ner_models.chatglm3.convert import convert
-from support import ROOT
+from support import ROOT, free_port
 
 pytestmark = pytest.mark.serve
 
@@ -75,9 +74,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     folder, tokenizer = tmp_path_factory.mktemp("served"), real_tokenizer()
     write_checkpoint(folder / "src", tokenizer, padded_vocab_size=65024)
     convert(folder / "src", folder / "glm")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     program = [sys.executable, "-c", "from ner_models.cli import entry_point; entry_point()"]
     started = subprocess.run(
         [*program, "serve", "--base", str(folder / "glm"), "--port", port, "--max-model-len", "512"],

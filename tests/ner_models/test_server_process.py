@@ -5,7 +5,6 @@ The real vLLM goes the same way in tests/test_serve.py and, with a key, in test_
 
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import httpx
 import pytest
 
 from ner_models import server
-from support import Result, one_line_error
+from support import Result, assert_free, free_port, one_line_error
 
 Cli = Callable[..., Result]
 
@@ -81,9 +80,7 @@ def base(workplace: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def processes(word: str) -> dict[int, int]:
@@ -118,9 +115,7 @@ def test_a_server_is_started_with_the_key_and_ended_with_all_its_processes(
 
     assert cli("ner-model", "stop", "--port", port) == (0, f"stopped base on port {port}\n", "")
     assert not processes(str(base))
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
+    assert_free(port)
     assert not server.state_file(port).exists()
 
 

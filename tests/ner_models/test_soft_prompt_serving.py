@@ -6,7 +6,6 @@ environment. The cache is made so small that requests are preempted.
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from ner_data.answers import json_list
 from ner_data.prompt import FILE_NAME, SYSTEM, PromptSpec, instruction
 from ner_models.adapter import load_adapter
 from ner_models.export import export
-from support import ROOT
+from support import ROOT, assert_free
 
 pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -145,9 +144,7 @@ def served(adapters: dict[str, Path], folder: Path, vllm_args: str) -> Iterator[
     assert stopped.stdout == f"stopped {', '.join(state['models'])} on port {PORT}\n", stopped
     with pytest.raises(ProcessLookupError):
         os.killpg(state["pid"], 0)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", PORT))
+    assert_free(PORT)
 
 
 def run_server(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[str]:
