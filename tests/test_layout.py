@@ -5,19 +5,38 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support import ROOT
 
-PACKAGES = {"ner_data": "tools", "llamafactory_ner": "tools", "ner_models": "tools", "ner_eval": "eval"}
+PACKAGES = {
+    "ner_common": "tools",
+    "ner_data": "tools",
+    "llamafactory_ner": "tools",
+    "ner_models": "tools",
+    "ner_eval": "eval",
+}
 MAY_IMPORT = {
-    "ner_data": set(),
-    "llamafactory_ner": set(),
-    "ner_models": {"ner_data", "llamafactory_ner"},
-    "ner_eval": {"ner_data"},
+    "ner_common": set(),
+    "ner_data": {"ner_common"},
+    "llamafactory_ner": {"ner_common"},
+    "ner_models": {"ner_common", "ner_data", "llamafactory_ner"},
+    "ner_eval": {"ner_common", "ner_data"},
+}
+# Rooms inside a package -> what of their own package they may import; modules on top may import every room.
+ROOMS: dict[str, set[str]] = {
+    "ner_eval.runs": set(),
+    "ner_eval.metrics": {"ner_eval.runs"},
+    "ner_eval.inference": {"ner_eval.runs"},
+    "ner_eval.reporting": {"ner_eval.metrics"},
+    "ner_models.chatglm3": set(),
+    "ner_models.nano": set(),
+    "ner_models.serving": set(),
+    "ner_data.formats": {"ner_data.gold"},
+    "ner_data.answers": {"ner_data.gold"},
 }
 HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib", "modelscope"}
 READMES = ["README.md", "README_zh.md"]
@@ -28,20 +47,50 @@ def modules(package: str) -> list[Path]:
     return sorted((ROOT / PACKAGES[package] / package).rglob("*.py"))
 
 
-def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
-    for node in nodes:
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a file imports anywhere in it, by their full names (a package for what it exports)."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, packages: Iterable[str]) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_imports_run_one_way(package: str) -> None:
+def test_imports_between_packages_run_one_way(package: str) -> None:
     assert modules(package)
     for path in modules(package):
-        found = set(imported(ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
+        found = {name.split(".")[0] for name in imported(path)}
         assert found & set(PACKAGES) <= MAY_IMPORT[package] | {package}, path
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_between_rooms_run_one_way(room: str) -> None:
+    package = room.split(".")[0]
+    paths = sorted((ROOT / PACKAGES[package] / room.replace(".", "/")).rglob("*.py"))
+    assert paths
+    for path in paths:
+        own = {name for name in imported(path) if within(name, [package])}
+        assert all(within(name, {room, *ROOMS[room]}) for name in own), (path, own)
+
+
+def test_every_folder_of_ner_eval_is_a_room_with_a_rule() -> None:
+    folders = {path.parent.name for path in (ROOT / "eval/ner_eval").glob("*/__init__.py")}
+    assert folders == {room.split(".")[1] for room in ROOMS if room.startswith("ner_eval.")}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_only_the_command_line_knows_the_argument_parser(package: str) -> None:
+    """A Namespace goes into `run(args)` of a command, and through what `arguments` makes of it, nowhere else."""
+    for path in modules(package):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and path.name != "arguments.py":
+                takes = any("Namespace" in ast.unparse(a.annotation) for a in node.args.args if a.annotation)
+                assert not takes or node.name == "run", f"{path}:{node.lineno}: {node.name}"
 
 
 @pytest.mark.parametrize(

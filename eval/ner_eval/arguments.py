@@ -1,19 +1,16 @@
-"""Arguments that every command which asks a server shares."""
+"""Arguments that several commands share, and what they become: the keyword arguments of the functions behind them."""
 
 import argparse
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ner_eval.client import Client
-from ner_eval.structured import MODES
+from ner_eval.inference.client import BASE_URL, Connection
+from ner_eval.inference.request import MODES
 
 Number = TypeVar("Number", int, float)
-BASE_URL = "http://127.0.0.1:8000/v1"
 
 
 def positive(kind: type[Number]) -> Callable[[str], Number]:
@@ -76,6 +73,19 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def connection(args: argparse.Namespace) -> Connection:
+    """What `add_server_arguments` says of the servers."""
+    return Connection(
+        base_urls=tuple(args.base_url or [BASE_URL]),
+        api_key=args.api_key or os.environ.get("OPENAI_API_KEY"),
+        timeout=args.timeout,
+        patience=args.patience,
+        wait=args.wait,
+        concurrency=args.concurrency,
+        openai_only=args.openai_only,
+    )
+
+
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt", type=Path, metavar="FILE", help="prompt spec (default: the model folder's, the corpus's)"
@@ -92,27 +102,27 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def client_of(args: argparse.Namespace) -> Client:
-    """The client that the arguments describe; it tells of lost servers on stderr."""
-    args.base_url = args.base_url or [BASE_URL]
-    key = args.api_key or os.environ.get("OPENAI_API_KEY")
-    return Client(args.base_url, key, args.timeout, args.patience, tell)
+def prompting(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_prompt_arguments` says of the prompt, as keyword arguments."""
+    return {
+        "prompt": args.prompt,
+        "adapter": args.adapter,
+        "allow_other_prompt": args.allow_other_prompt,
+        "structured": args.structured,
+    }
 
 
-def tell(line: str) -> None:
-    """Print a line on stderr above the progress bar."""
-    from tqdm import tqdm
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every command that reads runs can be told."""
+    parser.add_argument("--gold", type=Path, metavar="FILE", help="the gold file, where it has moved since the run")
+    parser.add_argument("--partial", action="store_true", help="score what is answered although answers are missing")
+    parser.add_argument(
+        "--allow-other-labels",
+        action="store_true",
+        help="score although gold has labels that the model was not asked for (they count as missed)",
+    )
 
-    tqdm.write(line, file=sys.stderr)
 
-
-@contextmanager
-def fail_first() -> Iterator[None]:
-    """Raise the first error of a task group as it is, not wrapped in a group."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+def loading(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_run_arguments` says, as keyword arguments of `load_run`."""
+    return {"gold": args.gold, "partial": args.partial, "allow_other_labels": args.allow_other_labels}

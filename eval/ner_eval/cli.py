@@ -1,6 +1,6 @@
 """``ner-eval``: a served model's answers, scored."""
 
-from ner_data.commands import program
+from ner_common.commands import program
 
 COMMANDS = {
     "predict": ("ner_eval.predict", "ask the server for every record of a gold file"),

@@ -1,6 +1,6 @@
 """Entities of your own texts: ``echo 林晓在云帆科技任经理 | ner-eval extract --model nano-lora-demo --pretty``.
 
-One JSON line a text, in the order of the input, as soon as it is known::
+One JSON line per text, in the order of the input, as soon as it is known::
 
     {"id": "<stdin>:1", "text": "林晓在云帆科技任经理", "entities":
         [{"start": 0, "end": 2, "label": "name", "text": "林晓"}, ...], "problems": []}
@@ -14,96 +14,139 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ner_data.errors import UserError
+from ner_common.errors import UserError
+from ner_common.fingerprints import weights_fingerprint
 from ner_data.prompt import PromptSpec
-from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, positive
-from ner_eval.client import Lost, run_async
-from ner_eval.documents import FORMATS, Document, read_documents
-from ner_eval.highlight import highlight
-from ner_eval.models import find_model
-from ner_eval.output import behind, locked
-from ner_eval.prompts import choose_prompt
-from ner_eval.recognizer import Asker, Recognized
-from ner_eval.run import weights_sum
-from ner_eval.store import Writer
+from ner_eval.arguments import add_prompt_arguments, add_server_arguments, connection, positive, prompting
+from ner_eval.inference.client import Connection, Lost, run_async
+from ner_eval.inference.documents import FORMATS, Document, read_documents
+from ner_eval.inference.recognizer import Asker, Recognized
+from ner_eval.inference.request import request_body, sampling
+from ner_eval.inference.served_model import choose_prompt, find_model
+from ner_eval.inference.splitting import segments
+from ner_eval.reporting.terminal import highlight
+from ner_eval.runs.output_file import behind, locked
+from ner_eval.runs.writer import Writer
 
 READ_AHEAD = 256  # texts
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="*", default=["-"], metavar="FILE", help="texts (default: standard input)")
-    parser.add_argument("--format", choices=FORMATS, help="default: by the file's name, else text")
-    parser.add_argument(
-        "--field", default="text", help="JSON field or CSV column with the text (default: %(default)s)"
+@dataclass(slots=True)
+class Extracted:
+    """How many texts the output file held already, were read, had problems, and got no answer."""
+
+    done: int = 0
+    read: int = 0
+    problems: int = 0
+    unanswered: int = 0
+
+
+def extract(
+    files: Sequence[str],
+    model: str,
+    *,
+    show: Callable[[Document, Recognized, PromptSpec], None] | None = None,
+    output: Path | None = None,
+    format: str | None = None,
+    field: str = "text",
+    whole: bool = False,
+    longest: int = 0,
+    prompt: Path | None = None,
+    adapter: Path | None = None,
+    allow_other_prompt: bool = False,
+    structured: str = "off",
+    connection: Connection | None = None,
+) -> Extracted:
+    """Find the entities of the texts in files. (`ner_eval.Recognizer` takes texts from Python.)
+
+    Args:
+        files: text files, JSON lines, CSV, or ``-`` for standard input.
+        model: a name that the server serves.
+        show: called with each text, in order, and what was found in it.
+        output: a file to write one JSON line per text to; the same call continues behind the last line.
+        format, field, whole: see `read_documents`.
+        longest: characters of the pieces that longer texts are asked in; 0: what training held.
+        prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
+
+    Raises:
+        UserError: a file cannot be read, there is no prompt, no server, or the output file holds something else.
+    """
+    documents = _Source(files, format, field, whole, output)
+    work = _extract(
+        documents, model, show, longest, prompt, adapter, allow_other_prompt, structured, connection or Connection()
     )
-    parser.add_argument("--whole", action="store_true", help="a text file is one text, not one a line")
-    parser.add_argument(
-        "--longest",
-        type=positive(int),
-        default=0,
-        metavar="N",
-        help="longer texts are split at sentence ends into pieces of N characters (default: what training held)",
-    )
-    parser.add_argument("--pretty", action="store_true", help="show the texts with their entities coloured")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="write the lines there; started again, go on behind the last",
-    )
-    add_server_arguments(parser)
-    add_prompt_arguments(parser)
+    return run_async(work)
 
 
-def run(args: argparse.Namespace) -> int:
-    if args.output and args.pretty:
-        raise UserError("--pretty is for reading, --output for going on: leave out one of them")
-    return run_async(_extract(args))
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where texts come from, and the file (if any) that holds what is done already."""
+
+    files: Sequence[str]
+    format: str | None
+    field: str
+    whole: bool
+    output: Path | None
+
+    def read(self, done: int = 0) -> Iterator[Document]:
+        each = (read_documents(name, self.format, self.field, self.whole) for name in self.files)
+        documents = chain.from_iterable(each)
+        return behind(documents, self.output, done) if self.output and done else documents
 
 
-async def _extract(args: argparse.Namespace) -> int:
+async def _extract(
+    source: _Source,
+    model: str,
+    show: Callable[[Document, Recognized, PromptSpec], None] | None,
+    longest: int,
+    prompt: Path | None,
+    adapter: Path | None,
+    allow_other_prompt: bool,
+    structured: str,
+    connection: Connection,
+) -> Extracted:
     from tqdm import tqdm
 
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    done = read = problems = unanswered = 0
-    async with client_of(args) as client, AsyncExitStack() as stack:
-        served = await find_model(client, args.model, args.wait)
-        folder = args.adapter or served.folder
-        spec = choose_prompt(args.prompt, folder, None, (), args.allow_other_prompt)
-        asker = Asker(client, args.model, spec, args.structured, args.openai_only, args.concurrency, args.longest)
-        if args.output:
+    count = Extracted()
+    async with connection.client() as client, AsyncExitStack() as stack:
+        served = await find_model(client, model, connection.wait)
+        folder = adapter or served.folder
+        spec = choose_prompt(prompt, folder, None, (), allow_other_prompt)
+        asker = Asker(client, model, spec, structured, connection.openai_only, connection.concurrency, longest)
+        writer = None
+        if source.output:
             asked = {
-                "model": args.model,
-                "weights": weights_sum(folder),
+                "model": model,
+                "weights": weights_fingerprint(folder),
                 "prompt": spec.fingerprint,
-                "structured": args.structured,
-                "longest": args.longest or spec.longest_text,
+                "structured": structured,
+                "longest": longest or spec.longest_text,
             }
-            done = stack.enter_context(locked(args.output, asked))
-            bar = stack.enter_context(tqdm(initial=done, unit="text", file=sys.stderr))
-            writer = await stack.enter_async_context(Writer(args.output, bar.update))
+            count.done = stack.enter_context(locked(source.output, asked))
+            bar = stack.enter_context(tqdm(initial=count.done, unit="text", file=sys.stderr))
+            writer = await stack.enter_async_context(Writer(source.output, bar.update))
         try:
-            async for document, found in asker.stream(_documents(args, done)):
-                read += 1
-                problems += bool(found.problems)
-                unanswered += not found.answered
-                if args.output:
+            async for document, found in asker.stream(_in_thread(source, count.done)):
+                count.read += 1
+                count.problems += bool(found.problems)
+                count.unanswered += not found.answered
+                if writer:
                     writer.append(f"{line(document, found)}\n".encode())
-                else:
-                    print(pretty(document, found, spec, colour) if args.pretty else line(document, found), flush=True)
+                if show:
+                    show(document, found, spec)
         except Lost as error:
-            remedy = "; run the same command again to go on" if args.output else ""
-            raise Lost(f"{error}; the first {done + read} texts are done{remedy}") from None
-    stored = f"{done} texts were there; " if done else ""
-    print(f"{stored}{read} texts, {problems} with problems, {unanswered} without an answer", file=sys.stderr)
-    return int(unanswered > 0)
+            remedy = "; run the same command again to go on" if source.output else ""
+            raise Lost(f"{error}; the first {count.done + count.read} texts are done{remedy}") from None
+    return count
 
 
 def line(document: Document, found: Recognized) -> str:
@@ -125,7 +168,31 @@ def pretty(document: Document, found: Recognized, spec: PromptSpec, colour: bool
     return "\n".join(lines)
 
 
-async def _documents(args: argparse.Namespace, done: int) -> AsyncIterator[tuple[Document, str]]:
+def curl_commands(
+    files: Sequence[str],
+    model: str,
+    spec: PromptSpec,
+    *,
+    format: str | None,
+    field: str,
+    whole: bool,
+    longest: int,
+    structured: str,
+    connection: Connection,
+) -> Iterator[str]:
+    """One curl command per text, or per piece of a long one, that sends exactly what `extract` sends."""
+    carried = sampling(spec, structured, connection.openai_only)
+    key = ["-H", "Authorization: Bearer $OPENAI_API_KEY"] if connection.api_key else []
+    for document in _Source(files, format, field, whole, None).read():
+        for start, end in segments(document.text, longest or spec.longest_text):
+            body = json.dumps(request_body(model, spec, document.text[start:end], carried), ensure_ascii=False)
+            url = f"{connection.base_urls[0]}/chat/completions"
+            words = ["curl", "-s", url, "-H", "Content-Type: application/json", *key, "-d", body]
+            # Double quotes, so that the shell fills in the key, which is not for everybody's eyes.
+            yield " ".join(f'"{word}"' if word in key[1:] else shlex.quote(word) for word in words)
+
+
+async def _in_thread(source: _Source, done: int) -> AsyncIterator[tuple[Document, str]]:
     """Read in a thread: a slow pipe must hold up neither the answers nor, the thread being a daemon, the end."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Document | Exception | None] = asyncio.Queue()
@@ -136,9 +203,7 @@ async def _documents(args: argparse.Namespace, done: int) -> AsyncIterator[tuple
         # The loop is closed when the program ends before its input: nobody is left to be told.
         with suppress(RuntimeError):
             try:
-                each = (read_documents(name, args.format, args.field, args.whole) for name in args.files)
-                documents = chain.from_iterable(each)
-                for document in behind(documents, args.output, done) if done else documents:
+                for document in source.read(done):
                     room.acquire()
                     loop.call_soon_threadsafe(queue.put_nowait, document)
             except (UserError, OSError) as error:
@@ -151,3 +216,69 @@ async def _documents(args: argparse.Namespace, done: int) -> AsyncIterator[tuple
             raise item
         room.release()
         yield item, item.text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*", default=["-"], metavar="FILE", help="texts (default: standard input)")
+    parser.add_argument("--format", choices=FORMATS, help="default: by the file's name, else text")
+    parser.add_argument(
+        "--field", default="text", help="JSON field or CSV column with the text (default: %(default)s)"
+    )
+    parser.add_argument("--whole", action="store_true", help="a text file is one text, not one text per line")
+    parser.add_argument(
+        "--longest",
+        type=positive(int),
+        default=0,
+        metavar="N",
+        help="longer texts are split at sentence ends into pieces of N characters (default: what training held)",
+    )
+    parser.add_argument("--pretty", action="store_true", help="show the texts with their entities coloured")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the lines there; started again, go on behind the last",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="ask nothing: print a curl command for each text that sends what would be sent",
+    )
+    add_server_arguments(parser)
+    add_prompt_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.output and (args.pretty or args.dry_run):
+        raise UserError("--output keeps answers, --pretty and --dry-run only show: leave out one of them")
+    reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest")}
+    if args.dry_run:
+        spec = run_async(_spec(args.model, args.prompt, args.adapter, args.allow_other_prompt, connection(args)))
+        asked = {"structured": args.structured, "connection": connection(args)}
+        for command in curl_commands(args.files, args.model, spec, **reading, **asked):
+            print(command)
+        return 0
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def show(document: Document, found: Recognized, spec: PromptSpec) -> None:
+        print(pretty(document, found, spec, colour) if args.pretty else line(document, found), flush=True)
+
+    count = extract(
+        args.files, args.model, show=None if args.output else show, output=args.output, **reading, **prompting(args),
+        connection=connection(args),
+    )  # fmt: skip
+    stored = f"{count.done} texts were there; " if count.done else ""
+    unanswered = f"{count.unanswered} without an answer"
+    print(f"{stored}{count.read} texts, {count.problems} with problems, {unanswered}", file=sys.stderr)
+    return int(count.unanswered > 0)
+
+
+async def _spec(
+    model: str, prompt: Path | None, adapter: Path | None, allow_other_prompt: bool, connection: Connection
+) -> PromptSpec:
+    """The prompt spec; the server is asked where the model lies only if nothing else says what it was trained with."""
+    if prompt or adapter:
+        return choose_prompt(prompt, adapter, None, (), allow_other_prompt)
+    async with connection.client() as client:
+        served = await find_model(client, model, connection.wait)
+    return choose_prompt(None, served.folder, None, (), allow_other_prompt)

@@ -1,139 +1,180 @@
 """Ask a served model for every record of a gold file: ``ner-eval predict --model NAME --corpus CORPUS``.
 
-Answers go to ``runs/NAME/`` as they arrive (see `ner_eval.run`). Start it again after an interruption: it goes on
-where it was.
+Answers go to ``runs/NAME/`` as they arrive (see `ner_eval.runs`). Run it again after an interruption: it goes on where
+it was.
 """
 
 import argparse
 import asyncio
 import hashlib
 import platform
-import random
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ner_common.commands import tell
+from ner_common.errors import UserError, rooted
+from ner_common.fingerprints import weights_fingerprint
 from ner_data.corpus import SPLITS, Corpus, load_corpus
-from ner_data.errors import UserError, rooted
 from ner_data.gold import Record, read_gold
-from ner_eval import store
-from ner_eval.arguments import add_prompt_arguments, add_server_arguments, client_of, fail_first, positive, tell
-from ner_eval.batch import work_offline
-from ner_eval.client import Client, Lost, Rejected, run_async
-from ner_eval.models import Served, find_model
-from ner_eval.prompts import choose_prompt
-from ner_eval.request import request_body, sampling
-from ner_eval.run import MANIFEST, PREDICTIONS, VERSION, Manifest, Prediction, read_manifest, run_folder, weights_sum
-from ner_eval.structured import IGNORED, honoured
+from ner_data.prompt import PromptSpec
+from ner_eval.arguments import (
+    add_prompt_arguments,
+    add_server_arguments,
+    connection,
+    positive,
+    prompting,
+)
+from ner_eval.inference.batch_file import work_offline
+from ner_eval.inference.client import Client, Connection, Lost, Rejected, fail_first, run_async
+from ner_eval.inference.request import IGNORED, honoured, request_body, sampling
+from ner_eval.inference.served_model import Served, choose_prompt, find_model
+from ner_eval.runs.manifest import (
+    MANIFEST,
+    VERSION,
+    Manifest,
+    check_same,
+    read_manifest,
+    run_folder,
+    select,
+)
+from ner_eval.runs.predictions import PREDICTIONS, Prediction, begin, finish, stored_ids
+from ner_eval.runs.writer import Writer, locked
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--corpus", required=True, help="a name in data/corpora")
-    parser.add_argument("--split", default="test", choices=SPLITS, help="default: %(default)s")
-    parser.add_argument(
-        "--run", metavar="NAME", help="folder in runs/ (default: from model, corpus, split, selection)"
-    )
-    chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--limit", type=positive(int), metavar="N", help="the first N records only")
-    chosen.add_argument("--sample", type=positive(int), metavar="N", help="N records drawn at random")
-    parser.add_argument("--seed", type=int, default=0, help="of --sample (default: %(default)s)")
-    add_server_arguments(parser)
-    add_prompt_arguments(parser)
-    parser.add_argument(
-        "--batch",
-        action="store_true",
-        help="no server: write an OpenAI batch file, read its results when they are there",
-    )
+def predict(
+    model: str,
+    corpus: str,
+    *,
+    split: str = "test",
+    run: str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    batch: bool = False,
+    prompt: Path | None = None,
+    adapter: Path | None = None,
+    allow_other_prompt: bool = False,
+    structured: str = "off",
+    connection: Connection | None = None,
+) -> tuple[Path, list[Prediction]]:
+    """Ask a served model for every record of a split and store the answers in a run's folder.
 
+    Args:
+        model: a name that the server serves.
+        corpus: a name in ``data/corpora``.
+        run: folder in ``runs/``, or a path; by default named after model, corpus, split and selection.
+        limit, sample, seed: only the first N records, or N drawn at random with the seed.
+        batch: no server; write an OpenAI batch file, and read its results when they are there.
+        prompt, adapter: the prompt spec, and the folder that holds the one the model was trained with; by default the
+            folder that the server names, then the corpus's prompt spec.
+        allow_other_prompt: ask although labels or answer form differ from the model's or the corpus's.
+        structured: off, json or grammar.
+        connection: where the servers are; by default ``http://127.0.0.1:8000/v1``.
 
-def run(args: argparse.Namespace) -> None:
-    corpus = load_corpus(args.corpus)
-    if args.split not in corpus.splits:
-        raise UserError(f"{corpus.name}: has no split {args.split}; it has {', '.join(corpus.splits)}")
-    selection = {"limit": args.limit, "sample": args.sample, "seed": args.seed if args.sample else None}
-    records = select(list(read_gold(corpus.gold_file(args.split))), selection)
-    folder = run_folder(args.run or default_name(args, selection))
-    if not _is_complete(args, corpus, folder, records, selection):
-        if args.batch:
-            spec = choose_prompt(args.prompt, args.adapter, corpus.name, _labels(corpus), args.allow_other_prompt)
-            if not work_offline(folder, _manifest(args, corpus, spec, selection, None), records, args.adapter):
-                return
+    Returns:
+        The run's folder and its predictions in gold order; none where a batch file is still to be answered.
+
+    Raises:
+        UserError: no such corpus or split, no gold file, no server, another model or prompt than the run's, or a
+            request that is refused. What was answered is stored: the same call goes on.
+    """
+    described = load_corpus(corpus)
+    if split not in described.splits:
+        raise UserError(f"{corpus}: has no split {split}; it has {', '.join(described.splits)}")
+    selection = {"limit": limit, "sample": sample, "seed": seed if sample else None}
+    records = select(list(read_gold(described.gold_file(split))), selection)
+    folder = run_folder(run or default_name(model, corpus, split, selection, structured))
+    work = _Work(
+        model, described, split, folder, records, selection, prompt, adapter, allow_other_prompt, structured,
+        connection or Connection(),
+    )  # fmt: skip
+    if not work.is_complete():
+        if batch:
+            if not work_offline(folder, work.manifest(work.spec(adapter), None), records, adapter):
+                return folder, []
         else:
-            run_async(_predict(args, corpus, folder, records, selection))
-    _summary(folder, store.finish(folder, [record.id for record in records]))
+            run_async(_ask(work))
+    return folder, finish(folder, work.ids)
 
 
-def select(records: list[Record], selection: dict[str, Any]) -> list[Record]:
-    """The records of a selection, in the order of the gold file."""
-    if selection["limit"]:
-        return records[: selection["limit"]]
-    if selection["sample"]:
-        drawn = random.Random(selection["seed"]).sample(range(len(records)), min(selection["sample"], len(records)))
-        return [records[index] for index in sorted(drawn)]
-    return records
-
-
-def default_name(args: argparse.Namespace, selection: dict[str, Any]) -> str:
+def default_name(model: str, corpus: str, split: str, selection: dict[str, Any], structured: str) -> str:
     """A run's name from all that tells it from its neighbours (not the prompt: the manifest guards that)."""
-    parts = [args.model.strip("/").replace("/", "_"), args.corpus, args.split]
+    parts = [model.strip("/").replace("/", "_"), corpus, split]
     if selection["limit"]:
         parts.append(f"first{selection['limit']}")
     if selection["sample"]:
         parts.append(f"sample{selection['sample']}-{selection['seed']}")
-    if args.structured != "off":
-        parts.append(args.structured)
+    if structured != "off":
+        parts.append(structured)
     return "-".join(parts)
 
 
-def _is_complete(
-    args: argparse.Namespace, corpus: Corpus, folder: Path, records: list[Record], selection: dict[str, Any]
-) -> bool:
-    """Whether nothing is left to ask, so that no server is needed; a run that asked something else is refused."""
-    if not (folder / MANIFEST).exists():
-        return False
-    stored = read_manifest(folder)
-    if args.prompt or args.adapter:
-        spec = choose_prompt(args.prompt, args.adapter, corpus.name, _labels(corpus), args.allow_other_prompt)
-    else:
-        spec = stored.prompt
-    # Nothing may be left to ask, so it does not matter which releases would be asked.
-    served = Served(args.model, Path(stored.folder) if stored.folder else None, None)
-    wanted = _manifest(args, corpus, spec, selection, served)
-    store.check_same(folder, replace(wanted, tool_versions=stored.tool_versions))
-    return len(store.stored_ids(folder, [record.id for record in records])) == len(records)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What `predict` was asked to do, as read from its arguments."""
 
+    model: str
+    corpus: Corpus
+    split: str
+    folder: Path
+    records: list[Record]
+    selection: dict[str, Any]
+    prompt: Path | None
+    adapter: Path | None
+    allow_other_prompt: bool
+    structured: str
+    connection: Connection
 
-def _manifest(
-    args: argparse.Namespace, corpus: Corpus, spec: Any, selection: dict[str, Any], served: Served | None
-) -> Manifest:
-    gold = corpus.gold_file(args.split)
-    trained = args.adapter or (served.folder if served else None)
-    versions = {"llamafactory-ner": _own_version(), "python": platform.python_version()}
-    if served and served.version:
-        versions["vllm (server)"] = served.version
-    return Manifest(
-        version=VERSION,
-        model=args.model,
-        base_urls=tuple(args.base_url or ()),
-        corpus=corpus.name,
-        split=args.split,
-        gold=gold.as_posix(),
-        gold_sha256=hashlib.sha256(gold.read_bytes()).hexdigest(),
-        prompt=spec,
-        sampling=sampling(spec, args.structured, args.openai_only),
-        selection=selection,
-        tool_versions=versions,
-        folder=str(trained) if trained else None,
-        weights=weights_sum(trained),
-    )
+    @property
+    def ids(self) -> list[str]:
+        return [record.id for record in self.records]
 
+    def spec(self, trained: Path | None) -> PromptSpec:
+        labels = tuple(label.id for label in self.corpus.labels)
+        return choose_prompt(self.prompt, trained, self.corpus.name, labels, self.allow_other_prompt)
 
-def _labels(corpus: Corpus) -> tuple[str, ...]:
-    return tuple(label.id for label in corpus.labels)
+    def manifest(self, spec: PromptSpec, served: Served | None) -> Manifest:
+        gold = self.corpus.gold_file(self.split)
+        trained = self.adapter or (served.folder if served else None)
+        versions = {"llamafactory-ner": _own_version(), "python": platform.python_version()}
+        if served and served.version:
+            versions["vllm (server)"] = served.version
+        return Manifest(
+            version=VERSION,
+            model=self.model,
+            base_urls=tuple(self.connection.base_urls) if served else (),
+            corpus=self.corpus.name,
+            split=self.split,
+            gold=gold.as_posix(),
+            gold_sha256=hashlib.sha256(gold.read_bytes()).hexdigest(),
+            prompt=spec,
+            sampling=sampling(spec, self.structured, self.connection.openai_only),
+            selection=self.selection,
+            tool_versions=versions,
+            folder=str(trained) if trained else None,
+            weights=weights_fingerprint(trained),
+        )
+
+    def is_complete(self) -> bool:
+        """Whether nothing is left to ask, so that no server is needed; a run that asked something else is refused."""
+        if not (self.folder / MANIFEST).exists():
+            return False
+        stored = read_manifest(self.folder)
+        spec = self.spec(self.adapter) if self.prompt or self.adapter else stored.prompt
+        served = Served(self.model, Path(stored.folder) if stored.folder else None, None)
+        # Nothing may be left to ask, so it does not matter which releases would be asked.
+        wanted = replace(self.manifest(spec, served), tool_versions=stored.tool_versions)
+        check_same(self.folder, wanted)
+        return len(stored_ids(self.folder, self.ids)) == len(self.records)
+
+    def kept(self) -> str:
+        stored = len(stored_ids(self.folder, self.ids))
+        return f"{stored} of {len(self.records)} answers are stored in {rooted(self.folder)}"
 
 
 def _own_version() -> str:
@@ -143,33 +184,24 @@ def _own_version() -> str:
         return "not installed"
 
 
-async def _predict(
-    args: argparse.Namespace, corpus: Corpus, folder: Path, records: list[Record], selection: dict[str, Any]
-) -> None:
-    async with client_of(args) as client:
-        served = await find_model(client, args.model, args.wait)
-        trained = args.adapter or served.folder
-        spec = choose_prompt(args.prompt, trained, corpus.name, _labels(corpus), args.allow_other_prompt)
-        manifest = _manifest(args, corpus, spec, selection, served)
-        ids = [record.id for record in records]
-        with store.locked(folder):
-            stored = store.begin(folder, manifest, ids)
+async def _ask(work: _Work) -> None:
+    async with work.connection.client() as client:
+        served = await find_model(client, work.model, work.connection.wait)
+        manifest = work.manifest(work.spec(work.adapter or served.folder), served)
+        with locked(work.folder):
+            stored = begin(work.folder, manifest, work.ids)
             try:
-                await ask_all(client, manifest, records, stored, folder, args.concurrency)
+                await ask_all(client, manifest, work.records, stored, work.folder, work.connection.concurrency)
             except Lost as error:
                 remedy = "start the server (`make serve`) and run the same command again to go on"
-                raise Lost(f"{error}; {_kept(folder, ids)}: {remedy}") from None
+                raise Lost(f"{error}; {work.kept()}: {remedy}") from None
             except asyncio.CancelledError:  # Ctrl-C
-                tell(f"{_kept(folder, ids)}; run the same command again to go on")
+                tell(f"{work.kept()}; run the same command again to go on")
                 raise
 
 
-def _kept(folder: Path, ids: Sequence[str]) -> str:
-    return f"{len(store.stored_ids(folder, ids))} of {len(ids)} answers are stored in {rooted(folder)}"
-
-
 async def ask_all(
-    client: Client, manifest: Manifest, records: list[Record], stored: set[str], folder: Path, concurrency: int
+    client: Client, manifest: Manifest, records: Sequence[Record], stored: set[str], folder: Path, concurrency: int
 ) -> None:
     """Ask for every record that has no stored answer, ``concurrency`` at a time, and store the answers.
 
@@ -189,7 +221,7 @@ async def ask_all(
         mininterval=0.2 if sys.stderr.isatty() else 10.0,
     )
 
-    async def worker(writer: store.Writer) -> None:
+    async def worker(writer: Writer) -> None:
         for record in left:
             body = request_body(manifest.model, manifest.prompt, record.text, manifest.sampling)
             reply = await client.ask(body, record.id)
@@ -199,12 +231,37 @@ async def ask_all(
             writer.append(Prediction(record.id, reply.answer, reply.finish_reason, *counts).as_line())
 
     with bar, fail_first():
-        async with store.Writer(folder / PREDICTIONS, bar.update) as writer, asyncio.TaskGroup() as group:
+        async with Writer(folder / PREDICTIONS, bar.update) as writer, asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(records) - len(stored))):
                 group.create_task(worker(writer))
 
 
-def _summary(folder: Path, predictions: list[Prediction]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", required=True, help="a name in data/corpora")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="default: %(default)s")
+    parser.add_argument(
+        "--run", metavar="NAME", help="folder in runs/ (default: from model, corpus, split, selection)"
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--limit", type=positive(int), metavar="N", help="the first N records only")
+    chosen.add_argument("--sample", type=positive(int), metavar="N", help="N records drawn at random")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed for drawing the records of --sample (default: %(default)s)"
+    )
+    add_server_arguments(parser)
+    add_prompt_arguments(parser)
+    parser.add_argument(
+        "--batch",
+        action="store_true",
+        help="no server: write an OpenAI batch file, read its results when they are there",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    chosen = {name: getattr(args, name) for name in ("split", "run", "limit", "sample", "seed", "batch")}
+    folder, predictions = predict(args.model, args.corpus, **chosen, **prompting(args), connection=connection(args))
+    if not predictions:
+        return
     cut = sum(prediction.finish_reason == "length" for prediction in predictions)
     tokens = sum(prediction.completion_tokens for prediction in predictions)
     print(

@@ -14,10 +14,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ner_data.errors import UserError, rooted
-from ner_data.files import read_json, read_text, write_atomically, write_json
-from ner_eval.run import run_folder
-from ner_eval.scores import SCORES, Counts, macro, micro, read_scores
+from ner_common.errors import UserError, rooted
+from ner_common.files import read_json, read_text, write_atomically, write_json
+from ner_eval.metrics.counts import Counts, macro, micro
+from ner_eval.metrics.protocols import TEXT
+from ner_eval.metrics.results import SCORES, read_scores
+from ner_eval.runs.manifest import run_folder
 
 RECIPES = Path("recipes")
 TABLE = RECIPES / "README.md"
@@ -25,21 +27,31 @@ START, END = "<!-- results: written by `ner-eval publish` -->", "<!-- end of res
 COLUMNS = ("Recipe", "Trained on", "Scored on", "Micro F1", "Macro F1", "Training", "GPU memory", "Hardware", "Commit")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", help="a scored run; without one only the table is written")
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="saves/MODEL/METHOD/CORPUS of the recipe's run")
-    parser.add_argument("--gpu-memory", type=float, metavar="GB", help="peak GPU memory of the training, if measured")
-    parser.add_argument("--note", default="", help="what differs from the recipe, as 'learning_rate=2e-4'")
+def publish(
+    run: str | None = None, adapter: Path | None = None, *, gpu_memory: float | None = None, note: str = ""
+) -> Path | None:
+    """Keep a scored run's result with its recipe, and write the table again.
 
+    Args:
+        run: a name in ``runs/``, or a folder; without one only the table is written.
+        adapter: saves/MODEL/METHOD/CORPUS, the folder that the recipe's training wrote.
+        gpu_memory: peak GPU memory of the training in GB, if measured.
+        note: what differs from the recipe, as ``learning_rate=2e-4``.
 
-def run(args: argparse.Namespace) -> None:
-    if args.run:
-        if args.adapter is None:
+    Returns:
+        The result file, None without a run.
+
+    Raises:
+        UserError: no adapter is named, the run has no scores, no recipe wrote the adapter, or the table's marks are
+            gone.
+    """
+    path = None
+    if run:
+        if adapter is None:
             raise UserError("name the adapter's folder with --adapter saves/MODEL/METHOD/CORPUS")
-        path = write_result(run_folder(args.run), args.adapter, args.gpu_memory, args.note)
-        print(f"{rooted(path)}: written")
+        path = write_result(run_folder(run), adapter, gpu_memory, note)
     write_table()
-    print(f"{rooted(TABLE)}: table written")
+    return path
 
 
 def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: str) -> Path:
@@ -66,10 +78,10 @@ def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: st
         "epochs": trained.get("epoch"),
         "run": {"model": scores.model, "corpus": scores.corpus, "split": scores.split, "labels": scores.labels},
         "answers": {name: getattr(scores.answers, name) for name in ("scored", "unparsable", "inexact", "cut")},
-        "protocol": "text",
+        "protocol": TEXT.counted_as,
         "readings": {
-            name: {label: {"tp": c.tp, "fp": c.fp, "fn": c.fn} for label, c in reading.text.items()}
-            for name, reading in scores.readings.items()
+            name: {label: {"tp": c.tp, "fp": c.fp, "fn": c.fn} for label, c in scores.counts(TEXT, name).items()}
+            for name in scores.readings
         },
         "intervals": scores.intervals,
     }
@@ -132,3 +144,17 @@ def _row(result: dict[str, Any]) -> tuple[str, ...]:
         result["hardware"],
         f"`{result['commit']}`",
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", help="a scored run; without one only the table is written")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="saves/MODEL/METHOD/CORPUS of the recipe's run")
+    parser.add_argument("--gpu-memory", type=float, metavar="GB", help="peak GPU memory of the training, if measured")
+    parser.add_argument("--note", default="", help="what differs from the recipe, as 'learning_rate=2e-4'")
+
+
+def run(args: argparse.Namespace) -> None:
+    path = publish(args.run, args.adapter, gpu_memory=args.gpu_memory, note=args.note)
+    if path:
+        print(f"{rooted(path)}: written")
+    print(f"{rooted(TABLE)}: table written")

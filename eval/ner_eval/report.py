@@ -1,65 +1,92 @@
-"""``ner-eval report RUN``: report.html (one file, no network), report.md and f1.png into the run's folder."""
+"""``ner-eval report RUN``: report.html (one file, no network), report.md and f1.png in the run's folder."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ner_data.errors import UserError, rooted
-from ner_data.files import write_atomically
-from ner_eval import load
-from ner_eval.arguments import positive
-from ner_eval.load import Loaded
-from ner_eval.scores import SCORES
+from ner_common.errors import UserError, rooted
+from ner_common.files import write_atomically
+from ner_eval.arguments import add_run_arguments, loading, positive
+from ner_eval.metrics.comparison import check_same, common, compare_loaded
+from ner_eval.metrics.loaded_run import LoadedRun, load_run
+from ner_eval.metrics.protocols import TEXT
+from ner_eval.metrics.results import SCORES, score_run
+from ner_eval.reporting import data, html, markdown, plot
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="a name in runs/, or a folder")
-    parser.add_argument("--compare", metavar="RUN", help="show what this other run does better and worse")
-    parser.add_argument("--train", type=Path, metavar="FILE", help="training gold (default: beside the gold)")
-    parser.add_argument(
-        "--examples", type=positive(int), default=2000, metavar="N", help="sentences with errors shown (default: 2000)"
-    )
-    parser.add_argument("--lang", choices=("zh", "en"), default="zh", help="language the page opens in (default: zh)")
-    parser.add_argument(
-        "--png",
-        action=argparse.BooleanOptionalAction,
-        help="the plot f1.png, which needs matplotlib and a Chinese font (default: where there are)",
-    )
-    load.add_arguments(parser)
+LANGUAGES = ("zh", "en")
 
 
-def run(args: argparse.Namespace) -> None:
-    from ner_eval import markdown, page, plot, report_data
-    from ner_eval.count import count
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was written; how many sentences there are, have errors, and are shown; what is missing and why."""
 
-    loaded = load.load(args.run, args)
+    files: tuple[Path, ...]
+    sentences: int
+    wrong: int
+    shown: int
+    missing: tuple[str, ...]
+
+
+def report(
+    run: str,
+    *,
+    compare: str | None = None,
+    train: Path | None = None,
+    examples: int = 2000,
+    lang: str = "zh",
+    png: bool | None = None,
+    gold: Path | None = None,
+    partial: bool = False,
+    allow_other_labels: bool = False,
+) -> Report:
+    """Write ``report.html``, ``report.md`` and, where it can be drawn, ``f1.png`` into a run's folder.
+
+    Args:
+        run: a name in ``runs/``, or a folder.
+        compare: another run, to show what it does better and worse.
+        train: the training split's gold file; by default ``train.jsonl`` beside the gold.
+        examples: at most this many sentences with errors are shown.
+        lang: the language that the page opens in, zh or en.
+        png: True insists on the plot, False leaves it out, None draws it where matplotlib and a Chinese font are.
+        gold, partial, allow_other_labels: as for `load_run`.
+
+    Raises:
+        UserError: a run cannot be loaded or compared, a file is missing, or the plot was insisted on and cannot be
+            drawn; nothing has been written then.
+    """
+    options: dict[str, Any] = {"partial": partial, "allow_other_labels": allow_other_labels}
+    loaded = load_run(run, gold=gold, **options)
     # What can fail for want of something on this machine fails before anything is written.
-    font, without_font = _font(args.png)
-    scores = count(loaded)
-    training = training_gold(args, loaded)
-    data = report_data.collect(loaded, scores, training, args.examples)
-    data["comparison"] = _comparison(args, loaded) if args.compare else None
+    font, without_font = _font(png)
+    scores = score_run(loaded)
+    training = training_gold(train, gold or Path(loaded.manifest.gold))
+    contents = data.collect(loaded, scores, training, examples)
+    contents["comparison"] = None
+    if compare:
+        other = load_run(compare, gold=gold, **options)
+        contents["comparison"] = _comparison(loaded, other, partial, examples)
     written = [loaded.folder / name for name in ("report.html", "report.md")]
-    for path, text in zip(written, (page.render(data, args.lang), markdown.render(data)), strict=True):
+    for path, text in zip(written, (html.render(contents, lang), markdown.render(contents)), strict=True):
         with write_atomically(path) as file:
             file.write(text)
     scores.save(loaded.folder / SCORES)
     if font is not None:
         written.append(loaded.folder / "f1.png")
-        plot.draw(data, written[-1], font)
-    shown = len(data["examples"])
-    print(f"{data['wrong_sentences']} of {data['sentences']} sentences have errors, {shown} of them are shown")
+        plot.draw(contents, written[-1], font)
+    missing = []
     if training is None:
-        print("no gold of a training split (name it with --train): nothing on how often training has seen a surface")
+        missing.append(
+            "no gold of a training split (name it with --train): nothing on how often training has seen a surface"
+        )
     if without_font:
-        print(f"no f1.png: {without_font}")
-    for path in written:
-        print(rooted(path))
+        missing.append(f"no f1.png: {without_font}")
+    counts = (contents["sentences"], contents["wrong_sentences"], len(contents["examples"]))
+    return Report(tuple(written), *counts, tuple(missing))
 
 
 def _font(wanted: bool | None) -> tuple[Path | None, str]:
     """The font of the plot, or None and why; an error only if the plot was asked for."""
-    from ner_eval import plot
-
     if wanted is False:
         return None, ""
     try:
@@ -70,25 +97,45 @@ def _font(wanted: bool | None) -> tuple[Path | None, str]:
         return None, str(error)
 
 
-def training_gold(args: argparse.Namespace, loaded: Loaded) -> Path | None:
+def training_gold(named: Path | None, gold: Path) -> Path | None:
     """The gold file of the training split: the one named, else ``train.jsonl`` beside the gold, else None.
 
     Raises:
         UserError: the file named does not exist.
     """
-    if args.train is not None:
-        if not args.train.is_file():
-            raise UserError(f"{rooted(args.train)}: no such file; --train names the gold file of the training split")
-        return Path(args.train)
-    path = Path(args.gold or loaded.manifest.gold).with_name("train.jsonl")
+    if named is not None:
+        if not named.is_file():
+            raise UserError(f"{rooted(named)}: no such file; --train names the gold file of the training split")
+        return named
+    path = gold.with_name("train.jsonl")
     return path if path.is_file() else None
 
 
-def _comparison(args: argparse.Namespace, loaded: Loaded) -> dict[str, object]:
-    from ner_eval import compare, report_data
+def _comparison(loaded: LoadedRun, other: LoadedRun, partial: bool, examples: int) -> dict[str, object]:
+    check_same([loaded, other])
+    one, two = common([loaded, other], partial)
+    return data.comparison(compare_loaded([one, two], TEXT, "lenient"), one, two, examples)
 
-    other = load.load(args.compare, args)
-    compare.check_same([loaded, other])
-    one, two = compare.common([loaded, other], args.partial)
-    compared = compare.paired([one, two], "text", "lenient")
-    return report_data.comparison(compared, one, two, args.examples)
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="a name in runs/, or a folder")
+    parser.add_argument("--compare", metavar="RUN", help="show what this other run does better and worse")
+    parser.add_argument("--train", type=Path, metavar="FILE", help="training gold (default: beside the gold)")
+    parser.add_argument(
+        "--examples", type=positive(int), default=2000, metavar="N", help="sentences with errors shown (default: 2000)"
+    )
+    parser.add_argument("--lang", choices=LANGUAGES, default="zh", help="language the page opens in (default: zh)")
+    parser.add_argument(
+        "--png",
+        action=argparse.BooleanOptionalAction,
+        help="the plot f1.png, which needs matplotlib and a Chinese font (default: where there are)",
+    )
+    add_run_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    chosen = {name: getattr(args, name) for name in ("compare", "train", "examples", "lang", "png")}
+    written = report(args.run, **chosen, **loading(args))
+    print(f"{written.wrong} of {written.sentences} sentences have errors, {written.shown} of them are shown")
+    for line in (*written.missing, *map(rooted, written.files)):
+        print(line)

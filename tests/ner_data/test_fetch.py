@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ner_common.errors import UserError
 from ner_data.corpus import Corpus, Label, Split
-from ner_data.errors import UserError
 from ner_data.fetch import fetch_corpus, fetch_file
 from support import Result, one_line_error
 

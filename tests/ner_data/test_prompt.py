@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ner_common.errors import UserError
 from ner_data.corpus import load_corpus
-from ner_data.errors import UserError
 from ner_data.gold import Entity, Record
 from ner_data.prompt import PromptSpec, escape, instruction, unescape
 from support import ROOT

@@ -23,8 +23,9 @@ from ner_data.corpus import load_corpus
 from ner_data.formats import bio, cluener
 from ner_data.gold import Entity, Record, write_gold
 from ner_data.prompt import PromptSpec
-from ner_eval import client
-from ner_eval.run import Manifest, Prediction, write_manifest
+from ner_eval.inference import client
+from ner_eval.runs.manifest import Manifest, write_manifest
+from ner_eval.runs.predictions import Prediction
 from support import ROOT, Result
 
 MakeRun = Callable[..., Path]

@@ -124,7 +124,7 @@ def test_a_scores_file_of_another_version_is_refused(make_run, ner_eval):
     path = one / "scores.json"
     path.write_text(path.read_text("utf-8").replace('"version": 1', '"version": 99'), "utf-8")
     message = one_line_error(ner_eval("compare", path, other))
-    assert "version 99, this program reads version 1; run `ner-eval score RUN` to write it anew" in message
+    assert "version 99, this program reads version 1; run `ner-eval score RUN` to write it again" in message
 
 
 def test_runs_of_another_gold_or_other_labels_are_refused(make_run, ner_eval):

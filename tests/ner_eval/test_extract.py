@@ -12,15 +12,14 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner_data.errors import UserError
+from faulty import Faulty, completion, drop, failure, slow
+from ner_common.errors import UserError
 from ner_data.gold import Entity
 from ner_data.prompt import PromptSpec
 from ner_eval import Recognizer
-from ner_eval.highlight import highlight
-from ner_eval.recognizer import read_answer
-from ner_eval.segments import segments
-
-from .faulty import Faulty, completion, drop, failure, slow
+from ner_eval.inference.recognizer import read_answer
+from ner_eval.inference.splitting import segments
+from ner_eval.reporting.terminal import highlight
 
 PROMPT = "data/alpaca/demo.prompt.json"
 EXTRACT = ("extract", "--model", "nano", "--prompt", PROMPT, "--wait", "0")

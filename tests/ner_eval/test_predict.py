@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from faulty import Faulty, failure, slow
 from ner_data.prompt import PromptSpec
-from ner_eval.run import read_manifest, read_predictions
+from ner_eval.runs.manifest import read_manifest
+from ner_eval.runs.predictions import read_predictions
 from support import ROOT
-
-from .faulty import Faulty, failure, slow
 
 RUN = Path("runs/nano-demo-test")
 PREDICT = ("predict", "--model", "nano", "--corpus", "demo", "--wait", "0")

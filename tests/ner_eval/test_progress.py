@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from .faulty import Faulty, slow
+from faulty import Faulty, slow
 
 PREDICT = ("predict", "--model", "nano", "--corpus", "demo", "--wait", "0", "--concurrency", "4")
 BAR = re.compile(r"(\d+)/40 \[([\d:]+)<([\d:?]+), +([\d.?]+)answer/s\]")

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from ner_data.gold import Entity, Record
-from ner_eval import publish
+from ner_eval.publish import END, RECIPES, START, TABLE, table
 from support import ROOT, Result, one_line_error
 
 
 def test_the_committed_table_is_what_the_result_files_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert publish.table() in publish.TABLE.read_text(encoding="utf-8")
+    assert table() in TABLE.read_text(encoding="utf-8")
 
 
 def test_every_committed_result_names_the_protocol_of_its_counts() -> None:
-    for path in sorted((ROOT / publish.RECIPES).glob("*/results/*.json")):
+    for path in sorted((ROOT / RECIPES).glob("*/results/*.json")):
         assert json.loads(path.read_text("utf-8"))["protocol"] == "text", path
 
 
@@ -29,7 +29,7 @@ def test_a_result_keeps_counts_and_fills_a_row(
     (adapter / "all_results.json").write_text('{"train_runtime": 90.0, "epoch": 2.0}')
     (workplace / "recipes/nano").mkdir(parents=True)
     (workplace / "recipes/nano/lora.yaml").touch()
-    publish.TABLE.write_text(f"# head\n{publish.START}\nold\n{publish.END}\ntail\n")
+    TABLE.write_text(f"# head\n{START}\nold\n{END}\ntail\n")
     records = [
         Record("1", "林晓来了", (Entity(0, 2, "name", "林晓"),)),
         Record("2", "云帆", (Entity(0, 2, "company", "云帆"),)),
@@ -41,7 +41,7 @@ def test_a_result_keeps_counts_and_fills_a_row(
     stored = json.loads(Path("recipes/nano/results/run.json").read_text())
     assert stored["protocol"] == "text"
     assert stored["readings"]["lenient"]["company"] == {"tp": 0, "fp": 0, "fn": 1}
-    text = publish.TABLE.read_text()
+    text = TABLE.read_text()
     assert text.startswith("# head\n")
     assert text.endswith("tail\n")
     assert "old" not in text
@@ -49,7 +49,7 @@ def test_a_result_keeps_counts_and_fills_a_row(
 
 
 def test_a_table_without_its_marks_is_left_alone(workplace: Path, cli: Callable[..., Result]) -> None:
-    publish.TABLE.parent.mkdir()
-    publish.TABLE.write_text("# mine\n")
+    TABLE.parent.mkdir()
+    TABLE.write_text("# mine\n")
     assert "the marks of the table are gone" in one_line_error(cli("ner-eval", "publish"))
-    assert publish.TABLE.read_text() == "# mine\n"
+    assert TABLE.read_text() == "# mine\n"

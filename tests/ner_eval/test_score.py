@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ner_data.errors import UserError
+from faulty import Faulty
+from ner_common.errors import UserError
 from ner_data.gold import Entity, Record, read_gold, write_gold
-from ner_eval import score
-from ner_eval.run import read_predictions
-from ner_eval.scores import Answers, Counts, MentionCounts, ModeCounts, read_scores
-
-from .faulty import Faulty
+from ner_eval.metrics.counts import Counts, ModeCounts
+from ner_eval.metrics.results import Answers, MentionCounts, read_scores
+from ner_eval.runs.predictions import read_predictions
+from ner_eval.score import add_arguments
+from ner_eval.score import run as run_score
 
 RECORDS = (
     Record("t-1", "林晓在云帆科技任经理", (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技"))),
@@ -31,8 +32,8 @@ RIGHT = {
 
 def run(folder, *arguments: str) -> None:
     parser = argparse.ArgumentParser()
-    score.add_arguments(parser)
-    score.run(parser.parse_args([str(folder), *arguments]))
+    add_arguments(parser)
+    run_score(parser.parse_args([str(folder), *arguments]))
 
 
 def test_the_table_has_every_label_then_the_averages_with_4_digits(make_run, capsys):
@@ -57,8 +58,8 @@ def test_a_perfect_run_scores_1_and_the_record_without_gold_is_not_scored(make_r
     assert "1 records without gold are not scored" in out
     scores = read_scores(folder / "scores.json")
     assert scores.answers == Answers(scored=3, without_gold=1)
-    assert scores.readings["lenient"].span["name"] == Counts(tp=3)
-    assert scores.readings["lenient"].text["name"] == Counts(tp=2)
+    assert scores.readings["lenient"].counts["span"]["name"] == Counts(tp=3)
+    assert scores.readings["lenient"].counts["text"]["name"] == Counts(tp=2)
 
 
 def test_every_fault_is_counted_and_is_a_false_positive(make_run, capsys):
@@ -80,11 +81,11 @@ def test_every_fault_is_counted_and_is_a_false_positive(make_run, capsys):
     assert "mentions: 7 (gold 4); not in their text 1, unknown label 1 (both count as" in out
     assert "duplicated 1" in out
     lenient = read_scores(folder / "scores.json").readings["lenient"]
-    assert lenient.span == {"name": Counts(3, 3, 0), "company": Counts(0, 0, 1), "": Counts(0, 1, 0)}
-    assert lenient.text == {"name": Counts(2, 2, 0), "company": Counts(0, 0, 1), "": Counts(0, 1, 0)}
+    assert lenient.counts["span"] == {"name": Counts(3, 3, 0), "company": Counts(0, 0, 1), "": Counts(0, 1, 0)}
+    assert lenient.counts["text"] == {"name": Counts(2, 2, 0), "company": Counts(0, 0, 1), "": Counts(0, 1, 0)}
     strict = read_scores(folder / "scores.json").readings["strict"]
     assert strict.mentions == MentionCounts(predicted=3, gold=4, duplicated=1)
-    assert strict.span["name"] == Counts(2, 1, 1)
+    assert strict.counts["span"]["name"] == Counts(2, 1, 1)
 
 
 def test_an_unparsable_answer_misses_all_that_its_sentence_holds(make_run, capsys):
@@ -96,8 +97,8 @@ def test_an_unparsable_answer_misses_all_that_its_sentence_holds(make_run, capsy
     scores = read_scores(folder / "scores.json")
     assert scores.answers == Answers(scored=3, without_gold=1, unparsable=2, cut=1)
     for reading in scores.readings.values():
-        assert reading.text == {"name": Counts(fn=2), "company": Counts(fn=1), "": Counts()}
-        assert reading.span == {"name": Counts(fn=3), "company": Counts(fn=1), "": Counts()}
+        assert reading.counts["text"] == {"name": Counts(fn=2), "company": Counts(fn=1), "": Counts()}
+        assert reading.counts["span"] == {"name": Counts(fn=3), "company": Counts(fn=1), "": Counts()}
         assert set(reading.modes.values()) == {ModeCounts(missed=4)}
 
 

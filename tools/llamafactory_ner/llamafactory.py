@@ -4,8 +4,8 @@ import sys
 from types import ModuleType
 
 from llamafactory_ner import TESTED_LLAMAFACTORY
+from llamafactory_ner.checks.refusal import stop
 from llamafactory_ner.mm_plugin import TorchaudioStandIn
-from llamafactory_ner.stop import stop
 
 
 def hook(module: ModuleType) -> None:

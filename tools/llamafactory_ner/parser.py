@@ -7,11 +7,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llamafactory_ner.base import base_doubt, read_json
-from llamafactory_ner.checks import adapter_problems, argument_problems, model_problems, training_problems
+from llamafactory_ner.checks.adapters import adapter_problems, training_problems
+from llamafactory_ner.checks.arguments import argument_problems, model_problems
+from llamafactory_ner.checks.base_model import base_doubt
+from llamafactory_ner.checks.datasets import dataset_problems
+from llamafactory_ner.checks.refusal import stop, warn
 from llamafactory_ner.finetuning_args import SOFT_PROMPTS
-from llamafactory_ner.registry import dataset_problems
-from llamafactory_ner.stop import stop, warn
+from ner_common.files import read_object
 
 
 def hook(module: ModuleType) -> None:
@@ -73,7 +75,7 @@ def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
             finetuning_args = copy.copy(finetuning_args)
             finetuning_args.finetuning_type = "lora"  # adapters and quantised bases are allowed to LoRA only
         for adapter in model_args.adapter_name_or_path or []:
-            config = read_json(Path(adapter) / "adapter_config.json")
+            config = read_object(Path(adapter) / "adapter_config.json")
             if doubt := base_doubt(adapter, config, model_args.model_name_or_path):
                 warn(doubt)
         original(model_args, data_args, finetuning_args)

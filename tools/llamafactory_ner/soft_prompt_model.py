@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from llamafactory_ner.checks import ENCODER_FILE
+from llamafactory_ner.checks.adapters import ENCODER_FILE
 from llamafactory_ner.recompute import recompute_layers
 
 

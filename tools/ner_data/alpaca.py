@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ner_common.errors import UserError, rooted
+from ner_common.files import read_json, write_json, write_together
 from ner_data.answers import FORMS
 from ner_data.corpus import Corpus, load_corpus
-from ner_data.errors import UserError, rooted
-from ner_data.files import read_json, write_json, write_together
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import SYSTEM, PromptSpec, escape, instruction
 

@@ -1,6 +1,6 @@
 """``ner-data``: corpora to training files."""
 
-from ner_data.commands import program
+from ner_common.commands import program
 
 COMMANDS = {
     "fetch": ("ner_data.fetch", "download a corpus (or generate `demo`) into data/raw"),

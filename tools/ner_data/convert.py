@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+from ner_common.errors import UserError, UserErrors, rooted
+from ner_common.files import write_together
 from ner_data.corpus import RAW, Corpus, load_corpus
-from ner_data.errors import UserError, UserErrors, rooted
-from ner_data.files import write_together
 from ner_data.gold import Record, write_gold
 
 

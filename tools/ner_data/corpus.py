@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
-from ner_data.errors import UserError, rooted
-from ner_data.files import read_text
+from ner_common.errors import UserError, rooted
+from ner_common.files import read_text
 
 CORPORA = Path("data/corpora")
 GOLD = Path("data/gold")

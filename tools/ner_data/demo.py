@@ -15,8 +15,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ner_common.files import write_together
 from ner_data import demo_words as words
-from ner_data.files import write_together
 
 LABELS = {
     "address": "地址",

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 from tqdm import tqdm
 
+from ner_common.errors import UserError, rooted
 from ner_data import demo
 from ner_data.corpus import RAW, Corpus, Split, load_corpus
-from ner_data.errors import UserError, rooted
 
 CHUNK = 1 << 16
 TIMEOUT_S = 30.0

@@ -18,8 +18,8 @@ from operator import ge
 from pathlib import Path
 from typing import Any
 
-from ner_data.errors import UserError, one_line, rooted
-from ner_data.files import Opener, json_lines, write_atomically
+from ner_common.errors import UserError, one_line, rooted
+from ner_common.files import Opener, json_lines, write_atomically
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -12,8 +12,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from ner_common.errors import UserError, rooted
 from ner_data.alpaca import read_registry
-from ner_data.errors import UserError, rooted
 
 IGNORED = -100  # the label id that carries no loss (PyTorch's cross-entropy default)
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ner_common.errors import UserError, rooted
+from ner_common.files import Opener, read_json, write_atomically, write_json
 from ner_data.answers import FORMS
-from ner_data.errors import UserError, rooted
-from ner_data.files import Opener, read_json, write_atomically, write_json
 from ner_data.gold import Entity, Mention, Parsed, Record
 
 SYSTEM = "你是一名中文命名实体识别专家。"

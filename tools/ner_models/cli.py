@@ -1,6 +1,6 @@
 """``ner-model``: a model's life from download to server."""
 
-from ner_data.commands import program
+from ner_common.commands import program
 
 COMMANDS = {
     "download": ("ner_models.download", "bring a base model from ModelScope into models/"),
@@ -9,10 +9,10 @@ COMMANDS = {
         "ner_models.chatglm3.prefix",
         "P-Tuning v2 checkpoint of old chatglm code to a PEFT adapter",
     ),
-    "export": ("ner_models.export", "bake a P-tuning adapter into a plain checkpoint"),
+    "export": ("ner_models.serving.baking", "bake a P-tuning adapter into a plain checkpoint"),
     "pretrain-nano": ("ner_models.nano.pretrain", "make the embedded base model anew from generated text"),
-    "serve": ("ner_models.serve", "start vLLM with a base model and its adapters, wait until it answers"),
-    "stop": ("ner_models.stop", "stop a server that `serve` started"),
+    "serve": ("ner_models.serving.serve", "start vLLM with a base model and its adapters, wait until it answers"),
+    "stop": ("ner_models.serving.stop", "stop a server that `serve` started"),
 }
 
 entry_point = program("ner-model", "A model's life from download to server.", COMMANDS)

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ner_data.errors import UserError, rooted
-from ner_data.files import read_json
+from ner_common.errors import UserError, rooted
+from ner_common.files import read_json
 
 MODELS = Path("models")
 

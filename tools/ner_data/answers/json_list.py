@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ner_data.files import json_value
+from ner_common.files import json_value
 from ner_data.gold import Entity, Mention, Parsed
 
 NAME = "json_list"
@@ -96,3 +96,49 @@ def _clean(value: Any) -> str:
     except UnicodeEncodeError:
         return value.encode("utf-8", "replace").decode("utf-8")
     return value
+
+
+def structured(mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:
+    """The request fields that force this form: a JSON schema (``json``) or a grammar of one text (``grammar``)."""
+    if mode == "json":
+        entities = {"name": "entities", "strict": True, "schema": schema(labels)}
+        return {"response_format": {"type": "json_schema", "json_schema": entities}}
+    return {"structured_outputs": {"grammar": grammar(labels, text)}}
+
+
+def schema(labels: Sequence[str]) -> dict[str, Any]:
+    """JSON schema of the form json_list."""
+    return {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"text": {"type": "string"}, "label": {"type": "string", "enum": list(labels)}},
+            "required": ["text", "label"],
+            "additionalProperties": False,
+        },
+    }
+
+
+def grammar(labels: Sequence[str], text: str) -> str:
+    """Lark grammar of the form json_list in which every surface is a non-empty stretch of ``text``.
+
+    One rule a character: a stretch begins with any of them and goes on with the next. (llguidance's ``%regex
+    {"substring_chunks": …}`` says the same in a line, but allows the empty stretch.) Surfaces stand inside JSON
+    strings, so each character is written as JSON escapes it and is taken whole or not at all.
+    """
+    if not text:
+        return 'start: "[]"\n'
+    chars = [json.dumps(char, ensure_ascii=False)[1:-1] for char in text]
+    rules = [
+        'start: "[" (item ("," item)*)? "]"',
+        'item: "{\\"text\\":\\"" surface "\\",\\"label\\":" label "}"',
+        "label: " + " | ".join(_literal(json.dumps(label, ensure_ascii=False)) for label in labels),
+        "surface: " + " | ".join(f"c{n}" for n in range(len(chars))),
+        *(f"c{n}: {_literal(char)} c{n + 1}?" for n, char in enumerate(chars[:-1])),
+        f"c{len(chars) - 1}: {_literal(chars[-1])}",
+    ]
+    return "\n".join(rules) + "\n"
+
+
+def _literal(string: str) -> str:
+    return json.dumps(string, ensure_ascii=False)

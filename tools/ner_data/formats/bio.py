@@ -15,8 +15,8 @@ label: it starts a mention (as conlleval reads it); every such tag is counted.
 from collections.abc import Iterator
 from pathlib import Path
 
-from ner_data.errors import one_line
-from ner_data.files import read_text
+from ner_common.errors import one_line
+from ner_common.files import read_text
 from ner_data.formats.sample import Sample
 from ner_data.gold import Entity
 

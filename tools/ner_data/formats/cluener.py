@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ner_data.errors import one_line
-from ner_data.files import read_text
+from ner_common.errors import one_line
+from ner_common.files import read_text
 from ner_data.formats.sample import Sample
 from ner_data.gold import Entity
 

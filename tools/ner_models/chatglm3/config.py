@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ner_data.errors import UserError, rooted
-from ner_data.files import read_json
+from ner_common.errors import UserError, rooted
+from ner_common.files import read_json
 
 REMEDY = "SRC must be the folder of the original chatglm3-6b (`ner-model download chatglm3-6b`)"
 SIZES = {

@@ -12,13 +12,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ner_data.errors import UserError, UserErrors, rooted
-from ner_data.files import write_json
+from ner_common.errors import UserError, UserErrors, rooted
+from ner_common.files import check_free, whole_folder, write_json
 from ner_models.chatglm3.config import Shape, glm_config, read_config
 from ner_models.chatglm3.shards import TORCH_NAMES, Chunk, Stored, find_shards, open_shard, write_shard
 from ner_models.chatglm3.tokenizer import check_size, end_ids, read_pieces, write_tokenizer
 from ner_models.chatglm3.weights import DROPPED, Wanted, plan, problems
-from ner_models.folder import check_free, whole_folder
 
 LICENCES = ("MODEL_LICENSE", "MODEL_LICENSE.txt", "LICENSE")
 

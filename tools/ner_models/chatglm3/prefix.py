@@ -11,12 +11,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ner_data.errors import UserError, rooted
-from ner_data.files import read_json
+from ner_common.errors import UserError, rooted
+from ner_common.files import check_free, read_json, whole_folder
 from ner_models.chatglm3.config import Shape, read_config
 from ner_models.chatglm3.shards import TORCH_NAMES, Stored, find_shards, open_shard, write_shard
 from ner_models.chatglm3.weights import PREFIX
-from ner_models.folder import check_free, whole_folder
 
 Tensor = Any
 CONVERT = "name with --base what `ner-model convert-chatglm3` made of the model it was trained on"

@@ -15,8 +15,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ner_data.errors import UserError, one_line, rooted
-from ner_data.files import read_json
+from ner_common.errors import UserError, one_line, rooted
+from ner_common.files import read_json
 
 BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 TORCH_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ner_data.errors import UserError, rooted
-from ner_data.files import read_text, write_atomically, write_json
+from ner_common.errors import UserError, rooted
+from ner_common.files import read_text, write_atomically, write_json
 from ner_models.chatglm3.config import Shape
 
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # SentencePiece's types of pieces; others do not occur in chatglm

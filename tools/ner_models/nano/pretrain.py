@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ner_data.errors import UserError
+from ner_common.errors import UserError
 from ner_models.nano import text
 from ner_models.nano.start import join_heads
 from ner_models.nano.tokenizer import END_OF_TEXT, END_OF_TURN, write_tokenizer
@@ -240,7 +240,7 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
         do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     stored.save_pretrained(directory)
-    from ner_data.files import read_json, write_json
+    from ner_common.files import read_json, write_json
 
     settings = read_json(directory / "config.json", remedy="run `make nano`")
     write_json(directory / "config.json", {**settings, "dtype": "float32"})

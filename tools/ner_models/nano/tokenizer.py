@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ner_common.files import write_json
 from ner_data.answers import json_list
-from ner_data.files import write_json
 from ner_data.prompt import SYSTEM, instruction
 from ner_models.nano import text_words as words
 

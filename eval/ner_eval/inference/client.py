@@ -1,0 +1,328 @@
+"""Ask OpenAI-compatible servers for chat completions, and survive what happens to servers.
+
+What is done about a failure:
+
+========================================  =============================================================================
+refused, dropped, timed out, 502/503/504  asked again, elsewhere at once where another server is up; three in a row
+                                          mark a server as down until its ``/models`` answers; after ``patience``
+                                          seconds without any answer: `Lost`; ``ATTEMPTS`` times while other requests
+                                          are answered: `Unanswerable`
+429                                       asked again after Retry-After or backoff, until patience ends: `Lost`
+other 5xx, 408, an answer that is none    asked again with backoff, ``ATTEMPTS`` times in all: `Unanswerable`
+401, 403, 404, 3xx                        `Rejected` at once
+any other status                          `Unanswerable` at once
+========================================  =============================================================================
+
+aiohttp, because it takes 0.4 ms of CPU a request where httpx takes 5 to 12 (16 to 256 requests at once, 2-core AMD
+EPYC VM): httpx would slow a fast server down. ``vllm bench serve`` uses aiohttp too.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ner_common.commands import tell
+from ner_common.errors import UserError, one_line
+from ner_eval.inference.reply import Garbage, Reply, error_text, read_reply, retry_after
+
+if TYPE_CHECKING:
+    import aiohttp
+
+ATTEMPTS = 8
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds
+TRIP = 3  # failures in a row after which a server counts as down
+PROBE_TIMEOUT = 5.0  # seconds
+AWAY = {0, 502, 503, 504}  # 0: no response at all
+BASE_URL = "http://127.0.0.1:8000/v1"
+KEY_REMEDY = "give the server's key with --api-key or in OPENAI_API_KEY"
+_UNICODE = json.JSONEncoder(ensure_ascii=False)
+T = TypeVar("T")
+
+
+class Rejected(UserError):
+    """A server refuses a request, and asking again would not help."""
+
+
+class Unanswerable(Rejected):
+    """A server refuses or fails this one request; it may well take others."""
+
+
+class Lost(UserError):
+    """No server has answered for as long as we were told to be patient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt without an answer; ``wait``: seconds that the server asks for."""
+
+    status: int
+    problem: str
+    wait: float | None = None
+
+
+@dataclass(slots=True)
+class Server:
+    """One base URL and how it fares."""
+
+    url: str
+    up: bool = True
+    failures: int = 0  # in a row
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the servers are and how long they may take.
+
+    Attributes:
+        base_urls: servers of the same model, each ending in /v1.
+        api_key: sent as the bearer token.
+        timeout: seconds for one attempt.
+        patience: seconds to go on without any answer once the servers fail.
+        wait: seconds to wait for a server at the start.
+        concurrency: requests in flight.
+        openai_only: send OpenAI's own parameters only (no repetition_penalty).
+    """
+
+    base_urls: Sequence[str] = (BASE_URL,)
+    api_key: str | None = None
+    timeout: float = 300.0
+    patience: float = 300.0
+    wait: float = 15.0
+    concurrency: int = 64
+    openai_only: bool = False
+
+    def client(self) -> "Client":
+        """A client of these servers that reports lost ones on stderr."""
+        return Client(self.base_urls, self.api_key, self.timeout, self.patience, tell)
+
+
+@dataclass(slots=True)
+class Client:
+    """A pool of servers that serve the same model.
+
+    Use as an async context manager. ``timeout``: seconds that one attempt may take. ``patience``: seconds to go on
+    while no server answers. ``notice`` is told in one line when a server goes and when it comes back.
+    """
+
+    base_urls: Sequence[str]
+    api_key: str | None = None
+    timeout: float = 300.0
+    patience: float = 300.0
+    notice: Callable[[str], None] = lambda line: None
+    servers: list[Server] = field(init=False)
+    _session: "aiohttp.ClientSession" = field(init=False)
+    _answers: int = field(init=False, default=0)
+    _troubled: set[object] = field(init=False, default_factory=set)  # requests that failed since the last answer
+    _trouble_since: float | None = field(init=False, default=None)
+    _probes: set[asyncio.Task[None]] = field(init=False, default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        import aiohttp
+
+        self.servers = [Server(url) for url in self.base_urls]
+        headers = {"Content-Type": "application/json"}
+        if self.api_key:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        self._session = aiohttp.ClientSession(
+            # Whoever calls `ask` bounds the requests in flight. uvicorn closes idle connections after 5 s: be first.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+            timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(10.0, self.timeout)),
+            headers=headers,
+            # Proxy variables of the environment are meant for the world outside, not for a server on this machine.
+            trust_env=not all("//127.0.0.1" in url or "//localhost" in url for url in self.base_urls),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
+        await self._session.close()
+
+    async def ask(self, body: dict[str, Any], what: str) -> Reply:
+        """Get the answer to one chat completion request; ``what`` names it in errors (a record's id).
+
+        Raises:
+            Unanswerable, Rejected, Lost: see the table above.
+        """
+        # JSON may smuggle in lone surrogates, which no UTF-8 request can carry: "?" keeps the offsets as they are.
+        data = _UNICODE.encode(body).encode("utf-8", "replace")
+        failed = hops = 0
+        delay = FIRST_DELAY
+        server = None
+        at_first, this = self._answers, object()
+        while True:
+            server = await self._server(server)
+            before = self._answers
+            result = await self._attempt(server, data)
+            if isinstance(result, Reply):
+                return result
+            problem = f"{server.url}: {what}: {result.problem}"
+            if result.status in AWAY:
+                hops += 1
+                if hops < len(self.servers):
+                    continue  # fail over at once
+                # A server that is away answers nobody. Where others got their answers beside this request, and none
+                # of them is in trouble too, it is at fault; otherwise time will tell.
+                self._troubled.add(this)
+                if self._answers > before or (self._answers > at_first and self._troubled == {this}):
+                    failed += 1
+                else:
+                    self._check_patience(problem)
+            elif result.status == 429:
+                self._check_patience(problem)
+            else:
+                failed += 1
+            _give_up_if_hopeless(result.status, failed, problem)
+            # Requests that failed together must not come back together.
+            wait = delay * random.uniform(0.5, 1) if result.wait is None else result.wait * random.uniform(1, 1.25)
+            await asyncio.sleep(wait)
+            delay = min(2 * delay, LONGEST_DELAY)
+            hops = 0
+
+    async def _attempt(self, server: Server, data: bytes) -> Reply | Failure:
+        started = time.perf_counter()
+        server.in_flight += 1
+        try:
+            status, headers, content = await self._post(server, data)
+        except OSError as error:
+            problem = _words(error, self.timeout)
+            self._no_answer(server, problem)
+            return Failure(0, problem)
+        finally:
+            server.in_flight -= 1
+        try:
+            if status == 200:
+                reply = read_reply(content, time.perf_counter() - started)
+                server.failures = 0
+                self._answers += 1
+                self._troubled.clear()
+                self._trouble_since = None
+                return reply
+            problem = f"HTTP {status}: {error_text(content)}"
+        except Garbage as garbage:
+            problem = str(garbage)
+        if status in AWAY:
+            self._no_answer(server, problem)
+        return Failure(status, problem, retry_after(headers))
+
+    async def _post(self, server: Server, data: bytes) -> tuple[int, Any, bytes]:
+        import aiohttp
+
+        try:
+            url = f"{server.url}/chat/completions"
+            # A redirected POST would arrive as a GET: better to hear of it.
+            async with self._session.post(url, data=data, allow_redirects=False) as response:
+                return response.status, response.headers, await response.read()
+        except aiohttp.ClientError as error:
+            # Some of aiohttp's errors are OSErrors (TimeoutError is one, too), some are not.
+            raise ConnectionError(str(error) or type(error).__name__) from error
+
+    async def get(self, url: str) -> tuple[int, bytes]:
+        """GET an address: status and content.
+
+        Raises:
+            OSError: no answer within ``PROBE_TIMEOUT``.
+        """
+        import aiohttp
+
+        try:
+            timeout = aiohttp.ClientTimeout(total=min(PROBE_TIMEOUT, self.timeout))
+            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
+                return response.status, await response.read()
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error) or type(error).__name__) from error
+
+    async def _server(self, last: Server | None) -> Server:
+        """The least busy server that is up, better another than the last; waits for one."""
+        while True:
+            up = [server for server in self.servers if server.up]
+            if up:
+                return min(up, key=lambda server: (server is last, server.in_flight))
+            self._check_patience(f"{', '.join(server.url for server in self.servers)}: down")
+            await asyncio.sleep(random.uniform(0.05, 0.15))
+
+    def _no_answer(self, server: Server, problem: str) -> None:
+        server.failures += 1
+        if server.up and server.failures >= TRIP:
+            self.mark_down(server, problem)
+
+    def mark_down(self, server: Server, problem: str) -> None:
+        """Ask a server no more until its ``/models`` answers again."""
+        server.up = False
+        self.notice(f"{server.url} does not answer ({problem}); trying for {self.patience:.0f} s")
+        probe = asyncio.create_task(self._probe(server))
+        self._probes.add(probe)
+        probe.add_done_callback(self._probes.discard)
+
+    async def _probe(self, server: Server) -> None:
+        delay = FIRST_DELAY
+        while not server.up:
+            await asyncio.sleep(delay * random.uniform(0.5, 1))
+            delay = min(2 * delay, 5.0)
+            try:
+                status, _ = await self.get(f"{server.url}/models")
+            except OSError:
+                continue  # still away: that is what was asked
+            server.up = status < 500
+        server.failures = 0
+        self.notice(f"{server.url} answers again")
+
+    def _check_patience(self, problem: str) -> None:
+        now = time.monotonic()
+        if self._trouble_since is None:
+            self._trouble_since = now
+        elif now - self._trouble_since > self.patience:
+            raise Lost(f"{problem}; no answer for {now - self._trouble_since:.0f} s")
+
+
+@contextmanager
+def fail_first() -> Iterator[None]:
+    """Raise the first error of a task group as it is, not wrapped in a group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` on uvloop, with which asking takes a sixth less CPU: 0.83 against 1.01 ms a request (four passes
+    of ``tests/ner_eval/bench_throughput.py --client ours`` with each, on the server's own two cores)."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _give_up_if_hopeless(status: int, failed: int, problem: str) -> None:
+    if status in (0, 200, 408, 429) or status >= 500:
+        if failed >= ATTEMPTS:
+            raise Unanswerable(f"{problem} ({failed} attempts); the server's log says more")
+    elif status in (401, 403):
+        raise Rejected(f"{problem}; {KEY_REMEDY}")
+    elif status == 404 or status < 400:
+        raise Rejected(f"{problem}; is the address right (it ends in /v1), and is the model still served?")
+    elif "repetition_penalty" in problem:
+        raise Rejected(f"{problem}; use --openai-only for a server that knows OpenAI's own parameters only")
+    elif "context length" in problem:
+        raise Unanswerable(f"{problem}; serve the model with a larger --max-model-len")
+    else:
+        raise Unanswerable(f"{problem}; the server does not take this request")
+
+
+def _words(error: OSError, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:.0f} s"
+    return one_line(str(error) or type(error).__name__, 120).strip("'\"")

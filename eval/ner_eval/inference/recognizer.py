@@ -1,0 +1,187 @@
+"""Texts in, entities out, from a served model::
+
+from ner_eval import Recognizer
+recognizer = Recognizer("http://127.0.0.1:8000/v1", "nano-lora-demo")
+recognizer.predict(["林晓在云帆科技任经理"])    # [[Entity(start=0, end=2, label='name', text='林晓'), ...]]
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ner_data.alignment import align
+from ner_data.gold import Entity
+from ner_data.prompt import FILE_NAME, PromptSpec
+from ner_eval.inference.client import Client, Rejected, Unanswerable, run_async
+from ner_eval.inference.request import IGNORED, honoured, request_body, sampling
+from ner_eval.inference.served_model import choose_prompt, find_model
+from ner_eval.inference.splitting import segments
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """What a model found in a text.
+
+    ``problems`` names in words what could not be taken over: an answer that is not in the form or was cut off, a
+    mention that does not occur in the text, a label that was not asked for. Not ``answered``: the server refuses or
+    fails this text, and the problem is why.
+    """
+
+    text: str
+    entities: tuple[Entity, ...]
+    problems: tuple[str, ...] = ()
+    answered: bool = True
+
+
+def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) -> Recognized:
+    """Read a model's answer to one text: entities sorted by position, each label and span once."""
+    parsed = spec.parse(answer, text)
+    problems = [f"answer {problem}" for problem in parsed.problems]
+    if finish_reason == "length":
+        problems.append("answer cut off by max_tokens")
+    entities = set()
+    for mention, span in zip(parsed.mentions, align(parsed.mentions, text), strict=True):
+        if mention.label not in spec.labels:
+            problems.append(f"unknown label {mention.label!r} ({mention.text!r})")
+        elif span is None:
+            problems.append(f"not in the text: {mention.text!r} ({mention.label})")
+        else:
+            entities.add(Entity(span[0], span[1], mention.label, mention.text))
+    return Recognized(text, tuple(sorted(entities)), tuple(problems))
+
+
+@dataclass(slots=True)
+class Asker:
+    """A model with its prompt behind an open client; at most ``concurrency`` requests are in flight.
+
+    ``longest``: characters of the pieces that longer texts are asked in; 0 for the prompt spec's ``longest_text``.
+    """
+
+    client: Client
+    model: str
+    spec: PromptSpec
+    structured: str = "off"
+    openai_only: bool = False
+    concurrency: int = 64
+    longest: int = 0
+    _free: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free = asyncio.Semaphore(self.concurrency)
+
+    async def recognize(self, text: str, name: str) -> Recognized:
+        """Find the entities of a text of any length; ``name`` names it in errors."""
+        pieces = segments(text, self.longest or self.spec.longest_text)
+        parts = await asyncio.gather(*(self._piece(text[start:end], name) for start, end in pieces))
+        entities = [
+            Entity(start + e.start, start + e.end, e.label, e.text)
+            for (start, _), part in zip(pieces, parts, strict=True)
+            for e in part.entities
+        ]
+        return Recognized(text, tuple(entities), tuple(problem for part in parts for problem in part.problems))
+
+    async def _recognize(self, text: str, name: str) -> Recognized:
+        try:
+            return await self.recognize(text, name)
+        except Unanswerable as error:
+            return Recognized(text, (), (f"no answer: {error}",), answered=False)
+
+    async def _piece(self, text: str, name: str) -> Recognized:
+        body = request_body(self.model, self.spec, text, sampling(self.spec, self.structured, self.openai_only))
+        async with self._free:
+            reply = await self.client.ask(body, name)
+        if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
+            raise Rejected(f"{name}: {IGNORED}")
+        return read_answer(self.spec, text, reply.answer, reply.finish_reason)
+
+    async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
+        """Answer texts, each with a key of the caller's, in the order in which they come, as soon as that allows.
+
+        Texts are taken only a little ahead of the answers, so endless input needs no endless memory. A text that a
+        server does not take is given back as not answered: it does not end the stream.
+        """
+        pending: deque[tuple[Key, asyncio.Task[Recognized]]] = deque()
+        reader = asyncio.ensure_future(anext(texts, None))
+        ended = False
+        try:
+            while pending or not ended:
+                may_read = not ended and len(pending) < 4 * self.concurrency
+                waited: list[asyncio.Future[Any]] = [reader] if may_read else []
+                waited += [pending[0][1]] if pending else []
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                if may_read and reader.done():
+                    # Input that fails ends the stream too, but only behind the answers to what came before.
+                    ended = reader.exception() is not None or reader.result() is None
+                    if not ended and (item := reader.result()):
+                        pending.append((item[0], asyncio.create_task(self._recognize(item[1], str(item[0])))))
+                        reader = asyncio.ensure_future(anext(texts, None))
+                while pending and pending[0][1].done():
+                    key, task = pending.popleft()
+                    yield key, task.result()
+            reader.result()
+        finally:
+            reader.cancel()
+            for _, task in pending:
+                task.cancel()
+            await asyncio.gather(reader, *(task for _, task in pending), return_exceptions=True)
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A served model as a function from texts to entities.
+
+    ``base_url``: a server, or several that serve the same model: what one does not answer goes to another.
+    ``prompt``: the prompt spec, its file or the adapter's folder; by default ``ner_prompt.json`` in the folder that
+    the server says it serves the model from, which works where the server's files can be read.
+
+    Raises (when asked):
+        UserError: the server is not there, does not serve the model, or fails; there is no prompt.
+    """
+
+    base_url: str | Sequence[str]
+    model: str
+    prompt: PromptSpec | Path | str | None = None
+    api_key: str | None = None
+    concurrency: int = 64
+    timeout: float = 300.0
+    patience: float = 60.0
+    structured: str = "off"
+
+    def predict(self, texts: Iterable[str]) -> list[list[Entity]]:
+        """The entities of every text, with offsets into it (half-open, in characters), sorted by position."""
+        return [list(recognized.entities) for recognized in self.recognize(texts)]
+
+    def recognize(self, texts: Iterable[str]) -> list[Recognized]:
+        """As `predict`, with what went wrong in each text."""
+        work = self._recognize(list(texts))
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return run_async(work)
+        # A notebook runs a loop of its own, in which a second one cannot run.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(run_async, work).result()
+
+    async def _recognize(self, texts: list[str]) -> list[Recognized]:
+        urls = [self.base_url] if isinstance(self.base_url, str) else self.base_url
+        async with Client([url.rstrip("/") for url in urls], self.api_key, self.timeout, self.patience) as client:
+            served = await find_model(client, self.model, wait=0)
+            spec = self.prompt
+            if not isinstance(spec, PromptSpec):
+                path = Path(spec) if spec else None
+                if path and path.is_dir():
+                    path /= FILE_NAME
+                spec = choose_prompt(path, served.folder, None, (), False)
+            asker = Asker(client, self.model, spec, self.structured, concurrency=self.concurrency)
+            tasks = [asyncio.create_task(asker.recognize(text, f"text {n}")) for n, text in enumerate(texts)]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:
+                for task in tasks:
+                    task.cancel()

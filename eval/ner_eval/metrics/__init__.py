@@ -1,0 +1,1 @@
+"""From stored answers to figures: a loaded run, the protocols, intervals, comparison. Knows nothing of asking."""

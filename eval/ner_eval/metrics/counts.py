@@ -1,0 +1,73 @@
+"""Hits and misses, and the ratios derived from them. Only counts are stored: those of parts add up to the whole's."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+def ratio(part: float, whole: float) -> float:
+    """A quotient; division by zero is 0."""
+    return part / whole if whole else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Hits and misses of one label, or of several added up."""
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
+
+    @property
+    def precision(self) -> float:
+        return ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        return ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def f1(self) -> float:
+        return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+
+@dataclass(frozen=True, slots=True)
+class ModeCounts:
+    """Outcomes of one of nervaluate's modes (see `ner_eval.metrics.modes`). A partial match is worth one half."""
+
+    correct: int = 0
+    incorrect: int = 0
+    partial: int = 0
+    missed: int = 0
+    spurious: int = 0
+
+    @property
+    def precision(self) -> float:
+        return ratio(self.correct + self.partial / 2, self.correct + self.incorrect + self.partial + self.spurious)
+
+    @property
+    def recall(self) -> float:
+        return ratio(self.correct + self.partial / 2, self.correct + self.incorrect + self.partial + self.missed)
+
+    @property
+    def f1(self) -> float:
+        return ratio(2 * self.precision * self.recall, self.precision + self.recall)
+
+
+def micro(by_label: Mapping[str, Counts]) -> Counts:
+    """All labels together, those outside the set included: their mentions are false positives."""
+    return sum(by_label.values(), Counts())
+
+
+def macro(by_label: Mapping[str, Counts], labels: Iterable[str]) -> tuple[float, float, float]:
+    """Mean precision, recall and F1 over the label set; a label with neither gold nor predictions counts as 0.
+
+    Over the protocol text this is CLUENER's official score (``score.py`` of CLUEbenchmark/CLUENER2020, which stops at
+    the division by zero).
+    """
+    rows = [by_label.get(label, Counts()) for label in labels]
+    sums = (sum(getattr(row, name) for row in rows) for name in ("precision", "recall", "f1"))
+    precision, recall, f1 = (ratio(total, len(rows)) for total in sums)
+    return precision, recall, f1

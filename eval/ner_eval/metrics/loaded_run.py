@@ -1,0 +1,142 @@
+"""A run's answers beside their gold, parsed and aligned: where score, compare and report start from."""
+
+import gc
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ner_common.errors import UserError, one_line, rooted
+from ner_data.alignment import Span, align
+from ner_data.gold import Parsed, Record, read_gold
+from ner_eval.runs.manifest import Manifest, read_manifest, run_folder, select
+from ner_eval.runs.predictions import PREDICTIONS, Prediction, read_predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A record with gold and its answer: the mentions read from it and where they stand (`None`: nowhere)."""
+
+    record: Record
+    answer: str
+    parsed: Parsed
+    spans: tuple[Span | None, ...]
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRun:
+    """A run ready to be scored, in gold order.
+
+    ``labels`` are those the model was asked for, then (only where that was allowed) those that only gold has.
+    ``missing`` counts the asked records with gold and without an answer, ``without_gold`` those that have none.
+    """
+
+    folder: Path
+    manifest: Manifest
+    labels: tuple[str, ...]
+    answered: tuple[Answered, ...]
+    missing: int
+    without_gold: int
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Millions of objects are made here and all of them stay: the collector would walk them over and over, in vain.
+
+    Nor does it walk them later: they are set aside, and freed by their counts alone.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.freeze()
+            gc.enable()
+
+
+@_without_collector()
+def load_run(
+    name: str, *, gold: Path | None = None, partial: bool = False, allow_other_labels: bool = False
+) -> LoadedRun:
+    """Read a run with its gold.
+
+    Args:
+        name: a name in ``runs/``, or a folder.
+        gold: the gold file, where it has moved since the run.
+        partial: load what is answered although answers are missing.
+        allow_other_labels: load although gold has labels that the model was not asked for (they count as missed).
+
+    Raises:
+        UserError: a file is missing or malformed; the gold file is not the one that was asked, or has no gold;
+            predictions for unknown records; records without an answer; labels that were not asked for.
+    """
+    folder = run_folder(name)
+    manifest = read_manifest(folder)
+    path = gold or Path(manifest.gold)
+    records = list(read_gold(path))
+    _check_gold(path, manifest, records)
+    # A manifest that names no selection (made by hand) asked for all.
+    records = select(records, {"limit": None, "sample": None, **manifest.selection})
+    predictions = {prediction.id: prediction for prediction in read_predictions(folder)}
+    _check_ids(folder / PREDICTIONS, predictions, records, path)
+    scored = [record for record in records if record.entities is not None]
+    answered = tuple(answer(record, predictions[record.id], manifest) for record in scored if record.id in predictions)
+    missing = len(scored) - len(answered)
+    if not answered or (missing and not partial):
+        remedy = "run the same `ner-eval predict` again to go on" + (", or score with --partial" if answered else "")
+        raise UserError(f"{rooted(folder)}: {missing} of {len(scored)} records have no answer yet; {remedy}")
+    labels = _labels(manifest, scored, allow_other_labels)
+    return LoadedRun(folder, manifest, labels, answered, missing, len(records) - len(scored))
+
+
+def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answered:
+    """Parse one stored answer with the prompt it was asked with, and place its mentions in the text."""
+    parsed = manifest.prompt.parse(prediction.answer, record.text)
+    spans = tuple(align(parsed.mentions, record.text))
+    return Answered(record, prediction.answer, parsed, spans, prediction.finish_reason == "length")
+
+
+def _check_gold(path: Path, manifest: Manifest, records: list[Record]) -> None:
+    if all(record.entities is None for record in records):
+        raise UserError(f"{rooted(path)}: no record has gold entities; this split can be predicted, not scored")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != manifest.gold_sha256:
+        sums = f"sha256 {found[:12]}, the run's {manifest.gold_sha256[:12]}"
+        remedy = "name the right file with --gold, or predict again"
+        raise UserError(f"{rooted(path)}: is not the gold that was asked ({sums}); {remedy}")
+
+
+def _check_ids(where: Path, predictions: dict[str, Prediction], records: list[Record], gold: Path) -> None:
+    unknown = predictions.keys() - {record.id for record in records}
+    if unknown:
+        shown = ", ".join(one_line(name, 40) for name in sorted(unknown)[:3])
+        more = ", …" if len(unknown) > 3 else ""
+        problem = f"{len(unknown)} ids that the run's selection from {rooted(gold)} does not have ({shown}{more})"
+        raise UserError(f"{rooted(where)}: {problem}; predict again into another --run")
+
+
+def _labels(manifest: Manifest, records: list[Record], allow_others: bool) -> tuple[str, ...]:
+    asked = manifest.prompt.labels
+    others = sorted({entity.label for record in records for entity in record.gold} - set(asked))
+    if others and not allow_others:
+        raise UserError(
+            f"{manifest.gold}: gold has labels that the model was not asked for ({', '.join(others[:5])}); "
+            "score with --allow-other-labels (they count as missed), or predict with the prompt of this corpus"
+        )
+    return (*asked, *others)
+
+
+def duplicates(answered: Answered) -> Iterator[bool]:
+    """For each mention: does it repeat a (label, place) that the same answer has already named?"""
+    seen: set[tuple[str, Span]] = set()
+    for mention, span in zip(answered.parsed.mentions, answered.spans, strict=True):
+        yield span is not None and (mention.label, span) in seen
+        if span is not None:
+            seen.add((mention.label, span))

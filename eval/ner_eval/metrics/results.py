@@ -1,0 +1,231 @@
+"""From a loaded run to its `Scores`, and the file ``scores.json`` that holds them: counts, from which ratios follow.
+
+::
+
+    {"version": 1, "model": "nano-lora", "corpus": "demo", "split": "test", "gold_sha256": "…", "prompt": "…",
+     "selection": {"limit": null, "sample": null, "seed": null}, "labels": ["name", "company"],
+     "answers": {"scored": 200, "missing": 0, "without_gold": 0, "unparsable": 3, "inexact": 5, …},
+     "readings": {
+       "lenient": {"mentions": {"predicted": 498, "gold": 501, "hallucinated": 4, …},
+                   "text": {"name": {"tp": 90, "fp": 7, "fn": 11}, …, "": {…}},
+                   "span": {…},
+                   "modes": {"strict": {"correct": 402, "incorrect": 61, "missed": 38, …}, …}},
+       "strict": {…}},
+     "intervals": {"level": 0.95, "resamples": 1000, "seed": 0, "lenient": {"text": {"micro": [0.79, 0.84], …}}}}
+
+Readings: ``lenient`` takes the complete items of an answer that is not exactly the form (a code fence, a list that was
+cut off); ``strict`` takes such an answer as one without mentions. The label "" stands for all labels outside the set.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ner_common.errors import UserError, rooted
+from ner_common.files import read_json, write_json
+from ner_eval.metrics import bootstrap
+from ner_eval.metrics.counts import Counts, ModeCounts, macro, micro
+from ner_eval.metrics.loaded_run import Answered, LoadedRun, duplicates
+from ner_eval.metrics.mention_arrays import MentionArrays, mention_arrays
+from ner_eval.metrics.modes import MODES, count_modes
+from ner_eval.metrics.protocols import Protocol, Tally, tallies
+
+VERSION = 1
+SCORES = "scores.json"
+READINGS = ("lenient", "strict")
+OTHER_LABELS = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How the answers were: scored (records with gold and an answer), missing, for records without gold, and of the
+    scored ones: unparsable, inexact (items found in something else than the form), bad_item, cut by max_tokens."""
+
+    scored: int = 0
+    missing: int = 0
+    without_gold: int = 0
+    unparsable: int = 0
+    inexact: int = 0
+    bad_item: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MentionCounts:
+    """Mentions in answers and in gold; of those in answers: hallucinated (surface not in the text), with a label
+    outside the set, duplicated (label and place named before in the same answer)."""
+
+    predicted: int = 0
+    gold: int = 0
+    hallucinated: int = 0
+    unknown_label: int = 0
+    duplicated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The counts of one way to read the answers: by protocol (``counted_as``) and label, and by nervaluate mode."""
+
+    mentions: MentionCounts
+    counts: dict[str, dict[str, Counts]]
+    modes: dict[str, ModeCounts]
+
+    def as_json(self) -> dict[str, Any]:
+        counts = {key: {label: asdict(c) for label, c in by_label.items()} for key, by_label in self.counts.items()}
+        return {
+            "mentions": asdict(self.mentions),
+            **counts,
+            "modes": {mode: asdict(c) for mode, c in self.modes.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Reading":
+        """Read one reading's counts; ``modes_by_label``, which older files hold, is passed over.
+
+        Raises:
+            AttributeError, KeyError, TypeError: it is not of that form.
+        """
+        counts = {key: {label: Counts(**c) for label, c in value[key].items()} for key in tallies()}
+        modes = {mode: ModeCounts(**c) for mode, c in value["modes"].items()}
+        return cls(MentionCounts(**value["mentions"]), counts, modes)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The counts of a run; ``prompt`` is the prompt spec's fingerprint."""
+
+    model: str
+    corpus: str
+    split: str
+    gold_sha256: str
+    prompt: str
+    selection: dict[str, Any]
+    labels: tuple[str, ...]
+    answers: Answers
+    readings: dict[str, Reading]
+    intervals: dict[str, Any] = field(default_factory=dict)
+
+    def counts(self, protocol: Protocol, reading: str) -> dict[str, Counts]:
+        """Hits and misses by label of a protocol that counts by label."""
+        return self.readings[reading].counts[protocol.counted_as]
+
+    def headline(self, protocol: Protocol, reading: str) -> float:
+        """The F1 that a protocol is known by."""
+        by_label = self.counts(protocol, reading)
+        return macro(by_label, self.labels)[2] if protocol.average == "macro" else micro(by_label).f1
+
+    def save(self, path: Path) -> None:
+        readings = {name: reading.as_json() for name, reading in self.readings.items()}
+        write_json(path, {"version": VERSION, **asdict(self), "readings": readings})
+
+
+def read_scores(path: Path) -> Scores:
+    """Read a ``scores.json``.
+
+    Raises:
+        UserError: it is missing, no scores file, or of another version.
+    """
+    remedy = "run `ner-eval score RUN` to write it again"
+    value = read_json(path, remedy)
+    if not isinstance(value, dict) or "version" not in value:
+        raise UserError(f"{rooted(path)}: not a scores file; {remedy}")
+    version = value.pop("version")
+    if version != VERSION:
+        raise UserError(f"{rooted(path)}: version {version!r}, this program reads version {VERSION}; {remedy}")
+    try:
+        readings = {name: Reading.from_json(counts) for name, counts in value["readings"].items()}
+        changed = {"labels": tuple(value["labels"]), "answers": Answers(**value["answers"]), "readings": readings}
+        return Scores(**{**value, **changed})
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{rooted(path)}: incomplete or edited; {remedy}") from None
+
+
+def score_run(run: LoadedRun) -> Scores:
+    """Count a run's hits and misses under every protocol, for both readings, with 95 % intervals."""
+    lenient = mention_arrays(run.answered, run.labels)
+    # Where every answer has the exact form, both readings are one, and so is the work.
+    arrays = [lenient] if lenient.exact.all() else [lenient, lenient.strict()]
+    tallied = [{key: tally(table) for key, tally in tallies().items()} for table in arrays]
+    spread = _intervals(tallied, len(run.labels))
+    intervals: dict[str, Any] = {
+        "level": bootstrap.LEVEL,
+        "resamples": bootstrap.RESAMPLES,
+        "seed": bootstrap.SEED,
+    }
+    readings: dict[str, Reading] = {}
+    for number, (name, mentions) in enumerate(zip(READINGS, _mentions(run.answered, run.labels), strict=True)):
+        index = min(number, len(arrays) - 1)
+        readings[name] = _reading(arrays[index], tallied[index], run.labels, mentions)
+        intervals[name] = spread[index]
+    manifest = run.manifest
+    head = (manifest.model, manifest.corpus, manifest.split, manifest.gold_sha256, manifest.prompt.fingerprint)
+    return Scores(*head, manifest.selection, run.labels, _answers(run), readings, intervals)
+
+
+def sentence_tally(run: LoadedRun, protocol: Protocol, reading: str) -> Tally:
+    """The counts of every sentence, for resampling: shape (sentences, labels + 1, 3).
+
+    Raises:
+        ValueError: the protocol does not count by label.
+    """
+    if protocol.tally is None:
+        raise ValueError(f"{protocol.title} has no counts by label")
+    arrays = mention_arrays(run.answered, run.labels)
+    return np.asarray(protocol.tally(arrays.strict() if reading == "strict" else arrays))
+
+
+def _reading(
+    arrays: MentionArrays, tallied: Mapping[str, Tally], labels: Sequence[str], mentions: MentionCounts
+) -> Reading:
+    names = (*labels, OTHER_LABELS)
+    counts = {
+        key: {name: Counts(*row) for name, row in zip(names, tally.sum(axis=0).tolist(), strict=True)}
+        for key, tally in tallied.items()
+    }
+    modes = {mode: ModeCounts(*row) for mode, row in zip(MODES, count_modes(arrays).tolist(), strict=True)}
+    return Reading(mentions, counts, modes)
+
+
+def _intervals(tallied: Sequence[Mapping[str, Tally]], labels: int) -> list[dict[str, dict[str, tuple[float, float]]]]:
+    """Intervals of every tally, all on the same draws."""
+    drawn = iter(bootstrap.resample([tally for protocols in tallied for tally in protocols.values()]))
+    spreads = []
+    for protocols in tallied:
+        spread = {}
+        for key in protocols:
+            sums = next(drawn)
+            micro_f1, macro_f1 = bootstrap.micro_f1(sums), bootstrap.macro_f1(sums, labels)
+            spread[key] = {"micro": bootstrap.interval(micro_f1), "macro": bootstrap.interval(macro_f1)}
+        spreads.append(spread)
+    return spreads
+
+
+def _answers(run: LoadedRun) -> Answers:
+    problems = [problem for item in run.answered for problem in item.parsed.problems]
+    named = {name: problems.count(name) for name in ("unparsable", "inexact", "bad_item")}
+    cut = sum(item.cut for item in run.answered)
+    return Answers(len(run.answered), run.missing, run.without_gold, **named, cut=cut)
+
+
+def _mentions(answered: Iterable[Answered], labels: Sequence[str]) -> tuple[MentionCounts, MentionCounts]:
+    """The counts of the lenient and of the strict reading, which passes over answers that have problems."""
+    known = frozenset(labels)
+    exact, other = [0] * 4, [0] * 4
+    gold = 0
+    for item in answered:
+        gold += len(item.record.gold)
+        if not item.spans:
+            continue
+        row = other if item.parsed.problems else exact
+        row[0] += len(item.spans)
+        row[1] += item.spans.count(None)
+        for mention in item.parsed.mentions:
+            row[2] += mention.label not in known
+        if len(item.spans) > 1:
+            row[3] += sum(duplicates(item))
+    every = [one + two for one, two in zip(exact, other, strict=True)]
+    lenient, strict = (MentionCounts(row[0], gold, *row[1:]) for row in (every, exact))
+    return lenient, strict

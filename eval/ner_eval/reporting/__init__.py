@@ -1,0 +1,1 @@
+"""Scores as people read them: terminal, HTML page, Markdown, plot; and what went wrong, mention by mention."""

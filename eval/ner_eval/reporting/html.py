@@ -1,0 +1,47 @@
+"""report.html: the data put into the page's template, one file that needs nothing else."""
+
+import json
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+# In the order in which they build on one another.
+SCRIPTS = ("text.js", "figures.js", "examples.js", "main.js")
+
+
+def render(data: dict[str, Any], language: str) -> str:
+    """Fill the template of ``page/`` with a report's data; the page opens in ``language`` (zh or en)."""
+    folder = files("ner_eval.reporting") / "page"
+    parts = {name: (folder / name).read_text("utf-8") for name in ("page.html", "style.css", "strings.json")}
+    script = "\n".join((folder / name).read_text("utf-8") for name in SCRIPTS)
+    text = data["protocols"]["text"]["lenient"]
+    return _fill(
+        parts["page.html"],
+        {
+            "language": {"zh": "zh-CN", "en": "en"}[language],
+            "title": escape(f"{data['run']['name']} · {data['run']['corpus']}/{data['run']['split']}"),
+            "headline": f"Micro F1 {text['micro']['f1']:.4f} (text)",
+            "style": parts["style.css"],
+            "script": script,
+            "strings": embed(json.loads(parts["strings.json"])),
+            "data": embed(data),
+        },
+    )
+
+
+def embed(value: Any) -> str:
+    """JSON that can stand inside a script element: no character of it can end the element or start a comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    """Replace each ``{{name}}`` once, in one pass: what stands in a value is never taken for a placeholder."""
+    pieces = template.split("{{")
+    filled = [pieces[0]]
+    for piece in pieces[1:]:
+        name, _, rest = piece.partition("}}")
+        filled += [values[name], rest]
+    return "".join(filled)

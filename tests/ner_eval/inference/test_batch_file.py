@@ -1,0 +1,102 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faulty import Faulty
+from ner_eval.runs.manifest import read_manifest
+from ner_eval.runs.predictions import read_predictions
+
+from .test_real_server import answers
+
+RUN = Path("runs/nano-demo-test")
+REQUESTS, RESULTS = RUN / "batch-requests.jsonl", RUN / "batch-results.jsonl"
+BATCH = ("predict", "--batch", "--model", "nano", "--corpus", "demo")
+
+
+def result(id: str, answer: str = "[]") -> dict:
+    choice = {"message": {"content": answer}, "finish_reason": "stop"}
+    body = {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}
+    return {"id": "x", "custom_id": id, "response": {"status_code": 200, "body": body}, "error": None}
+
+
+def write(*results: object) -> None:
+    RESULTS.write_text("".join(json.dumps(value) + "\n" for value in results), encoding="utf-8")
+
+
+def ids(numbers: range) -> list[str]:
+    return [f"demo-test-{n}" for n in numbers]
+
+
+def test_requests_are_those_a_server_would_get_and_results_become_the_run(work, ner_eval) -> None:
+    ended = ner_eval(*BATCH)
+    assert ended.code == 0 and "40 requests" in ended.out and "run_batch -i runs/" in ended.out
+    requests = [json.loads(line) for line in REQUESTS.read_text().splitlines()]
+    with Faulty() as server:
+        ner_eval(*BATCH[:1], *BATCH[2:], "--base-url", server.base_url, "--run", "online", "--concurrency", 1)
+    assert [request["custom_id"] for request in requests] == ids(range(40))
+    assert [request["body"] for request in requests] == server.bodies
+    assert {(request["method"], request["url"]) for request in requests} == {("POST", "/v1/chat/completions")}
+
+    write(*(result(id) for id in reversed(ids(range(40)))))
+    ended = ner_eval(*BATCH)
+    assert ended.code == 0 and "stored 40 new answers, failed 0" in ended.out and "40 answers, 120 tokens" in ended.out
+    assert [p.id for p in read_predictions(RUN)] == ids(range(40))
+    assert read_manifest(RUN).base_urls == ()
+
+
+def test_what_failed_is_asked_again_offline_or_online(work, ner_eval) -> None:
+    ner_eval(*BATCH)
+    failed = {"id": "x", "custom_id": "demo-test-1", "response": None, "error": {"message": "too long"}}
+    write(*(result(id) for id in ids(range(2, 38))), failed)
+    ended = ner_eval(*BATCH)
+    assert "read 37, stored 36 new answers, failed 1 (1 x 'too long')" in ended.out and "4 requests" in ended.out
+    assert not RESULTS.exists() and len(REQUESTS.read_text().splitlines()) == 4
+    with Faulty() as server:
+        assert ner_eval(*BATCH[:1], *BATCH[2:], "--base-url", server.base_url).code == 0
+    assert len(server.asked) == 4
+    assert [p.id for p in read_predictions(RUN)] == ids(range(40))
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ([result("demo-dev-1")], "1: the id 'demo-dev-1' is not of this run"),
+        ([result("demo-test-1"), result("demo-test-1")], "2: the id 'demo-test-1' stands twice"),
+        ([{"custom_id": "demo-test-1"}], "1: not a line of batch results"),
+        ([[]], "1: not a line of batch results"),
+    ],
+)
+def test_results_of_something_else_are_refused_and_nothing_is_stored(work, ner_eval, lines, problem) -> None:
+    ner_eval(*BATCH)
+    write(*lines)
+    ended = ner_eval(*BATCH)
+    assert ended.code == 2 and len(ended.lines) == 1 and problem in ended.lines[0]
+    assert read_predictions(RUN) == []
+
+
+@pytest.mark.serve
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_vllm_run_batch_gives_the_answers_that_the_server_gives(work, ner_eval, server, model_folder) -> None:
+    name = server.models[0]
+    arguments = ("predict", "--model", name, "--corpus", "demo", "--prompt", "data/alpaca/demo.prompt.json")
+    assert ner_eval(*arguments, "--base-url", server.base_url, "--run", "online").code == 0
+    ended = ner_eval(*arguments, "--batch", "--run", "offline")
+    [command] = [line.split() for line in ended.out.splitlines() if line.startswith("  python")]
+    command = [sys.executable if word == "python" else word for word in command]
+    command = [str(model_folder) if word == "BASE_MODEL_FOLDER" else word for word in command]
+    options = [
+        "--dtype",
+        "float32",
+        "--max-model-len",
+        "1024",
+        "--kv-cache-memory-bytes",
+        "268435456",
+        "--enforce-eager",
+    ]
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    assert ner_eval(*arguments, "--batch", "--run", "offline").code == 0
+    assert answers("offline") == answers("online")

@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from faulty import Faulty, completion
+from ner_data.answers.json_list import grammar, schema
+from ner_data.gold import Entity, Record
+from ner_data.prompt import PromptSpec
+from ner_eval.inference.request import structured
+from ner_eval.runs.predictions import read_predictions
+
+SPEC = PromptSpec("demo", "你是专家。", "请抽取。", ("name", "company"), "json_list", 64)
+# Quotes, backslashes, a line break, a control token, a control character, an emoji.
+HARD = '林晓在"云帆"\\科\n技<|im_end|>\x01😀'
+
+
+def test_off_adds_nothing_and_json_the_schema_of_the_labels() -> None:
+    assert structured("off", SPEC, "林晓") == {}
+    forced = structured("json", SPEC, "林晓")["response_format"]
+    assert forced["type"] == "json_schema" and forced["json_schema"]["schema"] == schema(SPEC.labels)
+    assert schema(SPEC.labels)["items"]["properties"]["label"]["enum"] == ["name", "company"]
+
+
+def test_the_grammar_has_a_rule_for_every_character() -> None:
+    rules = grammar(("name",), '甲"').splitlines()
+    assert rules[2:] == ['label: "\\"name\\""', "surface: c0 | c1", 'c0: "甲" c1?', 'c1: "\\\\\\""']
+    assert grammar(("name",), "") == 'start: "[]"\n'
+
+
+@pytest.mark.serve
+def test_both_backends_read_the_grammar_and_take_stretches_of_the_text_only(model_folder: Path) -> None:
+    import llguidance
+    import llguidance.hf
+    import xgrammar
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
+    compiler = xgrammar.GrammarCompiler(info)
+    guidance = llguidance.hf.from_tokenizer(tokenizer)
+
+    def taken(text: str, answer: str) -> bool:
+        rules = structured("grammar", SPEC, text)["structured_outputs"]["grammar"]
+        one = xgrammar.GrammarMatcher(compiler.compile_lark(rules), terminate_without_stop_token=True)
+        by_xgrammar = bool(one.accept_string(answer) and one.is_terminated())
+        two = llguidance.LLMatcher(guidance, llguidance.grammar_from("grammar", rules))
+        assert not two.get_error()
+        tokens = guidance.tokenize_str(answer)
+        by_guidance = two.try_consume_tokens(tokens) == len(tokens) and two.is_accepting()
+        assert by_xgrammar == by_guidance, answer
+        return by_xgrammar
+
+    for start in range(len(HARD)):
+        for end in range(start + 1, len(HARD) + 1):
+            answer = SPEC.render(Record("x", HARD, (Entity(start, end, "name", HARD[start:end]),)))
+            assert taken(HARD, answer), answer
+    assert taken(HARD, "[]") and taken("", "[]")
+    assert taken("甲乙", '[{"text":"甲","label":"name"},{"text":"甲乙","label":"company"}]')
+    for wrong in ('{"text":"","label":"name"}', '{"text":"甲","label":"no"}', '{"text":"乙甲","label":"name"}'):
+        assert not taken("甲乙", f"[{wrong}]")
+    assert not taken("甲", '[{"text":"甲","label":"name"}') and not taken('"', '[{"text":"\\","label":"name"}]')
+
+
+@pytest.mark.serve
+@pytest.mark.parametrize("mode", ["json", "grammar"])
+def test_the_server_honours_it(work, ner_eval, server, mode: str) -> None:
+    """Whatever the model would like to write: what it finished has the form, and with a grammar nothing is made up."""
+    arguments = ("predict", "--corpus", "demo", "--prompt", "data/alpaca/demo.prompt.json", "--structured", mode)
+    ended = ner_eval(*arguments, "--model", server.models[0], "--base-url", server.base_url, "--run", "r")
+    assert ended.code == 0, ended.err
+    spec = PromptSpec.load(work / "data/alpaca/demo.prompt.json")
+    predictions = read_predictions(Path("runs/r"))
+    assert all(p.answer.startswith("[") for p in predictions)
+    if mode == "grammar":
+        texts = {f"demo-test-{n}": f"林{n:02}在云帆科技任经理" for n in range(40)}
+        mentions = [(m, texts[p.id]) for p in predictions for m in spec.parse(p.answer, texts[p.id]).mentions]
+        assert all(mention.text in text and mention.label in spec.labels for mention, text in mentions)
+
+
+@pytest.mark.parametrize(
+    ("mode", "answer", "honoured"),
+    [
+        ("json", "no idea", False),
+        ("json", '[{"text":"林","label":"planet"}]', False),
+        ("json", '[{"text":"谁","label":"name"}]', True),
+        ("grammar", '[{"text":"谁","label":"name"}]', False),
+        ("grammar", '[{"text":"林","label":"name"}]', True),
+        ("off", "no idea", True),
+    ],
+)
+def test_a_server_that_ignores_it_is_found_out(work, ner_eval, mode, answer, honoured) -> None:
+    async def script(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return completion(answer)
+
+    with Faulty(script) as server:
+        arguments = ("predict", "--model", "nano", "--corpus", "demo", "--base-url", server.base_url)
+        ended = ner_eval(*arguments, "--structured", mode)
+    assert ended.code == (0 if honoured else 2)
+    assert honoured or "ignores --structured" in ended.lines[0]
+    assert (
+        server.bodies[0].keys() >= {"json": {"response_format"}, "grammar": {"structured_outputs"}, "off": set()}[mode]
+    )
+    assert "structured" not in json.dumps(list(server.bodies[0])).replace("structured_outputs", "")

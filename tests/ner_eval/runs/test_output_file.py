@@ -1,0 +1,147 @@
+"""`ner-eval extract --output`: interrupted at any moment, it goes on where it was; one bad text ends nothing."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from faulty import Faulty, drop, failure, slow
+from support import ROOT
+
+OUT, BESIDE = Path("out.jsonl"), Path("out.jsonl.manifest.json")
+TEXTS = [f"林{n:02}在" for n in range(40)]
+
+
+def extract(server: Faulty, *arguments: object, output: str = OUT.name) -> tuple[object, ...]:
+    prompt = ("--prompt", "data/alpaca/demo.prompt.json", "--wait", "0", "--base-url", server.base_url)
+    return ("extract", "--model", "nano", *prompt, "--output", output, "a.txt", *arguments)
+
+
+@pytest.fixture
+def texts(work: Path) -> None:
+    Path("a.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+
+
+def stored() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in OUT.read_text(encoding="utf-8").split("\n")[:-1]] if OUT.exists() else []
+
+
+def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(texts, ner_eval, start) -> None:
+    with Faulty() as server:
+        assert ner_eval(*extract(server, output="whole.jsonl")).code == 0
+    kills = kept = 0
+    with Faulty(slow(0.1, 0.3)) as server:
+        while kills < 8:
+            before, had = len(server.asked), len(stored())
+            process = start(*extract(server, "--concurrency", 4))
+            size = OUT.stat().st_size if had else 0
+            # Every other time something new is on the disk when the process dies.
+            while process.poll() is None and (
+                len(server.asked) <= before + 2 or (kills % 2 and (not OUT.exists() or OUT.stat().st_size == size))
+            ):
+                time.sleep(0.01)
+            time.sleep(0.05 * (kills % 5))
+            process.kill()
+            process.communicate()
+            assert not {int(text[1:3]) for text in server.asked[before:]} & set(range(had))
+            if process.returncode == 0:
+                break
+            kept += had > 0
+            kills += 1
+        assert kills >= 4 and kept >= 2
+        ended = ner_eval(*extract(server))
+        assert ended.code == 0 and "texts were there; " in ended.err
+    assert OUT.read_bytes() == Path("whole.jsonl").read_bytes()
+    assert [line["text"] for line in stored()] == TEXTS
+
+
+def test_a_lost_server_keeps_what_is_done_and_the_next_start_goes_on(texts, ner_eval) -> None:
+    async def dies(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
+        return drop if len(server.asked) > 20 else None
+
+    with Faulty(dies) as server:
+        ended = ner_eval(*extract(server, "--concurrency", 4, "--patience", 1))
+        assert ended.code == 2 and "same command again to go on" in ended.lines[-1]
+        kept = len(stored())
+        assert 17 <= kept <= 20 and f"the first {kept} texts are done" in ended.lines[-1]
+        OUT.write_bytes(OUT.read_bytes() + b'{"id": "a.txt')  # a line that a crash cut off
+        server.script = None
+        server.asked.clear()
+        assert ner_eval(*extract(server)).code == 0
+    assert server.asked and set(server.asked) == set(TEXTS[kept:])
+    assert [line["text"] for line in stored()] == TEXTS
+
+
+def test_what_one_server_does_not_answer_goes_to_another(texts, ner_eval) -> None:
+    async def dead(server: Faulty, body: dict[str, Any]) -> web.StreamResponse:
+        return drop
+
+    with Faulty(dead) as broken, Faulty() as server:
+        ended = ner_eval(*extract(broken, "--base-url", server.base_url))
+    assert ended.code == 0, ended.err
+    assert broken.asked and [line["text"] for line in stored()] == TEXTS
+
+
+@pytest.mark.parametrize("fault", [lambda: failure(400, "context length"), lambda: failure(500, "boom"), lambda: drop])
+def test_a_text_that_no_server_takes_is_named_and_ends_nothing(texts, ner_eval, fault) -> None:
+    async def refuse(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
+        # The others take a little while, so that there are answers beside every attempt of the bad one.
+        return fault() if server.asked[-1] == TEXTS[7] else await slow(0.1, 0.15)(server, body)
+
+    with Faulty(refuse) as server:
+        ended = ner_eval(*extract(server, "--concurrency", 2))
+    assert ended.code == 1 and "40 texts, 1 with problems, 1 without an answer" in ended.err
+    lines = stored()
+    assert [line["text"] for line in lines] == TEXTS
+    assert [bool(line["entities"]) for line in lines] == [n != 7 for n in range(40)]
+    assert lines[7]["problems"][0].startswith("no answer: ") and "a.txt:8" in lines[7]["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda: ("--longest", "9"), "another longest: stored "),
+        (lambda: ("--model", "other"), "another model: stored 'nano', asked for 'other'"),
+        (lambda: ("--structured", "json"), "another structured: stored 'off'"),
+        (lambda: Path("a.txt").write_text("王五在\n", encoding="utf-8"), "out.jsonl:1: is not the answer to a.txt:1"),
+        (lambda: Path("a.txt").write_text(TEXTS[0], encoding="utf-8"), "is not the answer to the end of the input"),
+        (lambda: BESIDE.unlink(), "has no out.jsonl.manifest.json beside it"),
+        (lambda: BESIDE.write_text("[]"), "out.jsonl.manifest.json"),
+        (lambda: OUT.write_text("x" + OUT.read_text()[1:]), "out.jsonl:1: is not the answer"),
+        (lambda: ("--pretty",), "leave out one of them"),
+    ],
+)
+def test_a_file_is_not_continued_with_anything_else(texts, ner_eval, change, words) -> None:
+    with Faulty(models=("nano", "other")) as server:
+        assert ner_eval(*extract(server)).code == 0
+        arguments = change()
+        before = OUT.read_bytes()
+        ended = ner_eval(*extract(server, *(arguments if isinstance(arguments, tuple) else ())))
+    assert ended.code == 2 and words in ended.lines[-1]
+    assert OUT.read_bytes() == before and len(server.asked) == 40
+
+
+def test_an_adapter_that_was_trained_anew_is_another_model(texts, ner_eval) -> None:
+    shutil.copytree(ROOT / "data/nano", "adapter")
+    with Faulty() as server:
+        assert ner_eval(*extract(server, "--adapter", "adapter")).code == 0
+        weights = Path("adapter/model.safetensors")
+        data = weights.read_bytes()
+        weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        ended = ner_eval(*extract(server, "--adapter", "adapter"))
+    assert ended.code == 2 and "another weights: stored" in ended.lines[-1]
+
+
+def test_a_foreign_file_is_left_alone_and_nothing_answered_leaves_nothing(texts, ner_eval) -> None:
+    with Faulty() as server:
+        OUT.write_text("notes")
+        ended = ner_eval(*extract(server))
+        assert ended.code == 2 and "has no out.jsonl.manifest.json" in ended.lines[0] and OUT.read_text() == "notes"
+        OUT.unlink()
+        Path("a.txt").write_bytes("王五".encode("gbk"))
+        assert ner_eval(*extract(server)).code == 2
+    assert not OUT.exists() and not BESIDE.exists()

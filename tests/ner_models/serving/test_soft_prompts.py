@@ -1,0 +1,194 @@
+"""What `ner-model serve` and `export` make of soft-prompt adapters, without vLLM: plans, requests, refusals."""
+
+import json
+import shutil
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from ner_models.chatglm3.shards import write_shard
+from ner_models.serving.adapters import load_adapter
+from ner_models.serving.middleware import apply, refusal
+from ner_models.serving.soft_prompts import plan
+from support import one_line_error
+
+CONFIG = {
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+}
+SPECIAL = [("<|endoftext|>", 7), ("<|im_end|>", 8), ("<|im_start|>", 9)]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """The files of a base model that are read before vLLM starts."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    tokens = [{"id": number, "content": text, "special": True} for text, number in SPECIAL]
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
+    settings = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": "{{ messages }}"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture
+def adapter(base: Path, tmp_path: Path):
+    def write(name: str, kind: str, **changes: object) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        width = 24 if kind == "PREFIX_TUNING" else 48
+        config = {"peft_type": kind, "base_model_name_or_path": str(base), "num_virtual_tokens": 3, "num_layers": 3}
+        (folder / "adapter_config.json").write_text(json.dumps(config | {"token_dim": width} | changes))
+        (folder / "adapter_model.safetensors").write_bytes(b"")
+        return folder
+
+    return write
+
+
+def write_tensor(path: Path, name: str, shape: tuple[int, ...], content: bytes = b"\0") -> None:
+    write_shard(path, [(name, "F32", shape)], [content * (4 * prod(shape))])
+
+
+def test_a_prefix_and_a_p_tuning_adapter_are_planned_together(base: Path, adapter, tmp_path: Path) -> None:
+    prefix, virtual = adapter("a", "PREFIX_TUNING"), adapter("b", "P_TUNING", num_virtual_tokens=2)
+    planned = plan(base, "tiny", [load_adapter("a", prefix), load_adapter("b", virtual)], 1024, tmp_path)
+    assert planned.names == ["a", "b"]
+    settings = json.loads(planned.environment["NER_SOFT_PROMPTS"])
+    assert settings["soft_prompts"] == {
+        "a": {"text": "<|im_start|>" * 3, "prefix": True},
+        "b": {"text": "<|ner_virtual_0|><|ner_virtual_1|>", "prefix": False},
+    }
+    transfer = json.loads(planned.arguments[planned.arguments.index("--kv-transfer-config") + 1])
+    prefixes = {"a": {"path": str(prefix), "tokens": 3}}
+    assert transfer["kv_connector_extra_config"] == {"placeholder": 9, "prefixes": prefixes}
+    template = Path(planned.arguments[planned.arguments.index("--chat-template") + 1])
+    assert planned.files[template] == "{{- soft_prompt | default('') -}}{{ messages }}"
+
+
+def test_without_soft_prompts_nothing_is_added_to_vllm(base: Path, tmp_path: Path) -> None:
+    planned = plan(base, "tiny", [], 1024, tmp_path / "unused")
+    assert (planned.names, planned.arguments, planned.environment) == ([], [], {})
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_request_keeps_its_own_template_arguments_and_salt() -> None:
+    request = {"model": "a", "chat_template_kwargs": {"x": 1}, "cache_salt": "mine"}
+    changed = apply(request, "a", {"text": "ttt", "prefix": True})
+    assert changed["chat_template_kwargs"] == {"x": 1, "soft_prompt": "ttt"}
+    salts = {
+        apply({"cache_salt": own}, name, {"text": "t", "prefix": True})["cache_salt"]
+        for own in ("mine", None)
+        for name in "ab"
+    }
+    assert changed["cache_salt"] in salts and len(salts) == 4
+    assert changed["kv_transfer_params"] == {"prefix": "a"}
+    assert request == {"model": "a", "chat_template_kwargs": {"x": 1}, "cache_salt": "mine"}
+    assert "kv_transfer_params" not in apply(request, "a", {"text": "ttt", "prefix": False})
+
+
+def test_a_request_that_would_lose_the_prefix_is_refused() -> None:
+    assert refusal("/v1/chat/completions", {"model": "a", "messages": []}) is None
+    assert "only" in str(refusal("/v1/completions", {"model": "a"}))
+    assert "truncate_prompt_tokens" in str(
+        refusal("/v1/chat/completions", {"model": "a", "truncate_prompt_tokens": 9})
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        ("PREFIX_TUNING", {"num_layers": 28}, "was trained on another base (layers 28"),
+        ("PREFIX_TUNING", {"token_dim": 48}, "was trained on another base (width 48"),
+        ("P_TUNING", {"token_dim": 64}, "was trained on another base (width 64"),
+        ("PREFIX_TUNING", {"num_virtual_tokens": 1024}, "1024 virtual tokens leave no room in 1024"),
+        ("IA3", {}, "LoRA and soft prompts are served, not IA3"),
+    ],
+)
+def test_serve_refuses_an_adapter_that_does_not_fit(cli, adapter, kind, changes, said) -> None:
+    assert said in one_line_error(cli("ner-model", "serve", adapter("a", kind, **changes), "--dry-run"))
+
+
+@pytest.mark.parametrize("command", ["serve", "export"])
+def test_an_adapter_of_a_base_of_the_same_shape_is_refused(cli, base: Path, adapter, tmp_path: Path, command) -> None:
+    shutil.copytree(base, tmp_path / "other")
+    for folder, content in ((base, b"\1"), (tmp_path / "other", b"\2")):
+        write_tensor(folder / "model.safetensors", "model.embed_tokens.weight", (320, 48), content)
+    target = [tmp_path / "out"] if command == "export" else ["--dry-run"]
+    for kind in ["P_TUNING"] if command == "export" else ["LORA", "PREFIX_TUNING"]:
+        given = adapter(kind, kind, r=8)
+        said = one_line_error(cli("ner-model", command, given, *target, "--base", tmp_path / "other"))
+        assert f"was trained on another base (the weights in {tmp_path / 'other'} are others); name {base}" in said
+    assert not (tmp_path / "out").exists()
+
+
+LAYER = "base_model.model.model.layers"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "changes", "said"),
+    [
+        (f"{LAYER}.27.self_attn.q_proj.lora_A.weight", (8, 48), {}, "(layers 28, "),
+        (f"{LAYER}.1.self_attn.q_proj.lora_A.weight", (8, 48), {}, "(layers 2, "),
+        (f"{LAYER}.2.self_attn.q_proj.lora_A.weight", (8, 64), {}, "(width 64, "),
+        (f"{LAYER}.2.mlp.down_proj.lora_B.weight", (64, 8), {}, "(width 64, "),
+        (f"{LAYER}.2.mlp.down_proj.lora_A.weight", (8, 96), {}, None),
+        (f"{LAYER}.1.self_attn.q_proj.lora_A.weight", (8, 48), {"layers_to_transform": [1]}, None),
+        (f"{LAYER}.1.self_attn.q_proj.lora_A.weight", (8, 48), {"target_modules": ["1.self_attn.q_proj"]}, None),
+    ],
+)
+def test_a_lora_adapter_of_another_shape_is_refused(cli, base, adapter, name, shape, changes, said) -> None:
+    folder = adapter("a", "LORA", r=8, **{"target_modules": ["q_proj", "down_proj"], **changes})
+    write_tensor(folder / "adapter_model.safetensors", name, shape)
+    message = cli("ner-model", "serve", folder, "--base", base, "--dry-run").err
+    assert ("was trained on another base" in message) == (said is not None)
+    assert said is None or said in message
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "warned"),
+    [("models/other", True), ("Qwen/Tiny", False), ("old/place/tiny", False), ("models/tiny-glm", False)],
+)
+def test_a_base_of_another_name_is_warned_of_once(cli, base: Path, adapter, trained_on: str, warned: bool) -> None:
+    given = adapter("a", "P_TUNING", base_model_name_or_path=trained_on)
+    lines = cli("ner-model", "serve", given, "--base", base, "--dry-run").err.splitlines()
+    found = [line for line in lines if line.startswith("warning: ")]
+    assert len(found) == warned
+    assert not warned or ("was trained on models/other, not on" in found[0] and "base_model_name_or_path" in found[0])
+
+
+def test_two_p_tuning_adapters_are_served_apart(cli, adapter) -> None:
+    folders = adapter("a", "P_TUNING"), adapter("b", "P_TUNING")
+    assert "served apart" in one_line_error(cli("ner-model", "serve", *folders, "--dry-run"))
+
+
+def test_two_adapters_that_claim_one_name_are_refused(cli, adapter) -> None:
+    folders = f"x={adapter('a', 'PREFIX_TUNING')}", f"x={adapter('b', 'PREFIX_TUNING')}"
+    assert "the name x is claimed twice" in one_line_error(cli("ner-model", "serve", *folders, "--dry-run"))
+
+
+@pytest.mark.parametrize("kind", ["LORA", "PREFIX_TUNING"])
+def test_export_refuses_what_cannot_be_baked(cli, adapter, tmp_path: Path, kind: str) -> None:
+    said = one_line_error(cli("ner-model", "export", adapter("a", kind), tmp_path / "out"))
+    assert f"is a {kind} adapter" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_layers": 28}, "was trained on another base (layers 28"),
+        ({"num_virtual_tokens": 1024}, "1024 virtual tokens leave no room in 1024; train a shorter one"),
+    ],
+)
+def test_export_refuses_an_adapter_that_does_not_fit(cli, adapter, tmp_path: Path, changes, said) -> None:
+    assert said in one_line_error(cli("ner-model", "export", adapter("a", "P_TUNING", **changes), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_refuses_a_folder_that_exists(cli, adapter, tmp_path: Path) -> None:
+    assert "exists already" in one_line_error(cli("ner-model", "export", adapter("a", "P_TUNING"), tmp_path))

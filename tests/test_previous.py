@@ -1,0 +1,58 @@
+"""What the commits before 2026-11-24 wrote still loads: a run, a prompt spec and adapters, made at commit 41c4188."""
+
+import json
+import shutil
+from pathlib import Path
+
+from ner_common.fingerprints import weights_fingerprint
+from ner_data.alpaca import build_spec
+from ner_data.corpus import load_corpus
+from ner_data.gold import read_gold
+from ner_data.prompt import PromptSpec
+from ner_eval import compare, score
+from ner_eval.metrics.counts import micro
+from ner_eval.metrics.protocols import SPAN, TEXT
+from ner_eval.metrics.results import read_scores
+from ner_eval.runs.manifest import check_same, read_manifest
+from ner_models.serving.adapters import check_base, load_adapter, refusals, served_rank
+from support import ROOT
+
+PREVIOUS = ROOT / "tests/previous"
+
+
+def test_a_run_is_read_continued_and_scores_as_it_did(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(PREVIOUS / "run", run)
+    manifest = read_manifest(run)
+    assert (manifest.model, manifest.selection["limit"]) == ("nano-lora-demo", None)
+    check_same(run, manifest)
+    stored = read_scores(run / "scores.json")
+    again = score(str(run), gold=PREVIOUS / "gold.jsonl")
+    assert again.readings == stored.readings and again.answers == stored.answers
+    assert round(micro(again.counts(TEXT, "lenient")).f1, 4) == 0.7907
+    assert micro(again.counts(SPAN, "lenient")).tp == micro(stored.counts(SPAN, "lenient")).tp > 0
+    intervals = json.loads((PREVIOUS / "run/scores.json").read_text("utf-8"))["intervals"]
+    assert json.loads(json.dumps(again.intervals)) == intervals
+
+
+def test_stored_scores_are_compared_with_new_ones() -> None:
+    path = str(PREVIOUS / "run/scores.json")
+    compared = compare([path, path])
+    assert [item.name for item in compared.runs] == ["run", "run"]
+
+
+def test_the_prompt_spec_is_still_the_one_that_a_corpus_gets() -> None:
+    spec = PromptSpec.load(PREVIOUS / "lora/ner_prompt.json")
+    assert spec == read_manifest(PREVIOUS / "run").prompt
+    records = list(read_gold(PREVIOUS / "gold.jsonl"))
+    assert build_spec(load_corpus("demo"), records, "json_list").fingerprint == spec.fingerprint == "6123138abaf67757"
+
+
+def test_adapters_are_served() -> None:
+    for method, kind in (("lora", "LORA"), ("prefix_tuning", "PREFIX_TUNING")):
+        adapter = load_adapter(method, PREVIOUS / method)
+        assert (adapter.kind, adapter.base) == (kind, "data/nano")
+        check_base(adapter, ROOT / "data/nano")
+        assert weights_fingerprint(adapter.path)
+    lora = load_adapter("lora", PREVIOUS / "lora")
+    assert not refusals(lora) and served_rank(lora.rank) == 1

@@ -1,0 +1,1 @@
+"""What every program here uses: errors, files, command lines, fingerprints. Knows nothing of entities."""

@@ -1,0 +1,63 @@
+"""How our programs are put together: one module a command, and a user's mistake ends in one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from ner_common.errors import UserError
+
+
+def program(name: str, description: str, commands: Mapping[str, tuple[str, str]]) -> Callable[[], None]:
+    """Build the entry point of a program.
+
+    Args:
+        name: what users type.
+        description: one line for ``--help``.
+        commands: command -> (module, one line of help). A module has ``add_arguments(parser)`` and
+            ``run(args) -> int | None``, and imports heavy libraries only inside functions.
+
+    Exit codes: 0 done, 1 the work was done and its result is bad, 2 a mistake that the message explains,
+    130 interrupted.
+    """
+
+    def entry_point() -> None:
+        code = 0
+        try:
+            code = _run(name, description, commands)
+            sys.stdout.flush()
+        except UserError as error:
+            for line in str(error).splitlines():
+                print(f"{name}: {line}", file=sys.stderr)
+            code = 2
+        except BrokenPipeError:
+            # The reader (head, less) has gone: no error of ours, and Python must not complain at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            # A full disk, a read-only folder, a missing file: the operating system's own words say it best.
+            where = f": {error.filename}" if error.filename else ""
+            print(f"{name}: {error.strerror or error}{where}", file=sys.stderr)
+            code = 2
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted", file=sys.stderr)
+            code = 130
+        raise SystemExit(code)
+
+    return entry_point
+
+
+def _run(name: str, description: str, commands: Mapping[str, tuple[str, str]]) -> int:
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command, (module, text) in commands.items():
+        import_module(module).add_arguments(subparsers.add_parser(command, help=text, description=text))
+    args = parser.parse_args()
+    return import_module(commands[args.command][0]).run(args) or 0
+
+
+def tell(line: str) -> None:
+    """Print a line on stderr above the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)

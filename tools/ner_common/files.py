@@ -1,0 +1,175 @@
+"""Strict reading of text and JSON; writing of files and folders whole or not at all."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ner_common.errors import UserError, one_line, rooted
+
+_DECODER = json.JSONDecoder()
+Opener = Callable[[Path], AbstractContextManager[IO[str]]]
+
+
+@contextmanager
+def write_together() -> Iterator[Opener]:
+    """Yield what opens UTF-8 text files for writing, which replace old ones only when the block ends without an error.
+
+    Each text goes to a temporary file in the same folder, and all have reached the disk before the first is renamed: a
+    full disk or a mistake found half-way leaves every old file as it was and no new one.
+    """
+    pending: dict[Path, Path] = {}
+
+    @contextmanager
+    def write(path: Path) -> Iterator[IO[str]]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        pending[temporary] = path
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+    try:
+        yield write
+        for temporary, path in pending.items():
+            temporary.replace(path)
+    except BaseException:
+        for temporary in pending:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[IO[str]]:
+    """Open one UTF-8 text file for writing that replaces ``path`` only when the block ends without an error."""
+    with write_together() as write, write(path) as file:
+        yield file
+
+
+def check_free(target: Path) -> None:
+    """Refuse a target that exists.
+
+    Raises:
+        UserError: a file, a folder or a dangling link has this name.
+    """
+    if target.exists() or target.is_symlink():
+        raise UserError(f"{rooted(target)}: exists already; remove it or name another folder")
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``target`` that gets its name when the block ends without an error.
+
+    After an error or Ctrl-C nothing is left. After a kill there is a folder with ``.partial-`` in its name, which the
+    next run reports.
+    """
+    check_free(target)
+    for left in sorted(target.absolute().parent.glob(f"{target.name}.partial-*")):
+        print(f"note: {rooted(left)} is left from an interrupted run; delete it", file=sys.stderr)
+    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def write_json(path: Path, value: Any, *, ascii_only: bool = False, write: Opener = write_atomically) -> None:
+    """Write one JSON document (indented, final newline) atomically, or with others as `write_together` does."""
+    with write(path) as file:
+        json.dump(value, file, ensure_ascii=ascii_only, indent=2)
+        file.write("\n")
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """Read a UTF-8 file (a byte-order mark is dropped); newlines are kept as they are.
+
+    Raises:
+        UserError: the file is missing, empty, or not UTF-8; the message ends with ``remedy`` where it is missing.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{rooted(path)}: no such file; {remedy}") from None
+    except IsADirectoryError:
+        raise UserError(f"{rooted(path)}: is a folder, not a file; {remedy}") from None
+    if not data.strip():
+        raise UserError(f"{rooted(path)}: the file is empty; {remedy}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        hint = " (it looks like GBK: `iconv -f GBK -t UTF-8`)" if _is_gbk(data) else ""
+        raise UserError(
+            f"{rooted(path)}:{line}: not UTF-8 at byte {error.start}; convert the file to UTF-8{hint}"
+        ) from None
+
+
+def _is_gbk(data: bytes) -> bool:
+    try:
+        data.decode("gb18030")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read one JSON document.
+
+    Raises:
+        UserError: see `read_text`; or the text is not JSON.
+    """
+    try:
+        return json.loads(read_text(path, remedy))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{rooted(path)}:{error.lineno}: not JSON ({error.msg}); {remedy}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a local file; {} where there is no such file (a model or adapter named on a hub).
+
+    Raises:
+        UserError: see `read_json`.
+    """
+    value = read_json(path, "restore the file") if path.is_file() else {}
+    return value if isinstance(value, dict) else {}
+
+
+def json_value(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
+    """Read one JSON value as `json.loads` does, in two thirds of its time.
+
+    Raises:
+        ValueError: the text is not one JSON value.
+        RecursionError: it is nested too deeply.
+    """
+    text = text.strip(" \t\r\n")  # what JSON takes for white space
+    value, end = decoder.raw_decode(text)
+    if end < len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value
+
+
+def json_lines(path: Path, remedy: str) -> Iterator[tuple[int, Any]]:
+    """Yield (line number from 1, value) of a JSON-lines file; blank lines are passed over.
+
+    Raises:
+        UserError: see `read_text`; or a line is not JSON.
+    """
+    # Not str.splitlines(): that also splits at U+2028, U+0085 and their kin, which may stand inside a JSON string.
+    for number, line in enumerate(read_text(path, remedy).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json_value(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            what = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise UserError(
+                f"{rooted(path)}:{number}: not JSON ({what}): {one_line(line, 60)}; mend or remove the line"
+            ) from None

