@@ -12,13 +12,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ner_common.commands import tell
 from ner_common.errors import UserError, rooted
 from ner_common.fingerprints import weights_fingerprint
+from ner_common.machine import hardware, installed
+from ner_common.training_record import now, read_training_record
 from ner_data.corpus import SPLITS, Corpus, load_corpus
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import PromptSpec
@@ -141,7 +142,8 @@ class _Work:
     def manifest(self, spec: PromptSpec, served: Served | None) -> Manifest:
         gold = self.corpus.gold_file(self.split)
         trained = self.adapter or (served.folder if served else None)
-        versions = {"llamafactory-ner": _own_version(), "python": platform.python_version()}
+        own = installed("llamafactory-ner") or "not installed"
+        versions = {"llamafactory-ner": own, "python": platform.python_version()}
         if served and served.version:
             versions["vllm (server)"] = served.version
         return Manifest(
@@ -158,6 +160,9 @@ class _Work:
             tool_versions=versions,
             folder=str(trained) if trained else None,
             weights=weights_fingerprint(trained),
+            started=now(),
+            hardware=hardware(),
+            training=read_training_record(trained),
         )
 
     def is_complete(self) -> bool:
@@ -175,13 +180,6 @@ class _Work:
     def kept(self) -> str:
         stored = len(stored_ids(self.folder, self.ids))
         return f"{stored} of {len(self.records)} answers are stored in {rooted(self.folder)}"
-
-
-def _own_version() -> str:
-    try:
-        return version("llamafactory-ner")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 async def _ask(work: _Work) -> None:

@@ -9,13 +9,12 @@ A result file, ``recipes/<model>/results/<run>.json``::
 """
 
 import argparse
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from ner_common.errors import UserError, rooted
 from ner_common.files import read_json, read_text, write_atomically, write_json
+from ner_common.machine import hardware, output_of
 from ner_eval.metrics.counts import Counts, macro, micro
 from ner_eval.metrics.protocols import TEXT
 from ner_eval.metrics.results import SCORES, read_scores
@@ -71,7 +70,7 @@ def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: st
         "recipe": recipe.as_posix(),
         "trained_on": corpus,
         "note": note,
-        "commit": _output("git", "rev-parse", "--short", "HEAD") or "unknown",
+        "commit": output_of("git", "rev-parse", "--short", "HEAD") or "unknown",
         "hardware": hardware(),
         "gpu_memory_gb": gpu_memory,
         "train_seconds": trained.get("train_runtime"),
@@ -88,23 +87,6 @@ def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: st
     path = RECIPES / model / "results" / f"{folder.name}.json"
     write_json(path, result)
     return path
-
-
-def hardware() -> str:
-    """The machine in words: its GPUs, else its processor."""
-    gpus = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
-    if gpus:
-        return f"{len(gpus)} x {gpus[0]}"
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
-    return f"{os.cpu_count()} cores {name}, no GPU"
-
-
-def _output(*command: str) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def write_table() -> None:

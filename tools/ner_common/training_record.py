@@ -1,0 +1,54 @@
+"""How an adapter was trained: ``ner_training.json`` in its folder, written when training starts.
+
+::
+
+    {"started": "2026-11-24T08:40:00+00:00", "recipe": "recipes/nano/lora.yaml", "base_model": "data/nano",
+     "arguments": {"finetuning_type": "lora", "lora_rank": 16, "learning_rate": 0.0015, …},
+     "hardware": "2 cores AMD EPYC, no GPU", "versions": {"llamafactory": "0.9.5", "peft": "0.18.1", …}}
+
+``arguments`` are those of the recipe with all overrides; ``recipe`` is null where none was named.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ner_common.files import read_object, write_json
+from ner_common.machine import hardware, installed
+
+FILE_NAME = "ner_training.json"
+
+
+def write_training_record(
+    folder: Path, recipe: str | None, arguments: Mapping[str, Any], packages: tuple[str, ...]
+) -> None:
+    """Record a training that starts now in the folder that will hold its adapter.
+
+    Args:
+        arguments: what the training was told, by name.
+        packages: distributions whose installed versions are recorded.
+    """
+    record = {
+        "started": now(),
+        "recipe": recipe,
+        "base_model": arguments.get("model_name_or_path"),
+        "arguments": dict(arguments),
+        "hardware": hardware(),
+        "versions": {name: found for name in packages if (found := installed(name))},
+    }
+    write_json(folder / FILE_NAME, record)
+
+
+def read_training_record(folder: Path | None) -> dict[str, Any] | None:
+    """The record in a model's folder; None where there is none.
+
+    Raises:
+        UserError: the file is not JSON.
+    """
+    return (read_object(folder / FILE_NAME) or None) if folder else None
+
+
+def now() -> str:
+    """The current time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
