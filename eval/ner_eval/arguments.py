@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they become: the keyword arguments of the functions behind them."""
+"""Arguments that several commands share, and their translation into keyword arguments of the functions behind them."""
 
 import argparse
 import os
@@ -27,23 +27,23 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
 
 
 def base_url(text: str) -> str:
-    """An argparse type: a server's address; ``/v1`` is added to one that has no path."""
+    """An argparse type: a server's address; ``/v1`` is added if it has no path."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address such as {BASE_URL}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address like {BASE_URL}")
     return text.rstrip("/") if parts.path.strip("/") else text.rstrip("/") + "/v1"
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="NAME", help="a name that the server serves")
+    parser.add_argument("--model", required=True, metavar="NAME", help="model name, as the server lists it")
     parser.add_argument(
         "--base-url",
         action="append",
         type=base_url,
         metavar="URL",
-        help=f"a server of that model; give it again for more servers (default: {BASE_URL})",
+        help=f"a server of that model; repeat it for several servers (default: {BASE_URL})",
     )
-    parser.add_argument("--api-key", metavar="KEY", help="default: the environment's OPENAI_API_KEY")
+    parser.add_argument("--api-key", metavar="KEY", help="sent as bearer token (default: $OPENAI_API_KEY)")
     parser.add_argument(
         "--concurrency", type=positive(int), default=64, metavar="N", help="requests in flight (default: %(default)s)"
     )
@@ -52,29 +52,29 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive(float),
         default=300,
         metavar="S",
-        help="seconds for one attempt (default: %(default)s)",
+        help="seconds that one attempt may take (default: %(default)s)",
     )
     parser.add_argument(
         "--patience",
         type=positive(float),
         default=300,
         metavar="S",
-        help="seconds to go on without any answer when a server fails half-way (default: %(default)s)",
+        help="seconds to keep retrying while no server answers, once the run has begun (default: %(default)s)",
     )
     parser.add_argument(
         "--wait",
         type=float,
         default=15,
         metavar="S",
-        help="seconds to wait for a server at the start (default: %(default)s)",
+        help="seconds to wait at the start for a server that is not up yet (default: %(default)s)",
     )
     parser.add_argument(
-        "--openai-only", action="store_true", help="send OpenAI's own parameters only (no repetition_penalty)"
+        "--openai-only", action="store_true", help="send only OpenAI's own parameters (no repetition_penalty)"
     )
 
 
 def connection(args: argparse.Namespace) -> Connection:
-    """What `add_server_arguments` says of the servers."""
+    """The servers, from the arguments of `add_server_arguments`."""
     return Connection(
         base_urls=tuple(args.base_url or [BASE_URL]),
         api_key=args.api_key or os.environ.get("OPENAI_API_KEY"),
@@ -88,22 +88,29 @@ def connection(args: argparse.Namespace) -> Connection:
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--prompt", type=Path, metavar="FILE", help="prompt spec (default: the model folder's, the corpus's)"
+        "--prompt",
+        type=Path,
+        metavar="FILE",
+        help="prompt spec (default: the model folder's ner_prompt.json, else the corpus's)",
     )
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="folder with the model's ner_prompt.json")
     parser.add_argument(
-        "--allow-other-prompt", action="store_true", help="insist on a prompt with other labels or form"
+        "--adapter", type=Path, metavar="DIR", help="the adapter's folder, which holds its ner_prompt.json"
+    )
+    parser.add_argument(
+        "--allow-other-prompt",
+        action="store_true",
+        help="ask with a prompt whose labels or answer form differ from those the model was trained with",
     )
     parser.add_argument(
         "--structured",
         choices=MODES,
         default="off",
-        help="force the form of the answer (json), or its surfaces too (grammar); default: %(default)s",
+        help="let the server enforce the answer form (json), or also that entities are copied (grammar); default: off",
     )
 
 
 def prompting(args: argparse.Namespace) -> dict[str, Any]:
-    """What `add_prompt_arguments` says of the prompt, as keyword arguments."""
+    """The arguments of `add_prompt_arguments` as keyword arguments."""
     return {
         "prompt": args.prompt,
         "adapter": args.adapter,
@@ -113,16 +120,18 @@ def prompting(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every command that reads runs can be told."""
-    parser.add_argument("--gold", type=Path, metavar="FILE", help="the gold file, where it has moved since the run")
-    parser.add_argument("--partial", action="store_true", help="score what is answered although answers are missing")
+    """Options of every command that reads runs."""
+    parser.add_argument("--gold", type=Path, metavar="FILE", help="the gold file, if it has moved since the run")
+    parser.add_argument(
+        "--partial", action="store_true", help="score the answered records although others have no answer yet"
+    )
     parser.add_argument(
         "--allow-other-labels",
         action="store_true",
-        help="score although gold has labels that the model was not asked for (they count as missed)",
+        help="score although gold has labels that the model was not asked for; they count as missed",
     )
 
 
 def loading(args: argparse.Namespace) -> dict[str, Any]:
-    """What `add_run_arguments` says, as keyword arguments of `load_run`."""
+    """The arguments of `add_run_arguments` as keyword arguments of `load_run`."""
     return {"gold": args.gold, "partial": args.partial, "allow_other_labels": args.allow_other_labels}

@@ -36,8 +36,12 @@ def compare(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="names in runs/, folders, or scores.json files")
-    parser.add_argument("--protocol", choices=by_label(), default="text", help="default: text")
-    parser.add_argument("--reading", choices=READINGS, default="lenient", help="default: lenient")
+    parser.add_argument(
+        "--protocol", choices=by_label(), default="text", help="how mentions are counted (default: text)"
+    )
+    parser.add_argument(
+        "--reading", choices=READINGS, default="lenient", help="how answers are parsed (default: lenient)"
+    )
     add_run_arguments(parser)
 
 

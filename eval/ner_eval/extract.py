@@ -1,13 +1,13 @@
 """Entities of your own texts: ``echo 林晓在云帆科技任经理 | ner-eval extract --model nano-lora-demo --pretty``.
 
-One JSON line per text, in the order of the input, as soon as it is known::
+Writes one JSON line per text, in the order of the input, as soon as it is answered::
 
     {"id": "<stdin>:1", "text": "林晓在云帆科技任经理", "entities":
         [{"start": 0, "end": 2, "label": "name", "text": "林晓"}, ...], "problems": []}
 
 Other fields of a JSON or CSV record are kept. Offsets are half-open and count characters of the whole text, however
-long it is. A text that the server does not take (longer than the model's context, say) comes out with the reason among
-its problems, and the exit code is 1.
+long it is. A text that the server refuses (for example as longer than the model's context) is written with the reason
+among its problems, and the exit code is 1.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from ner_common.errors import UserError
 from ner_common.fingerprints import weights_fingerprint
 from ner_data.prompt import PromptSpec
 from ner_eval.arguments import add_prompt_arguments, add_server_arguments, connection, positive, prompting
-from ner_eval.inference.client import Connection, Lost, run_async
+from ner_eval.inference.client import Connection, ServerUnavailable, run_async
 from ner_eval.inference.documents import FORMATS, Document, read_documents
 from ner_eval.inference.recognizer import Asker, Recognized
 from ner_eval.inference.request import request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import segments
 from ner_eval.reporting.terminal import highlight
-from ner_eval.runs.output_file import behind, locked
+from ner_eval.runs.output_file import open_output, remaining
 from ner_eval.runs.writer import Writer
 
 READ_AHEAD = 256  # texts
@@ -74,7 +74,7 @@ def extract(
         show: called with each text, in order, and what was found in it.
         output: a file to write one JSON line per text to; the same call continues behind the last line.
         format, field, whole: see `read_documents`.
-        longest: characters of the pieces that longer texts are asked in; 0: what training held.
+        longest: longer texts are asked in pieces of this many characters; 0: the longest text of training.
         prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
 
     Raises:
@@ -89,7 +89,7 @@ def extract(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where texts come from, and the file (if any) that holds what is done already."""
+    """Where texts come from, and the output file, if any, with those that are done."""
 
     files: Sequence[str]
     format: str | None
@@ -100,7 +100,7 @@ class _Source:
     def read(self, done: int = 0) -> Iterator[Document]:
         each = (read_documents(name, self.format, self.field, self.whole) for name in self.files)
         documents = chain.from_iterable(each)
-        return behind(documents, self.output, done) if self.output and done else documents
+        return remaining(documents, self.output, done) if self.output and done else documents
 
 
 async def _extract(
@@ -131,7 +131,7 @@ async def _extract(
                 "structured": structured,
                 "longest": longest or spec.longest_text,
             }
-            count.done = stack.enter_context(locked(source.output, asked))
+            count.done = stack.enter_context(open_output(source.output, asked))
             bar = stack.enter_context(tqdm(initial=count.done, unit="text", file=sys.stderr))
             writer = await stack.enter_async_context(Writer(source.output, bar.update))
         try:
@@ -143,9 +143,9 @@ async def _extract(
                     writer.append(f"{line(document, found)}\n".encode())
                 if show:
                     show(document, found, spec)
-        except Lost as error:
-            remedy = "; run the same command again to go on" if source.output else ""
-            raise Lost(f"{error}; the first {count.done + count.read} texts are done{remedy}") from None
+        except ServerUnavailable as error:
+            remedy = "; run the same command again to continue" if source.output else ""
+            raise ServerUnavailable(f"{error}; the first {count.done + count.read} texts are done{remedy}") from None
     return count
 
 
@@ -188,19 +188,19 @@ def curl_commands(
             body = json.dumps(request_body(model, spec, document.text[start:end], carried), ensure_ascii=False)
             url = f"{connection.base_urls[0]}/chat/completions"
             words = ["curl", "-s", url, "-H", "Content-Type: application/json", *key, "-d", body]
-            # Double quotes, so that the shell fills in the key, which is not for everybody's eyes.
+            # Double quotes, so that the shell fills in the key, which is not printed.
             yield " ".join(f'"{word}"' if word in key[1:] else shlex.quote(word) for word in words)
 
 
 async def _in_thread(source: _Source, done: int) -> AsyncIterator[tuple[Document, str]]:
-    """Read in a thread: a slow pipe must hold up neither the answers nor, the thread being a daemon, the end."""
+    """Read in a daemon thread: a slow pipe must delay neither the answers nor the end of the program."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Document | Exception | None] = asyncio.Queue()
     room = threading.Semaphore(READ_AHEAD)
 
     def read() -> None:
         last: Exception | None = None
-        # The loop is closed when the program ends before its input: nobody is left to be told.
+        # The loop is closed if the program ends before its input.
         with suppress(RuntimeError):
             try:
                 for document in source.read(done):
@@ -219,30 +219,32 @@ async def _in_thread(source: _Source, done: int) -> AsyncIterator[tuple[Document
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="*", default=["-"], metavar="FILE", help="texts (default: standard input)")
-    parser.add_argument("--format", choices=FORMATS, help="default: by the file's name, else text")
+    parser.add_argument(
+        "files", nargs="*", default=["-"], metavar="FILE", help="files with texts (default: standard input)"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="format of the files (default: by their suffix, else text)")
     parser.add_argument(
         "--field", default="text", help="JSON field or CSV column with the text (default: %(default)s)"
     )
-    parser.add_argument("--whole", action="store_true", help="a text file is one text, not one text per line")
+    parser.add_argument("--whole", action="store_true", help="take a text file as one text, not as one text per line")
     parser.add_argument(
         "--longest",
         type=positive(int),
         default=0,
         metavar="N",
-        help="longer texts are split at sentence ends into pieces of N characters (default: what training held)",
+        help="split longer texts at sentence ends into pieces of N characters (default: the longest text of training)",
     )
-    parser.add_argument("--pretty", action="store_true", help="show the texts with their entities coloured")
+    parser.add_argument("--pretty", action="store_true", help="print the texts with their entities in colour")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the lines there; started again, go on behind the last",
+        help="write the lines to FILE; run again, it continues after the last",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="ask nothing: print a curl command for each text that sends what would be sent",
+        help="send nothing: print for each text the curl command that sends the same request",
     )
     add_server_arguments(parser)
     add_prompt_arguments(parser)
@@ -250,7 +252,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.output and (args.pretty or args.dry_run):
-        raise UserError("--output keeps answers, --pretty and --dry-run only show: leave out one of them")
+        raise UserError("--output cannot be combined with --pretty or --dry-run; leave one out")
     reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest")}
     if args.dry_run:
         spec = run_async(_spec(args.model, args.prompt, args.adapter, args.allow_other_prompt, connection(args)))
@@ -267,7 +269,7 @@ def run(args: argparse.Namespace) -> int:
         args.files, args.model, show=None if args.output else show, output=args.output, **reading, **prompting(args),
         connection=connection(args),
     )  # fmt: skip
-    stored = f"{count.done} texts were there; " if count.done else ""
+    stored = f"{count.done} texts were done before; " if count.done else ""
     unanswered = f"{count.unanswered} without an answer"
     print(f"{stored}{count.read} texts, {count.problems} with problems, {unanswered}", file=sys.stderr)
     return int(count.unanswered > 0)
@@ -276,7 +278,7 @@ def run(args: argparse.Namespace) -> int:
 async def _spec(
     model: str, prompt: Path | None, adapter: Path | None, allow_other_prompt: bool, connection: Connection
 ) -> PromptSpec:
-    """The prompt spec; the server is asked where the model lies only if nothing else says what it was trained with."""
+    """The prompt spec; asks the server for the model's folder only if neither prompt nor adapter is given."""
     if prompt or adapter:
         return choose_prompt(prompt, adapter, None, (), allow_other_prompt)
     async with connection.client() as client:

@@ -1,7 +1,6 @@
 """Ask a served model for every record of a gold file: ``ner-eval predict --model NAME --corpus CORPUS``.
 
-Answers go to ``runs/NAME/`` as they arrive (see `ner_eval.runs`). Run it again after an interruption: it goes on where
-it was.
+Answers go to ``runs/NAME/`` as they arrive (see `ner_eval.runs`). Run it again after an interruption: it continues.
 """
 
 import argparse
@@ -31,7 +30,7 @@ from ner_eval.arguments import (
     prompting,
 )
 from ner_eval.inference.batch_file import work_offline
-from ner_eval.inference.client import Client, Connection, Lost, Rejected, fail_first, run_async
+from ner_eval.inference.client import Client, Connection, RequestRefused, ServerUnavailable, fail_first, run_async
 from ner_eval.inference.request import IGNORED, honoured, request_body, sampling
 from ner_eval.inference.served_model import Served, choose_prompt, find_model
 from ner_eval.runs.manifest import (
@@ -44,7 +43,7 @@ from ner_eval.runs.manifest import (
     select,
 )
 from ner_eval.runs.predictions import PREDICTIONS, Prediction, begin, finish, stored_ids
-from ner_eval.runs.writer import Writer, locked
+from ner_eval.runs.writer import Writer, locked_run
 
 
 def predict(
@@ -82,7 +81,7 @@ def predict(
 
     Raises:
         UserError: no such corpus or split, no gold file, no server, another model or prompt than the run's, or a
-            request that is refused. What was answered is stored: the same call goes on.
+            request that is refused. Answers are stored as they come: the same call continues.
     """
     described = load_corpus(corpus)
     if split not in described.splits:
@@ -104,7 +103,7 @@ def predict(
 
 
 def default_name(model: str, corpus: str, split: str, selection: dict[str, Any], structured: str) -> str:
-    """A run's name from all that tells it from its neighbours (not the prompt: the manifest guards that)."""
+    """A run's name from what distinguishes it (the prompt is not part of it: the manifest guards that)."""
     parts = [model.strip("/").replace("/", "_"), corpus, split]
     if selection["limit"]:
         parts.append(f"first{selection['limit']}")
@@ -117,7 +116,7 @@ def default_name(model: str, corpus: str, split: str, selection: dict[str, Any],
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What `predict` was asked to do, as read from its arguments."""
+    """The arguments of `predict`, checked and read."""
 
     model: str
     corpus: Corpus
@@ -166,13 +165,13 @@ class _Work:
         )
 
     def is_complete(self) -> bool:
-        """Whether nothing is left to ask, so that no server is needed; a run that asked something else is refused."""
+        """Whether nothing is left to ask, so that no server is needed; refuses a run that asked something else."""
         if not (self.folder / MANIFEST).exists():
             return False
         stored = read_manifest(self.folder)
         spec = self.spec(self.adapter) if self.prompt or self.adapter else stored.prompt
         served = Served(self.model, Path(stored.folder) if stored.folder else None, None)
-        # Nothing may be left to ask, so it does not matter which releases would be asked.
+        # No server is asked yet, so its version is taken from the stored manifest.
         wanted = replace(self.manifest(spec, served), tool_versions=stored.tool_versions)
         check_same(self.folder, wanted)
         return len(stored_ids(self.folder, self.ids)) == len(self.records)
@@ -186,25 +185,25 @@ async def _ask(work: _Work) -> None:
     async with work.connection.client() as client:
         served = await find_model(client, work.model, work.connection.wait)
         manifest = work.manifest(work.spec(work.adapter or served.folder), served)
-        with locked(work.folder):
+        with locked_run(work.folder):
             stored = begin(work.folder, manifest, work.ids)
             try:
                 await ask_all(client, manifest, work.records, stored, work.folder, work.connection.concurrency)
-            except Lost as error:
-                remedy = "start the server (`make serve`) and run the same command again to go on"
-                raise Lost(f"{error}; {work.kept()}: {remedy}") from None
+            except ServerUnavailable as error:
+                remedy = "start the server (`make serve`) and run the same command again to continue"
+                raise ServerUnavailable(f"{error}; {work.kept()}: {remedy}") from None
             except asyncio.CancelledError:  # Ctrl-C
-                tell(f"{work.kept()}; run the same command again to go on")
+                tell(f"{work.kept()}; run the same command again to continue")
                 raise
 
 
 async def ask_all(
     client: Client, manifest: Manifest, records: Sequence[Record], stored: set[str], folder: Path, concurrency: int
 ) -> None:
-    """Ask for every record that has no stored answer, ``concurrency`` at a time, and store the answers.
+    """Ask for every record that has no stored answer, with ``concurrency`` requests in flight, and store the answers.
 
     Raises:
-        UserError: a request was rejected, or the servers are lost; all answers that came are stored.
+        UserError: a request was refused, or no server is available; all answers that came are stored.
     """
     from tqdm import tqdm
 
@@ -224,7 +223,7 @@ async def ask_all(
             body = request_body(manifest.model, manifest.prompt, record.text, manifest.sampling)
             reply = await client.ask(body, record.id)
             if not honoured(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
-                raise Rejected(f"{record.id}: {IGNORED}")
+                raise RequestRefused(f"{record.id}: {IGNORED}")
             counts = (reply.prompt_tokens, reply.completion_tokens, reply.seconds)
             writer.append(Prediction(record.id, reply.answer, reply.finish_reason, *counts).as_line())
 
@@ -235,14 +234,14 @@ async def ask_all(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--corpus", required=True, help="a name in data/corpora")
+    parser.add_argument("--corpus", required=True, help="name of a corpus in data/corpora")
     parser.add_argument("--split", default="test", choices=SPLITS, help="default: %(default)s")
     parser.add_argument(
         "--run", metavar="NAME", help="folder in runs/ (default: from model, corpus, split, selection)"
     )
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--limit", type=positive(int), metavar="N", help="the first N records only")
-    chosen.add_argument("--sample", type=positive(int), metavar="N", help="N records drawn at random")
+    chosen.add_argument("--limit", type=positive(int), metavar="N", help="ask only for the first N records")
+    chosen.add_argument("--sample", type=positive(int), metavar="N", help="ask for N records drawn at random")
     parser.add_argument(
         "--seed", type=int, default=0, help="seed for drawing the records of --sample (default: %(default)s)"
     )
@@ -251,7 +250,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch",
         action="store_true",
-        help="no server: write an OpenAI batch file, read its results when they are there",
+        help="use no server: write an OpenAI batch file, and read its results once they are there",
     )
 
 
@@ -264,5 +263,5 @@ def run(args: argparse.Namespace) -> None:
     tokens = sum(prediction.completion_tokens for prediction in predictions)
     print(
         f"{rooted(folder / PREDICTIONS)}: {len(predictions)} answers, {tokens} tokens, "
-        f"{cut} cut off by max_tokens ({time.strftime('%H:%M:%S')})"
+        f"{cut} truncated by max_tokens ({time.strftime('%H:%M:%S')})"
     )

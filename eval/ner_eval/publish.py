@@ -1,4 +1,4 @@
-"""``ner-eval publish RUN``: keep a measured result with its recipe, and write the table of recipes/README.md anew.
+"""``ner-eval publish RUN``: store a result with its recipe, and update the table in recipes/README.md.
 
 A result file, ``recipes/<model>/results/<run>.json``::
 
@@ -29,7 +29,7 @@ COLUMNS = ("Recipe", "Trained on", "Scored on", "Micro F1", "Macro F1", "Trainin
 def publish(
     run: str | None = None, adapter: Path | None = None, *, gpu_memory: float | None = None, note: str = ""
 ) -> Path | None:
-    """Keep a scored run's result with its recipe, and write the table again.
+    """Store a scored run's result with its recipe, and update the table in recipes/README.md.
 
     Args:
         run: a name in ``runs/``, or a folder; without one only the table is written.
@@ -38,11 +38,11 @@ def publish(
         note: what differs from the recipe, as ``learning_rate=2e-4``.
 
     Returns:
-        The result file, None without a run.
+        The result file; None without a run.
 
     Raises:
         UserError: no adapter is named, the run has no scores, no recipe wrote the adapter, or the table's marks are
-            gone.
+            missing.
     """
     path = None
     if run:
@@ -64,7 +64,9 @@ def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: st
     model, method, corpus = parts[-3:]
     recipe = RECIPES / model / f"{method}.yaml"
     if not recipe.is_file():
-        raise UserError(f"{rooted(adapter)}: no recipe {recipe} wrote this; name saves/MODEL/METHOD/CORPUS")
+        raise UserError(
+            f"{rooted(adapter)}: was not written by a recipe ({recipe} does not exist); name saves/MODEL/METHOD/CORPUS"
+        )
     trained = read_json(adapter / "all_results.json", "train with the recipe first")
     result = {
         "recipe": recipe.as_posix(),
@@ -93,13 +95,13 @@ def write_table() -> None:
     """Write the table between its marks in recipes/README.md.
 
     Raises:
-        UserError: the marks are gone.
+        UserError: the marks are missing.
     """
     text = read_text(TABLE, "restore it with `git checkout`")
     before, found, rest = text.partition(START)
     _, ended, after = rest.partition(END)
     if not (found and ended):
-        raise UserError(f"{TABLE}: the marks of the table are gone; restore them with `git checkout {TABLE}`")
+        raise UserError(f"{TABLE}: the marks of the table are missing; restore them with `git checkout {TABLE}`")
     with write_atomically(TABLE) as file:
         file.write(f"{before}{START}\n\n{table()}\n\n{END}{after}")
 
@@ -129,10 +131,12 @@ def _row(result: dict[str, Any]) -> tuple[str, ...]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", help="a scored run; without one only the table is written")
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="saves/MODEL/METHOD/CORPUS of the recipe's run")
+    parser.add_argument("run", nargs="?", help="a scored run; without one, only the table is updated")
+    parser.add_argument(
+        "--adapter", type=Path, metavar="DIR", help="the folder that the recipe wrote: saves/MODEL/METHOD/CORPUS"
+    )
     parser.add_argument("--gpu-memory", type=float, metavar="GB", help="peak GPU memory of the training, if measured")
-    parser.add_argument("--note", default="", help="what differs from the recipe, as 'learning_rate=2e-4'")
+    parser.add_argument("--note", default="", help="what differs from the recipe, for example 'learning_rate=2e-4'")
 
 
 def run(args: argparse.Namespace) -> None:

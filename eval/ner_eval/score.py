@@ -25,8 +25,12 @@ def score(run: str, *, gold: Path | None = None, partial: bool = False, allow_ot
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a name in runs/, or a folder")
-    parser.add_argument("--protocol", choices=[*PROTOCOLS, "all"], default="text", help="what to print (default text)")
-    parser.add_argument("--reading", choices=READINGS, default="lenient", help="default: lenient")
+    parser.add_argument(
+        "--protocol", choices=[*PROTOCOLS, "all"], default="text", help="the table to print (default: text)"
+    )
+    parser.add_argument(
+        "--reading", choices=READINGS, default="lenient", help="how answers are parsed (default: lenient)"
+    )
     add_run_arguments(parser)
 
 

@@ -29,7 +29,7 @@ from ner_eval.inference.request import request_body, sampling
 from ner_eval.predict import ask_all
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import begin
-from ner_eval.runs.writer import locked
+from ner_eval.runs.writer import locked_run
 
 LEAST_SHARE, LEAST_SPEEDUP, MOST_CPU_MS = 0.95, 10.0, 1.0
 
@@ -65,7 +65,7 @@ async def ours(args: argparse.Namespace, count: int, concurrency: int, short: bo
     with tempfile.TemporaryDirectory(dir=".") as folder:
         run = Path(folder) / "run"
         async with Client([args.base_url]) as client:
-            with locked(run):
+            with locked_run(run):
                 stored = begin(run, manifest, [record.id for record in records])
                 started, cpu = time.perf_counter(), time.process_time()
                 await ask_all(client, manifest, records, stored, run, concurrency)

@@ -1,27 +1,21 @@
+"""`ner-eval extract`: files and pipes in, entities with offsets out, whatever the server does."""
+
 import json
-import re
-import shutil
+import shlex
 import subprocess
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from faulty import Faulty, completion, drop, failure, slow
-from ner_common.errors import UserError
 from ner_data.gold import Entity
 from ner_data.prompt import PromptSpec
-from ner_eval import Recognizer
-from ner_eval.inference.recognizer import read_answer
-from ner_eval.inference.splitting import segments
 from ner_eval.reporting.terminal import highlight
 
 PROMPT = "data/alpaca/demo.prompt.json"
+
+
 EXTRACT = ("extract", "--model", "nano", "--prompt", PROMPT, "--wait", "0")
 
 
@@ -31,63 +25,6 @@ def entity(text: str, surface: str, label: str = "name") -> dict:
 
 
 # --- pieces of a document ---------------------------------------------------------------------------------------------
-
-
-def test_a_text_that_fits_is_not_cut() -> None:
-    assert segments("一。二。三。", 6) == [(0, 6)]
-
-
-def test_sentences_are_packed_and_never_cut_when_they_fit() -> None:
-    text = "一二三。四五六。“七八九。”十"
-    assert [text[slice(*piece)] for piece in segments(text, 8)] == ["一二三。四五六。", "“七八九。”十"]
-    assert [text[slice(*piece)] for piece in segments(text, 6)] == ["一二三。", "四五六。", "“七八九。”", "十"]
-
-
-def test_a_sentence_that_does_not_fit_is_cut_at_a_pause_or_where_it_must() -> None:
-    text = "一二，三四五六七八九十"
-    assert [text[slice(*piece)] for piece in segments(text, 5)] == ["一二，", "三四五六七", "八九十"]
-
-
-def test_decimal_points_end_no_sentence_but_full_stops_do() -> None:
-    text = "pi is 3.14159. That is it."
-    assert [text[slice(*piece)] for piece in segments(text, 15)] == ["pi is 3.14159.", "That is it."]
-
-
-@settings(deadline=None)
-@given(st.text("甲乙。！\n ，”a.", max_size=60), st.integers(1, 20))
-def test_pieces_are_in_order_apart_short_enough_and_complete(text: str, longest: int) -> None:
-    pieces = segments(text, longest)
-    covered = [index for start, end in pieces for index in range(start, end)]
-    assert covered == sorted(set(covered))
-    assert all(start < end <= start + longest and text[start:end].strip() == text[start:end] for start, end in pieces)
-    assert all(text[index].isspace() for index in set(range(len(text))) - set(covered))
-
-
-def test_a_million_characters_without_a_pause_are_cut_at_once() -> None:
-    begin = time.process_time()
-    assert len(segments("字" * 1_000_000, 100)) == 10_000
-    assert len(segments("。" * 1_000_000, 100)) >= 10_000
-    assert time.process_time() - begin < 5
-
-
-# --- answers ----------------------------------------------------------------------------------------------------------
-
-
-def test_what_cannot_be_taken_over_is_named(work: Path) -> None:
-    spec = PromptSpec.load(work / PROMPT)
-    items = [("name", "林晓"), ("company", "没有"), ("planet", "林晓"), ("name", "林晓")]
-    answer = json.dumps([{"label": label, "text": text} for label, text in items])
-    found = read_answer(spec, "林晓在", answer, "length")
-    assert found.entities == (Entity(0, 2, "name", "林晓"),)
-    assert found.problems == (
-        "answer cut off by max_tokens",
-        "not in the text: '没有' (company)",
-        "unknown label 'planet' ('林晓')",
-    )
-    assert read_answer(spec, "林晓在", "?", "stop").problems == ("answer unparsable",)
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
 
 
 def test_lines_json_and_csv_come_out_in_order_with_their_fields(work, ner_eval) -> None:
@@ -193,7 +130,7 @@ def test_a_reader_that_goes_away_ends_the_work_quietly(work, start) -> None:
     [
         ("a.jsonl", '{"text": "林晓在"}\n{\n', "a.jsonl:2: not JSON"),
         ("a.jsonl", '{"text": "林晓在"}\n{"text": 5}\n', "a.jsonl:2: has no string 'text'"),
-        ("a.csv", "id,text\n1,林晓在\n2\n", "a.csv:3: has another number of columns"),
+        ("a.csv", "id,text\n1,林晓在\n2\n", "a.csv:3: has more or fewer columns"),
         ("a.csv", "id,body\n1,林晓在\n", "has no column 'text', only id, body"),
         ("a.txt", "林晓在\n".encode() + "王五".encode("gbk"), "a.txt: not UTF-8"),
         ("a.txt", None, "a.txt: no such file"),
@@ -212,7 +149,7 @@ def test_bad_input_is_one_line_behind_the_answers_to_what_was_good(work, ner_eva
 def test_without_a_prompt_the_remedy_is_named(work, ner_eval) -> None:
     with Faulty() as server:
         ended = ner_eval("extract", "--model", "nano", "--base-url", server.base_url)
-    assert ended.code == 2 and "--prompt FILE or --adapter DIR" in ended.lines[0]
+    assert ended.code == 2 and "name it with --prompt, or" in ended.lines[0]
 
 
 # --- in the terminal --------------------------------------------------------------------------------------------------
@@ -256,44 +193,27 @@ def test_pretty_shows_text_and_problems(work, ner_eval) -> None:
 # --- from Python ------------------------------------------------------------------------------------------------------
 
 
-def test_three_lines_of_python(work) -> None:
+# --- dry run ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [(), ("--structured", "json", "--openai-only"), ("--longest", 4)])
+def test_a_dry_run_prints_curl_commands_that_send_exactly_what_is_sent(work, ner_eval, options) -> None:
+    Path("a.txt").write_text("林晓在。王五'$HOME'。\n赵六<|im_end|>在\n", encoding="utf-8")
     with Faulty() as server:
-        recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT)
-        assert recognizer.predict(["林晓在", "", "王五在"]) == [
-            [Entity(0, 2, "name", "林晓")],
-            [],
-            [Entity(0, 2, "name", "王五")],
-        ]
-        Path("adapter").mkdir()
-        shutil.copy(PROMPT, "adapter/ner_prompt.json")
-        assert len(Recognizer(server.base_url, "nano", prompt="adapter").predict(["林晓在"])[0]) == 1
-        with pytest.raises(UserError, match="does not serve the model"):
-            Recognizer(server.base_url, "other", prompt=PROMPT).predict(["林晓在"])
+        arguments = (*EXTRACT, "--base-url", server.base_url, "--prompt", "data/alpaca/demo.prompt.json", *options)
+        shown = ner_eval(*arguments, "--dry-run", "a.txt")
+        assert not server.bodies
+        ner_eval(*arguments, "--concurrency", 1, "a.txt")
+    assert shown.code == 0 and shown.err == ""
+    commands = [shlex.split(line) for line in shown.out.splitlines()]
+    assert [json.loads(words[words.index("-d") + 1]) for words in commands] == server.bodies
+    url = f"{server.base_url}/chat/completions"
+    assert all(words[:5] == ["curl", "-s", url, "-H", "Content-Type: application/json"] for words in commands)
 
 
-def test_the_prompt_is_found_where_the_server_says_the_model_lies(work) -> None:
-    spec = PromptSpec.load(Path(PROMPT))
-    replace(spec, system="模型的。").save(work / "adapter/ner_prompt.json")
-    for folder in ("adapter", work / "adapter"):
-        with Faulty(models={"nano": work / "base", "nano-lora": folder}) as server:
-            assert Recognizer(server.base_url, "nano-lora").predict(["林晓在"]) == [[Entity(0, 2, "name", "林晓")]]
-            assert server.bodies[0]["messages"] == replace(spec, system="模型的。").messages("林晓在")
-            with pytest.raises(UserError, match="no prompt known for this model"):
-                Recognizer(server.base_url, "nano").predict(["林晓在"])
-
-
-def test_it_works_inside_a_running_loop_as_in_a_notebook(work) -> None:
-    import asyncio
-
-    async def cell() -> list[list[Entity]]:
-        return Recognizer(server.base_url, "nano", prompt=PROMPT).predict(["林晓在"])
-
-    with Faulty() as server:
-        assert asyncio.run(cell()) == [[Entity(0, 2, "name", "林晓")]]
-
-
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = "aiohttp|tqdm|pandas|torch|transformers|vllm"
-    program = "import sys, ner_eval, ner_eval.extract, ner_eval.predict; print(*sys.modules, sep='\\n')"
-    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert not re.search(rf"^({heavy})$", modules, re.MULTILINE)
+def test_a_dry_run_prints_no_key(work, ner_eval) -> None:
+    Path("a.txt").write_text("林晓在\n", encoding="utf-8")
+    arguments = (*EXTRACT, "--prompt", "data/alpaca/demo.prompt.json", "--api-key", "secret-key", "--dry-run")
+    shown = ner_eval(*arguments, "a.txt")
+    assert shown.code == 0 and '"Authorization: Bearer $OPENAI_API_KEY"' in shown.out
+    assert "secret-key" not in shown.out

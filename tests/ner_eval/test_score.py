@@ -154,7 +154,7 @@ def test_partial_without_any_answer_is_refused(make_run):
 
 def test_predictions_for_unknown_records_are_refused(make_run):
     with pytest.raises(
-        UserError, match=r"predictions.jsonl: 1 ids that the run's selection from .* does not have \('other-9'\)"
+        UserError, match=r"predictions.jsonl: 1 ids that are not in the run's selection from .* \('other-9'\)"
     ):
         run(make_run(RECORDS, {**RIGHT, "other-9": "[]"}))
 
@@ -163,7 +163,7 @@ def test_an_id_that_stands_twice_is_refused(make_run):
     folder = make_run(RECORDS, RIGHT)
     path = folder / "predictions.jsonl"
     path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(UserError, match=r"predictions.jsonl:5: the id t-1 stands in line 1 too"):
+    with pytest.raises(UserError, match=r"predictions.jsonl:5: duplicate id t-1, also in line 1"):
         run(folder)
 
 
@@ -171,7 +171,7 @@ def test_another_gold_file_is_refused(make_run, tmp_path):
     folder = make_run(RECORDS, RIGHT)
     gold = tmp_path / "run-gold.jsonl"
     gold.write_text(gold.read_text("utf-8").replace("company", "name"), "utf-8")
-    with pytest.raises(UserError, match="is not the gold that was asked"):
+    with pytest.raises(UserError, match="is not the run's gold file"):
         run(folder)
 
 

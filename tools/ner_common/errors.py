@@ -1,4 +1,4 @@
-"""How a user's mistake is reported: one line on stderr and exit code 2, never a traceback."""
+"""User errors: one line on stderr and exit code 2, never a traceback."""
 
 import os
 from collections.abc import Iterable
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line: file, record, problem, remedy."""
+    """A mistake that the user can fix. The message is one line: file, record, problem, remedy."""
 
 
 class UserErrors(UserError):
-    """Several mistakes found in one pass; printed one line each, the first ``SHOWN`` of them."""
+    """Several mistakes found in one pass, printed one per line, at most ``SHOWN`` of them."""
 
     SHOWN = 20
 
@@ -22,12 +22,12 @@ class UserErrors(UserError):
 
 
 def one_line(value: object, width: int = 80) -> str:
-    """Show any value on one line of at most ``width`` characters (control characters escaped)."""
+    """Any value on one line of at most ``width`` characters, with control characters escaped."""
     text = repr(value)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def rooted(path: Path) -> str:
-    """Show a path relative to the current folder where that is shorter."""
+    """A path relative to the current folder if that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)

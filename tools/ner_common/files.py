@@ -17,10 +17,10 @@ Opener = Callable[[Path], AbstractContextManager[IO[str]]]
 
 @contextmanager
 def write_together() -> Iterator[Opener]:
-    """Yield what opens UTF-8 text files for writing, which replace old ones only when the block ends without an error.
+    """Yield a function that opens UTF-8 text files for writing. They replace old ones only if the block succeeds.
 
-    Each text goes to a temporary file in the same folder, and all have reached the disk before the first is renamed: a
-    full disk or a mistake found half-way leaves every old file as it was and no new one.
+    Each file is first written under a temporary name in the same folder, and all are on the disk before the first is
+    renamed: a full disk or an error half-way leaves every old file as it was and no new one.
     """
     pending: dict[Path, Path] = {}
 
@@ -46,7 +46,7 @@ def write_together() -> Iterator[Opener]:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[IO[str]]:
-    """Open one UTF-8 text file for writing that replaces ``path`` only when the block ends without an error."""
+    """Open one UTF-8 text file for writing that replaces ``path`` only if the block succeeds."""
     with write_together() as write, write(path) as file:
         yield file
 
@@ -55,7 +55,7 @@ def check_free(target: Path) -> None:
     """Refuse a target that exists.
 
     Raises:
-        UserError: a file, a folder or a dangling link has this name.
+        UserError: there is a file, a folder or a dangling link of this name.
     """
     if target.exists() or target.is_symlink():
         raise UserError(f"{rooted(target)}: exists already; remove it or name another folder")
@@ -63,7 +63,7 @@ def check_free(target: Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target`` that gets its name when the block ends without an error.
+    """Yield a temporary folder next to ``target`` that gets its name if the block succeeds.
 
     After an error or Ctrl-C nothing is left. After a kill there is a folder with ``.partial-`` in its name, which the
     next run reports.
@@ -89,10 +89,10 @@ def write_json(path: Path, value: Any, *, ascii_only: bool = False, write: Opene
 
 
 def read_text(path: Path, remedy: str) -> str:
-    """Read a UTF-8 file (a byte-order mark is dropped); newlines are kept as they are.
+    """Read a UTF-8 file; a byte-order mark is dropped, newlines are kept.
 
     Raises:
-        UserError: the file is missing, empty, or not UTF-8; the message ends with ``remedy`` where it is missing.
+        UserError: the file is missing, empty, or not UTF-8; if it is missing, the message ends with ``remedy``.
     """
     try:
         data = path.read_bytes()
@@ -133,7 +133,7 @@ def read_json(path: Path, remedy: str) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a local file; {} where there is no such file (a model or adapter named on a hub).
+    """The JSON object in a local file; {} if there is none (a model or adapter may be named by its hub id).
 
     Raises:
         UserError: see `read_json`.
@@ -143,7 +143,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def json_value(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
-    """Read one JSON value as `json.loads` does, in two thirds of its time.
+    """Read one JSON value as `json.loads` does, faster.
 
     Raises:
         ValueError: the text is not one JSON value.
@@ -157,12 +157,12 @@ def json_value(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
 
 
 def json_lines(path: Path, remedy: str) -> Iterator[tuple[int, Any]]:
-    """Yield (line number from 1, value) of a JSON-lines file; blank lines are passed over.
+    """Yield (line number from 1, value) of a JSON-lines file; blank lines are skipped.
 
     Raises:
         UserError: see `read_text`; or a line is not JSON.
     """
-    # Not str.splitlines(): that also splits at U+2028, U+0085 and their kin, which may stand inside a JSON string.
+    # Not str.splitlines(): that also splits at U+2028, U+0085 and others, which are valid inside a JSON string.
     for number, line in enumerate(read_text(path, remedy).split("\n"), start=1):
         if not line.strip():
             continue
@@ -171,5 +171,5 @@ def json_lines(path: Path, remedy: str) -> Iterator[tuple[int, Any]]:
         except (json.JSONDecodeError, RecursionError) as error:
             what = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise UserError(
-                f"{rooted(path)}:{number}: not JSON ({what}): {one_line(line, 60)}; mend or remove the line"
+                f"{rooted(path)}:{number}: not JSON ({what}): {one_line(line, 60)}; fix or remove the line"
             ) from None

@@ -11,9 +11,9 @@ _BLOCK, _BLOCKS = 1 << 16, 64  # bytes, blocks per file
 
 
 def weights_fingerprint(folder: Path | None) -> str | None:
-    """16 hex digits that change when a model or adapter is trained again; None where no weights can be read.
+    """16 hex digits that change when a model or adapter is trained again; None if no weights can be read.
 
-    The model's or adapter's configuration is part of it.
+    The model's or adapter's configuration is included.
     """
     files = sorted(folder.glob("*.safetensors")) if folder else []
     if not folder or not files:
@@ -28,7 +28,7 @@ def weights_fingerprint(folder: Path | None) -> str | None:
 
 
 def other_weights(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same tensors with different values; False where that cannot be told."""
+    """Whether two folders hold the same tensors with different values; False if that is unknown."""
     if one.resolve() == other.resolve():
         return False
     files = (sorted(folder.glob("*.safetensors")) for folder in (one, other))
@@ -37,7 +37,7 @@ def other_weights(one: Path, other: Path) -> bool:
 
 
 def safetensors_header(path: Path) -> bytes:
-    """The JSON header of a safetensors file: names, types, shapes and places of its tensors."""
+    """The JSON header of a safetensors file: names, types, shapes and offsets of its tensors."""
     with path.open("rb") as file:
         return file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def hardware() -> str:
-    """The machine in words: its GPUs, else its processor."""
+    """The machine in words: its GPUs, or else its processor."""
     gpus = output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
     if gpus:
         return f"{len(gpus)} x {gpus[0]}"
@@ -17,7 +17,7 @@ def hardware() -> str:
 
 
 def output_of(*command: str) -> str:
-    """What a command prints, stripped; empty where it is missing or fails."""
+    """What a command prints, stripped; empty if it is missing or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -25,7 +25,7 @@ def output_of(*command: str) -> str:
 
 
 def installed(distribution: str) -> str | None:
-    """The installed version of a distribution, None where it is not installed."""
+    """The installed version of a distribution, None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -6,7 +6,7 @@
      "arguments": {"finetuning_type": "lora", "lora_rank": 16, "learning_rate": 0.0015, …},
      "hardware": "2 cores AMD EPYC, no GPU", "versions": {"llamafactory": "0.9.5", "peft": "0.18.1", …}}
 
-``arguments`` are those of the recipe with all overrides; ``recipe`` is null where none was named.
+``arguments`` are those of the recipe with all overrides; ``recipe`` is null if none was named.
 """
 
 from collections.abc import Mapping
@@ -23,10 +23,11 @@ FILE_NAME = "ner_training.json"
 def write_training_record(
     folder: Path, recipe: str | None, arguments: Mapping[str, Any], packages: tuple[str, ...]
 ) -> None:
-    """Record a training that starts now in the folder that will hold its adapter.
+    """Record, in the folder that will hold the adapter, a training that starts now.
 
     Args:
-        arguments: what the training was told, by name.
+        recipe: the recipe's path, if one was named.
+        arguments: the training's arguments by name.
         packages: distributions whose installed versions are recorded.
     """
     record = {
@@ -41,7 +42,7 @@ def write_training_record(
 
 
 def read_training_record(folder: Path | None) -> dict[str, Any] | None:
-    """The record in a model's folder; None where there is none.
+    """The record in a model's folder, if there is one.
 
     Raises:
         UserError: the file is not JSON.

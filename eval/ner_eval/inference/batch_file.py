@@ -1,7 +1,8 @@
-"""The same work offline: ``ner-eval predict --batch`` writes the requests of a run as an OpenAI batch file, and reads
-the results when they are there. In between, ``vllm run-batch`` or any service that takes such files does the work.
+"""Asking offline: ``ner-eval predict --batch`` writes a run's requests as an OpenAI batch file, and reads its results.
 
-A line of ``batch-requests.jsonl`` (``body`` is what the server would be sent)::
+In between, ``vllm run-batch`` or any service that takes such files answers them.
+
+A line of ``batch-requests.jsonl`` (``body`` is the body of the HTTP request)::
 
     {"custom_id": "demo-test-1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "nano", ...}}
 
@@ -21,24 +22,27 @@ from typing import Any
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import json_lines, write_atomically
 from ner_data.gold import Record
-from ner_eval.inference.reply import Garbage, reply_of
+from ner_eval.inference.reply import MalformedReply, reply_of
 from ner_eval.inference.request import request_body
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import Prediction, append, begin
-from ner_eval.runs.writer import locked
+from ner_eval.runs.writer import locked_run
 
 REQUESTS = "batch-requests.jsonl"
 RESULTS = "batch-results.jsonl"
 
 
 def work_offline(run: Path, manifest: Manifest, records: Sequence[Record], adapter: Path | None) -> bool:
-    """Take over the results that are there; write requests for what is left. Whether nothing is left.
+    """Read the results, if there are any, and write requests for the records without an answer.
+
+    Returns:
+        Whether every record has an answer.
 
     Raises:
-        UserError: the run asked something else, or the results are none of this run.
+        UserError: the run asked something else, or the results belong to another run.
     """
     ids = [record.id for record in records]
-    with locked(run):
+    with locked_run(run):
         stored = begin(run, manifest, ids)
         if (run / RESULTS).exists():
             predictions, failures = read_results(run / RESULTS, set(ids))
@@ -49,15 +53,15 @@ def work_offline(run: Path, manifest: Manifest, records: Sequence[Record], adapt
         left = [record for record in records if record.id not in stored]
         if left:
             write_requests(run / REQUESTS, manifest, left)
-            (run / RESULTS).unlink(missing_ok=True)  # all of it is taken over; what failed is asked again
-            print(f"{rooted(run / REQUESTS)}: {len(left)} requests; let a server answer them, for instance with")
+            (run / RESULTS).unlink(missing_ok=True)  # its answers are stored; what failed is asked again
+            print(f"{rooted(run / REQUESTS)}: {len(left)} requests; have them answered, for example with")
             print(f"  {command(run, manifest.model, adapter)}")
-            print("and run the same command again")
+            print("then run the same command again")
     return not left
 
 
 def command(run: Path, model: str, adapter: Path | None) -> str:
-    """How vLLM answers the requests (the CPU build has no ``vllm`` command of its own)."""
+    """The vLLM command that answers the requests (the CPU build has no ``vllm`` command)."""
     files = ["-i", rooted(run / REQUESTS), "-o", rooted(run / RESULTS)]
     words = ["python", "-m", "vllm.entrypoints.openai.run_batch", *files, "--model", "BASE_MODEL_FOLDER"]
     named = ["--enable-lora", "--lora-modules", f"{model}={adapter}"] if adapter else ["--served-model-name", model]
@@ -82,7 +86,7 @@ def read_results(path: Path, ids: set[str]) -> tuple[list[Prediction], Counter[s
     """The answers of a batch results file, and why requests failed.
 
     Raises:
-        UserError: a line is no result, names an unknown id, or an id for the second time.
+        UserError: a line is not a result, or its id is unknown or a duplicate.
     """
     predictions: list[Prediction] = []
     failures: Counter[str] = Counter()
@@ -93,12 +97,12 @@ def read_results(path: Path, ids: set[str]) -> tuple[list[Prediction], Counter[s
         if not isinstance(id, str) or "response" not in value:
             raise UserError(f"{where}: not a line of batch results; remove the file and run the batch again")
         if id not in ids or id in seen:
-            problem = "is not of this run" if id not in ids else "stands twice"
+            problem = "is not of this run" if id not in ids else "is a duplicate"
             raise UserError(f"{where}: the id {one_line(id)} {problem}; remove the file and run the batch again")
         seen.add(id)
         try:
             reply = reply_of((value["response"] or {}).get("body"), 0.0)
-        except Garbage:
+        except MalformedReply:
             failures[_reason(value)] += 1
         else:
             fields = (reply.answer, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens, reply.seconds)
@@ -110,4 +114,4 @@ def _reason(value: dict[str, Any]) -> str:
     error = value.get("error")
     while isinstance(error, dict):
         error = error.get("message") or error.get("error")
-    return one_line(error if error else "no chat completion", 100)
+    return one_line(error if error else "malformed reply", 100)

@@ -1,20 +1,21 @@
-"""Ask OpenAI-compatible servers for chat completions, and survive what happens to servers.
+"""A client of OpenAI-compatible servers that survives their failures.
 
-What is done about a failure:
+How it treats them:
 
 ========================================  =============================================================================
-refused, dropped, timed out, 502/503/504  asked again, elsewhere at once where another server is up; three in a row
-                                          mark a server as down until its ``/models`` answers; after ``patience``
-                                          seconds without any answer: `Lost`; ``ATTEMPTS`` times while other requests
-                                          are answered: `Unanswerable`
-429                                       asked again after Retry-After or backoff, until patience ends: `Lost`
-other 5xx, 408, an answer that is none    asked again with backoff, ``ATTEMPTS`` times in all: `Unanswerable`
-401, 403, 404, 3xx                        `Rejected` at once
-any other status                          `Unanswerable` at once
+refused, dropped, timed out, 502/503/504  retried, at once on another server if one is up; three in a row mark a server
+                                          as down until its ``/models`` answers; after ``patience`` seconds without any
+                                          answer: `ServerUnavailable`; after ``ATTEMPTS`` attempts while other requests
+                                          are answered: `RecordRefused`
+429                                       retried after Retry-After or a backoff until ``patience`` ends:
+                                          `ServerUnavailable`
+other 5xx, 408, a malformed reply         retried with a backoff, ``ATTEMPTS`` attempts in all: `RecordRefused`
+401, 403, 404, 3xx                        `RequestRefused` at once
+any other status                          `RecordRefused` at once
 ========================================  =============================================================================
 
-aiohttp, because it takes 0.4 ms of CPU a request where httpx takes 5 to 12 (16 to 256 requests at once, 2-core AMD
-EPYC VM): httpx would slow a fast server down. ``vllm bench serve`` uses aiohttp too.
+aiohttp rather than httpx, which takes over ten times the CPU time per request (docs/log.md) and would slow a fast
+server down. ``vllm bench serve`` uses aiohttp too.
 """
 
 import asyncio
@@ -29,37 +30,37 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ner_common.commands import tell
 from ner_common.errors import UserError, one_line
-from ner_eval.inference.reply import Garbage, Reply, error_text, read_reply, retry_after
+from ner_eval.inference.reply import MalformedReply, Reply, error_text, read_reply, retry_after
 
 if TYPE_CHECKING:
     import aiohttp
 
 ATTEMPTS = 8
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds
-TRIP = 3  # failures in a row after which a server counts as down
+TRIP = 3  # consecutive failures after which a server counts as down
 PROBE_TIMEOUT = 5.0  # seconds
-AWAY = {0, 502, 503, 504}  # 0: no response at all
+DOWN = {0, 502, 503, 504}  # 0: no response at all
 BASE_URL = "http://127.0.0.1:8000/v1"
 KEY_REMEDY = "give the server's key with --api-key or in OPENAI_API_KEY"
 _UNICODE = json.JSONEncoder(ensure_ascii=False)
 T = TypeVar("T")
 
 
-class Rejected(UserError):
-    """A server refuses a request, and asking again would not help."""
+class RequestRefused(UserError):
+    """A server refuses requests like this one; a retry would not help."""
 
 
-class Unanswerable(Rejected):
-    """A server refuses or fails this one request; it may well take others."""
+class RecordRefused(RequestRefused):
+    """A server refuses this one request, or fails on it; others may succeed."""
 
 
-class Lost(UserError):
-    """No server has answered for as long as we were told to be patient."""
+class ServerUnavailable(UserError):
+    """No server has answered for ``patience`` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt without an answer; ``wait``: seconds that the server asks for."""
+    """An attempt without an answer; ``wait``: seconds that the server asks the client to wait."""
 
     status: int
     problem: str
@@ -68,26 +69,26 @@ class Failure:
 
 @dataclass(slots=True)
 class Server:
-    """One base URL and how it fares."""
+    """One base URL and its state."""
 
     url: str
     up: bool = True
-    failures: int = 0  # in a row
+    failures: int = 0  # consecutive
     in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the servers are and how long they may take.
+    """Which servers to ask, and how.
 
     Attributes:
         base_urls: servers of the same model, each ending in /v1.
         api_key: sent as the bearer token.
-        timeout: seconds for one attempt.
-        patience: seconds to go on without any answer once the servers fail.
-        wait: seconds to wait for a server at the start.
+        timeout: seconds that one attempt may take.
+        patience: seconds to keep retrying while no server answers.
+        wait: seconds to wait at the start for a server that is not up yet.
         concurrency: requests in flight.
-        openai_only: send OpenAI's own parameters only (no repetition_penalty).
+        openai_only: send only OpenAI's own parameters (no repetition_penalty).
     """
 
     base_urls: Sequence[str] = (BASE_URL,)
@@ -99,7 +100,7 @@ class Connection:
     openai_only: bool = False
 
     def client(self) -> "Client":
-        """A client of these servers that reports lost ones on stderr."""
+        """A client of these servers that reports failing ones on stderr."""
         return Client(self.base_urls, self.api_key, self.timeout, self.patience, tell)
 
 
@@ -107,8 +108,8 @@ class Connection:
 class Client:
     """A pool of servers that serve the same model.
 
-    Use as an async context manager. ``timeout``: seconds that one attempt may take. ``patience``: seconds to go on
-    while no server answers. ``notice`` is told in one line when a server goes and when it comes back.
+    Use as an async context manager. ``timeout`` and ``patience`` are those of `Connection`; ``notice`` gets one line
+    when a server goes down and when it is up again.
     """
 
     base_urls: Sequence[str]
@@ -119,8 +120,8 @@ class Client:
     servers: list[Server] = field(init=False)
     _session: "aiohttp.ClientSession" = field(init=False)
     _answers: int = field(init=False, default=0)
-    _troubled: set[object] = field(init=False, default_factory=set)  # requests that failed since the last answer
-    _trouble_since: float | None = field(init=False, default=None)
+    _failing: set[object] = field(init=False, default_factory=set)  # requests that failed since the last answer
+    _failing_since: float | None = field(init=False, default=None)
     _probes: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     async def __aenter__(self) -> Self:
@@ -131,11 +132,11 @@ class Client:
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         self._session = aiohttp.ClientSession(
-            # Whoever calls `ask` bounds the requests in flight. uvicorn closes idle connections after 5 s: be first.
+            # Callers of `ask` bound the requests in flight. uvicorn closes idle connections after 5 s: be earlier.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(10.0, self.timeout)),
             headers=headers,
-            # Proxy variables of the environment are meant for the world outside, not for a server on this machine.
+            # Proxy settings of the environment are not meant for a server on this machine.
             trust_env=not all("//127.0.0.1" in url or "//localhost" in url for url in self.base_urls),
         )
         return self
@@ -152,9 +153,9 @@ class Client:
         """Get the answer to one chat completion request; ``what`` names it in errors (a record's id).
 
         Raises:
-            Unanswerable, Rejected, Lost: see the table above.
+            RecordRefused, RequestRefused, ServerUnavailable: see the table above.
         """
-        # JSON may smuggle in lone surrogates, which no UTF-8 request can carry: "?" keeps the offsets as they are.
+        # A text from JSON may hold lone surrogates, which UTF-8 cannot encode: "?" in their place keeps the offsets.
         data = _UNICODE.encode(body).encode("utf-8", "replace")
         failed = hops = 0
         delay = FIRST_DELAY
@@ -167,14 +168,14 @@ class Client:
             if isinstance(result, Reply):
                 return result
             problem = f"{server.url}: {what}: {result.problem}"
-            if result.status in AWAY:
+            if result.status in DOWN:
                 hops += 1
                 if hops < len(self.servers):
                     continue  # fail over at once
-                # A server that is away answers nobody. Where others got their answers beside this request, and none
-                # of them is in trouble too, it is at fault; otherwise time will tell.
-                self._troubled.add(this)
-                if self._answers > before or (self._answers > at_first and self._troubled == {this}):
+                # A server that is down answers nobody. If other requests were answered meanwhile and none of them is
+                # failing too, this request is at fault; otherwise keep waiting.
+                self._failing.add(this)
+                if self._answers > before or (self._answers > at_first and self._failing == {this}):
                     failed += 1
                 else:
                     self._check_patience(problem)
@@ -182,8 +183,8 @@ class Client:
                 self._check_patience(problem)
             else:
                 failed += 1
-            _give_up_if_hopeless(result.status, failed, problem)
-            # Requests that failed together must not come back together.
+            _stop_retrying(result.status, failed, problem)
+            # Requests that failed at the same time must not be retried at the same time.
             wait = delay * random.uniform(0.5, 1) if result.wait is None else result.wait * random.uniform(1, 1.25)
             await asyncio.sleep(wait)
             delay = min(2 * delay, LONGEST_DELAY)
@@ -205,13 +206,13 @@ class Client:
                 reply = read_reply(content, time.perf_counter() - started)
                 server.failures = 0
                 self._answers += 1
-                self._troubled.clear()
-                self._trouble_since = None
+                self._failing.clear()
+                self._failing_since = None
                 return reply
             problem = f"HTTP {status}: {error_text(content)}"
-        except Garbage as garbage:
-            problem = str(garbage)
-        if status in AWAY:
+        except MalformedReply as error:
+            problem = str(error)
+        if status in DOWN:
             self._no_answer(server, problem)
         return Failure(status, problem, retry_after(headers))
 
@@ -220,15 +221,15 @@ class Client:
 
         try:
             url = f"{server.url}/chat/completions"
-            # A redirected POST would arrive as a GET: better to hear of it.
+            # A redirected POST would arrive as a GET: report the redirect instead.
             async with self._session.post(url, data=data, allow_redirects=False) as response:
                 return response.status, response.headers, await response.read()
         except aiohttp.ClientError as error:
-            # Some of aiohttp's errors are OSErrors (TimeoutError is one, too), some are not.
+            # Some of aiohttp's errors are OSErrors (as TimeoutError is), some are not.
             raise ConnectionError(str(error) or type(error).__name__) from error
 
     async def get(self, url: str) -> tuple[int, bytes]:
-        """GET an address: status and content.
+        """GET an address; returns status and content.
 
         Raises:
             OSError: no answer within ``PROBE_TIMEOUT``.
@@ -243,7 +244,7 @@ class Client:
             raise ConnectionError(str(error) or type(error).__name__) from error
 
     async def _server(self, last: Server | None) -> Server:
-        """The least busy server that is up, better another than the last; waits for one."""
+        """The least busy server that is up, preferably not the last one; waits until there is one."""
         while True:
             up = [server for server in self.servers if server.up]
             if up:
@@ -257,7 +258,7 @@ class Client:
             self.mark_down(server, problem)
 
     def mark_down(self, server: Server, problem: str) -> None:
-        """Ask a server no more until its ``/models`` answers again."""
+        """Send a server no requests until its ``/models`` answers again."""
         server.up = False
         self.notice(f"{server.url} does not answer ({problem}); trying for {self.patience:.0f} s")
         probe = asyncio.create_task(self._probe(server))
@@ -272,22 +273,22 @@ class Client:
             try:
                 status, _ = await self.get(f"{server.url}/models")
             except OSError:
-                continue  # still away: that is what was asked
+                continue  # still down
             server.up = status < 500
         server.failures = 0
         self.notice(f"{server.url} answers again")
 
     def _check_patience(self, problem: str) -> None:
         now = time.monotonic()
-        if self._trouble_since is None:
-            self._trouble_since = now
-        elif now - self._trouble_since > self.patience:
-            raise Lost(f"{problem}; no answer for {now - self._trouble_since:.0f} s")
+        if self._failing_since is None:
+            self._failing_since = now
+        elif now - self._failing_since > self.patience:
+            raise ServerUnavailable(f"{problem}; no answer for {now - self._failing_since:.0f} s")
 
 
 @contextmanager
 def fail_first() -> Iterator[None]:
-    """Raise the first error of a task group as it is, not wrapped in a group."""
+    """Raise the first error of a task group by itself, not wrapped in a group."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -298,28 +299,27 @@ def fail_first() -> Iterator[None]:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on uvloop, with which asking takes a sixth less CPU: 0.83 against 1.01 ms a request (four passes
-    of ``tests/ner_eval/bench_throughput.py --client ours`` with each, on the server's own two cores)."""
+    """`asyncio.run` on uvloop, which takes less CPU time per request than asyncio's own loop (docs/log.md)."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 
 
-def _give_up_if_hopeless(status: int, failed: int, problem: str) -> None:
+def _stop_retrying(status: int, failed: int, problem: str) -> None:
     if status in (0, 200, 408, 429) or status >= 500:
         if failed >= ATTEMPTS:
-            raise Unanswerable(f"{problem} ({failed} attempts); the server's log says more")
+            raise RecordRefused(f"{problem} ({failed} attempts); see the server's log")
     elif status in (401, 403):
-        raise Rejected(f"{problem}; {KEY_REMEDY}")
+        raise RequestRefused(f"{problem}; {KEY_REMEDY}")
     elif status == 404 or status < 400:
-        raise Rejected(f"{problem}; is the address right (it ends in /v1), and is the model still served?")
+        raise RequestRefused(f"{problem}; is the address right (it ends in /v1), and is the model still served?")
     elif "repetition_penalty" in problem:
-        raise Rejected(f"{problem}; use --openai-only for a server that knows OpenAI's own parameters only")
+        raise RequestRefused(f"{problem}; use --openai-only for a server that knows OpenAI's own parameters only")
     elif "context length" in problem:
-        raise Unanswerable(f"{problem}; serve the model with a larger --max-model-len")
+        raise RecordRefused(f"{problem}; serve the model with a larger --max-model-len")
     else:
-        raise Unanswerable(f"{problem}; the server does not take this request")
+        raise RecordRefused(f"{problem}; the server refuses this request")
 
 
 def _words(error: OSError, timeout: float) -> str:

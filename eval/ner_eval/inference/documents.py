@@ -1,6 +1,6 @@
-"""Texts to be recognised: text files (a line is a text), JSON lines, CSV, standard input.
+"""Texts to extract from: text files (one text per line), JSON lines, CSV, standard input.
 
-All are read as they come, so that endless input works.
+All are read as a stream, so endless input works.
 """
 
 import csv
@@ -36,12 +36,12 @@ def read_documents(name: str, form: str | None, column: str, whole: bool) -> Ite
 
     Args:
         name: the file.
-        form: one of `FORMATS`; by default told from the file's name, text where that says nothing.
+        form: one of `FORMATS`; by default from the file's suffix, text if it has none of ours.
         column: the field or column that holds the text.
-        whole: a text file is one text, line breaks and all.
+        whole: a text file is one text, line breaks included.
 
     Raises:
-        UserError: the file is missing or not UTF-8; a line is no JSON, a record has no such field.
+        UserError: the file is missing or not UTF-8; a line is not JSON; a record has no such field.
     """
     form = form or SUFFIXES.get(Path(name).suffix.lower(), "text")
     shown = "<stdin>" if name == "-" else rooted(Path(name))
@@ -56,11 +56,11 @@ def read_documents(name: str, form: str | None, column: str, whole: bool) -> Ite
 @contextmanager
 def _opened(name: str) -> Iterator[IO[str]]:
     if name == "-":
-        # A file of its own: a thread that waits for input must not keep the interpreter from closing sys.stdin.
+        # A duplicate: a thread that waits for input must not keep the interpreter from closing sys.stdin.
         yield os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8-sig", newline="")
         return
     try:
-        # newline="": a line separator inside a JSON string or a quoted CSV field is no end of line.
+        # newline="": a line separator inside a JSON string or a quoted CSV field does not end the line.
         with Path(name).open(encoding="utf-8-sig", newline="") as file:
             yield file
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def _jsonl(file: IO[str], shown: str, column: str) -> Iterator[Document]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
-            raise UserError(f"{where}: not JSON: {one_line(line, 60)}; mend or remove the line") from None
+            raise UserError(f"{where}: not JSON: {one_line(line, 60)}; fix or remove the line") from None
         if isinstance(value, str):
             yield Document(where, value)
         elif isinstance(value, dict) and isinstance(value.get(column), str):
@@ -107,7 +107,7 @@ def _csv(file: IO[str], shown: str, column: str) -> Iterator[Document]:
         for row in reader:
             where = f"{shown}:{reader.line_num}"
             if row.get(column) is None or None in row:
-                raise UserError(f"{where}: has another number of columns than the header; mend the line")
+                raise UserError(f"{where}: has more or fewer columns than the header; fix the line")
             yield Document(row.get("id") or where, row[column], row)
     except csv.Error as error:
-        raise UserError(f"{shown}:{reader.line_num}: not CSV ({error}); mend the line") from None
+        raise UserError(f"{shown}:{reader.line_num}: not CSV ({error}); fix the line") from None

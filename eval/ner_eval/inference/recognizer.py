@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ner_data.alignment import align
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_eval.inference.client import Client, Rejected, Unanswerable, run_async
+from ner_eval.inference.client import Client, RecordRefused, RequestRefused, run_async
 from ner_eval.inference.request import IGNORED, honoured, request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import segments
@@ -28,9 +28,12 @@ Key = TypeVar("Key")
 class Recognized:
     """What a model found in a text.
 
-    ``problems`` names in words what could not be taken over: an answer that is not in the form or was cut off, a
-    mention that does not occur in the text, a label that was not asked for. Not ``answered``: the server refuses or
-    fails this text, and the problem is why.
+    Attributes:
+        text: the text, as asked.
+        entities: sorted by position; offsets are half-open, in characters of ``text``.
+        problems: what could not be used, in words: a malformed or truncated answer, a mention that does not occur in
+            the text, a label that was not asked for.
+        answered: False if the server refused or failed on this text; ``problems`` says why.
     """
 
     text: str
@@ -44,7 +47,7 @@ def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) ->
     parsed = spec.parse(answer, text)
     problems = [f"answer {problem}" for problem in parsed.problems]
     if finish_reason == "length":
-        problems.append("answer cut off by max_tokens")
+        problems.append("answer truncated by max_tokens")
     entities = set()
     for mention, span in zip(parsed.mentions, align(parsed.mentions, text), strict=True):
         if mention.label not in spec.labels:
@@ -58,9 +61,9 @@ def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) ->
 
 @dataclass(slots=True)
 class Asker:
-    """A model with its prompt behind an open client; at most ``concurrency`` requests are in flight.
+    """A model with its prompt on an open client, with at most ``concurrency`` requests in flight.
 
-    ``longest``: characters of the pieces that longer texts are asked in; 0 for the prompt spec's ``longest_text``.
+    ``longest``: longer texts are asked in pieces of this many characters; 0: the prompt spec's ``longest_text``.
     """
 
     client: Client
@@ -76,7 +79,7 @@ class Asker:
         self._free = asyncio.Semaphore(self.concurrency)
 
     async def recognize(self, text: str, name: str) -> Recognized:
-        """Find the entities of a text of any length; ``name`` names it in errors."""
+        """Find the entities of a text of any length; errors call it ``name``."""
         pieces = segments(text, self.longest or self.spec.longest_text)
         parts = await asyncio.gather(*(self._piece(text[start:end], name) for start, end in pieces))
         entities = [
@@ -89,7 +92,7 @@ class Asker:
     async def _recognize(self, text: str, name: str) -> Recognized:
         try:
             return await self.recognize(text, name)
-        except Unanswerable as error:
+        except RecordRefused as error:
             return Recognized(text, (), (f"no answer: {error}",), answered=False)
 
     async def _piece(self, text: str, name: str) -> Recognized:
@@ -97,14 +100,14 @@ class Asker:
         async with self._free:
             reply = await self.client.ask(body, name)
         if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
-            raise Rejected(f"{name}: {IGNORED}")
+            raise RequestRefused(f"{name}: {IGNORED}")
         return read_answer(self.spec, text, reply.answer, reply.finish_reason)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
-        """Answer texts, each with a key of the caller's, in the order in which they come, as soon as that allows.
+        """Answer (key, text) pairs in their order, each as soon as it and all before it are answered.
 
-        Texts are taken only a little ahead of the answers, so endless input needs no endless memory. A text that a
-        server does not take is given back as not answered: it does not end the stream.
+        Input is read only a little ahead of the answers, so an endless stream needs bounded memory. A text that the
+        server refuses comes back as not answered; it does not end the stream.
         """
         pending: deque[tuple[Key, asyncio.Task[Recognized]]] = deque()
         reader = asyncio.ensure_future(anext(texts, None))
@@ -116,7 +119,7 @@ class Asker:
                 waited += [pending[0][1]] if pending else []
                 await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                 if may_read and reader.done():
-                    # Input that fails ends the stream too, but only behind the answers to what came before.
+                    # An input error ends the stream too, but only after the answers to what came before it.
                     ended = reader.exception() is not None or reader.result() is None
                     if not ended and (item := reader.result()):
                         pending.append((item[0], asyncio.create_task(self._recognize(item[1], str(item[0])))))
@@ -134,14 +137,17 @@ class Asker:
 
 @dataclass(frozen=True)
 class Recognizer:
-    """A served model as a function from texts to entities.
+    """Texts in, entities out, from a served model.
 
-    ``base_url``: a server, or several that serve the same model: what one does not answer goes to another.
-    ``prompt``: the prompt spec, its file or the adapter's folder; by default ``ner_prompt.json`` in the folder that
-    the server says it serves the model from, which works where the server's files can be read.
+    Attributes:
+        base_url: a server, or several that serve the same model; requests that one fails on go to another.
+        prompt: the prompt spec, its file or the adapter's folder; by default ``ner_prompt.json`` in the folder that
+            the server serves the model from, if that can be read here.
+        timeout, patience: seconds, see `ner_eval.inference.client.Connection`.
+        structured: off, json or grammar.
 
     Raises (when asked):
-        UserError: the server is not there, does not serve the model, or fails; there is no prompt.
+        UserError: no server answers, it does not serve the model, or it fails; there is no prompt spec.
     """
 
     base_url: str | Sequence[str]
@@ -158,13 +164,13 @@ class Recognizer:
         return [list(recognized.entities) for recognized in self.recognize(texts)]
 
     def recognize(self, texts: Iterable[str]) -> list[Recognized]:
-        """As `predict`, with what went wrong in each text."""
+        """Like `predict`, with the problems of each text."""
         work = self._recognize(list(texts))
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return run_async(work)
-        # A notebook runs a loop of its own, in which a second one cannot run.
+        # A notebook already runs an event loop, and a second one cannot run inside it.
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(run_async, work).result()
 

@@ -1,4 +1,4 @@
-"""A chat completion as it comes over HTTP::
+"""Reading a chat completion from its HTTP response::
 
 {"choices": [{"message": {"content": "[{\"label\":…}]"}, "finish_reason": "stop"}],
  "usage": {"prompt_tokens": 131, "completion_tokens": 12}}
@@ -16,13 +16,13 @@ from ner_common.errors import one_line
 LONGEST_WAIT = 600.0  # seconds
 
 
-class Garbage(ValueError):
-    """A body that is no chat completion."""
+class MalformedReply(ValueError):
+    """A response body that is not a chat completion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. ``seconds`` from the request that was answered to the answer, without waits and earlier attempts."""
+    """One answer. ``seconds``: duration of the request that was answered, without waits and earlier attempts."""
 
     answer: str
     finish_reason: str
@@ -32,22 +32,24 @@ class Reply:
 
 
 def read_reply(content: bytes, seconds: float) -> Reply:
-    """Read a response body; a missing content (null) is an empty answer, missing usage counts 0 tokens.
+    """Read a response body; a content of null is an empty answer, missing usage counts as 0 tokens.
 
     Raises:
-        Garbage: it is not a chat completion.
+        MalformedReply: it is not a chat completion.
     """
     try:
         return reply_of(json.loads(content), seconds)
     except (ValueError, RecursionError):
-        raise Garbage(f"no chat completion: {one_line(content[:200].decode(errors='replace'))}") from None
+        raise MalformedReply(
+            f"malformed reply (not a chat completion): {one_line(content[:200].decode(errors='replace'))}"
+        ) from None
 
 
 def reply_of(value: Any, seconds: float) -> Reply:
-    """Read a chat completion's value.
+    """Read a decoded chat completion.
 
     Raises:
-        Garbage: it is none.
+        MalformedReply: it is not one.
     """
     try:
         choice = value["choices"][0]
@@ -55,14 +57,14 @@ def reply_of(value: Any, seconds: float) -> Reply:
         usage = value.get("usage") or {}
         tokens = [int(usage.get(key, 0)) for key in ("prompt_tokens", "completion_tokens")]
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-        raise Garbage("no chat completion") from None
+        raise MalformedReply("malformed reply (not a chat completion)") from None
     if not isinstance(answer, str | None) or not isinstance(finish_reason, str | None):
-        raise Garbage("no chat completion")
+        raise MalformedReply("malformed reply (not a chat completion)")
     return Reply(answer or "", finish_reason or "", tokens[0], tokens[1], round(seconds, 4))
 
 
 def error_text(content: bytes) -> str:
-    """What a server says is wrong: OpenAI's ``error.message``, FastAPI's ``detail``, or how the body begins."""
+    """A server's error message: OpenAI's ``error.message``, FastAPI's ``detail``, or the beginning of the body."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -77,7 +79,7 @@ def error_text(content: bytes) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait (``Retry-After``: a number or a date), if it does; at most `LONGEST_WAIT`."""
+    """Seconds that a server asks the client to wait (``Retry-After``: a number or a date); at most `LONGEST_WAIT`."""
     value = headers.get("Retry-After")
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""The model that is asked: does a server serve it (``GET /v1/models``), and which prompt was it trained with?
+"""The model to ask: whether a server serves it (``GET /v1/models``), and the prompt it was trained with.
 
 vLLM's answer, with one LoRA module (``root`` is its folder, ``parent`` the base model)::
 
@@ -22,7 +22,7 @@ from ner_eval.inference.reply import error_text
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The model we ask for: its name, its folder where the server gives one, and the server's release if it tells."""
+    """A model on a server: its name, its folder and the server's version, if the server gives them."""
 
     name: str
     folder: Path | None
@@ -30,7 +30,7 @@ class Served:
 
 
 async def find_model(client: Client, name: str, wait: float) -> Served:
-    """Make sure that the servers serve a model; those that do not answer within ``wait`` seconds are marked as down.
+    """Check that the servers serve a model; those that do not answer within ``wait`` seconds are marked as down.
 
     Raises:
         UserError: none of them answers, or one that does refuses the key, has no ``/models``, or lacks the model.
@@ -50,16 +50,18 @@ async def find_model(client: Client, name: str, wait: float) -> Served:
 
 
 async def _list(client: Client, server: Server, wait: float) -> dict[str, Path | None] | str:
-    """Served names and their folders, or in words why the server gave no list."""
+    """Served names and their folders, or the reason why the server gave no list."""
     until = time.monotonic() + wait
-    told = False
+    noticed = False
     while True:
         try:
             status, content = await client.get(f"{server.url}/models")
         except OSError as error:
             status, content = 0, b""
             timed_out = isinstance(error, TimeoutError)
-            problem = "takes the connection and does not answer" if timed_out else f"no server there ({_words(error)})"
+            problem = (
+                "accepts the connection and does not answer" if timed_out else f"no server there ({_words(error)})"
+            )
         else:
             problem = f"HTTP {status}: {error_text(content)}"
         if status in (401, 403):
@@ -72,9 +74,9 @@ async def _list(client: Client, server: Server, wait: float) -> dict[str, Path |
             )
         if time.monotonic() >= until:
             return problem + (" or it is still loading" if not status else "")
-        if not told:
+        if not noticed:
             client.notice(f"{server.url}: {problem}; waiting up to {wait:.0f} s for it")
-            told = True
+            noticed = True
         await asyncio.sleep(0.5)
 
 
@@ -89,12 +91,12 @@ def _read(server: Server, content: bytes) -> dict[str, Path | None]:
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         shown = one_line(content[:100].decode(errors="replace"))
         raise UserError(
-            f"{server.url}: /models gave no list of models ({shown}); is this an OpenAI-compatible server?"
+            f"{server.url}: /models returned no list of models ({shown}); is this an OpenAI-compatible server?"
         ) from None
 
 
 async def _version(client: Client, server: Server) -> str | None:
-    """vLLM's release; other servers need not tell theirs."""
+    """vLLM's version; other servers may not give theirs."""
     try:
         status, content = await client.get(server.url.removesuffix("/v1") + "/version")
         value = json.loads(content) if status == 200 else {}
@@ -107,24 +109,24 @@ async def _version(client: Client, server: Server) -> str | None:
 def choose_prompt(
     prompt: Path | None, folder: Path | None, corpus: str | None, labels: tuple[str, ...], allow_other: bool
 ) -> PromptSpec:
-    """Choose the prompt spec and make sure that it suits model and corpus.
+    """Choose the prompt spec and check that it fits the model and the corpus.
 
     Args:
-        prompt: the file that the user names; else the model folder's ``ner_prompt.json``, else the corpus's.
-        folder: the adapter's or model's folder, if known; one without ``ner_prompt.json`` says nothing.
-        corpus: name of the corpus, or None outside a corpus.
-        labels: the label set that the answers will be scored with; empty where they will not be.
-        allow_other: the user insists.
+        prompt: a file; by default the model folder's ``ner_prompt.json``, else the corpus's prompt spec.
+        folder: the adapter's or model's folder, if known; it need not have a ``ner_prompt.json``.
+        corpus: name of the corpus, None for texts of no corpus.
+        labels: the label set that the answers will be scored with; empty if they will not be.
+        allow_other: accept other labels or another answer form.
 
     Raises:
-        UserError: no prompt to be found; or label set or answer form differ from the model's or the corpus's.
+        UserError: there is no prompt spec, or its label set or answer form differs from the model's or the corpus's.
     """
     trained_file = folder / FILE_NAME if folder else None
     trained = PromptSpec.load(trained_file) if trained_file and trained_file.is_file() else None
     path = prompt or (trained_file if trained else spec_file(corpus) if corpus else None)
     if path is None:
         raise UserError(
-            f"no prompt known for this model: name it with --prompt FILE or --adapter DIR (its {FILE_NAME})"
+            f"no prompt spec for this model: name it with --prompt, or the folder of its {FILE_NAME} with --adapter"
         )
     spec = PromptSpec.load(path, f"name one with --prompt, or run `make data CORPUS={corpus or '...'}`")
     if not allow_other:
@@ -138,12 +140,14 @@ def refuse_other(spec: PromptSpec, path: Path, trained: PromptSpec | None, label
     """Raises:
     UserError: label set or answer form differ from the trained prompt's, or the label set from ``labels``.
     """
-    insist = "use --allow-other-prompt to insist"
+    override = "--allow-other-prompt asks it all the same"
     if trained and set(trained.labels) != set(spec.labels):
-        raise UserError(f"{rooted(path)}: the model was trained with the labels {', '.join(trained.labels)}; {insist}")
+        raise UserError(
+            f"{rooted(path)}: the model was trained with the labels {', '.join(trained.labels)}; {override}"
+        )
     if trained and trained.answer_form != spec.answer_form:
-        raise UserError(f"{rooted(path)}: the model was trained to answer as {trained.answer_form}; {insist}")
+        raise UserError(f"{rooted(path)}: the model was trained to answer as {trained.answer_form}; {override}")
     if labels and set(labels) != set(spec.labels):
         raise UserError(
-            f"{rooted(path)}: asks for {', '.join(spec.labels)}, the corpus has {', '.join(labels)}; {insist}"
+            f"{rooted(path)}: asks for {', '.join(spec.labels)}, the corpus has {', '.join(labels)}; {override}"
         )

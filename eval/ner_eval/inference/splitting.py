@@ -1,9 +1,9 @@
-"""Long documents in pieces that a model trained on sentences can take; pieces do not overlap and know their place."""
+"""Splits long documents into pieces short enough for a model trained on sentences, with their offsets."""
 
 import re
 
 # A sentence ends at a line break, or at a full stop, question or exclamation mark or semicolon with the closing quotes
-# and brackets behind it. An ASCII full stop ends one only before white space: 3.5 and e.g.com go on.
+# and brackets after it. An ASCII full stop ends one only before white space: 3.5 and e.g.com go on.
 _END = re.compile(r"""(?:[。！？!?；;…]|\.(?=\s))+[”’」』）)\]】》"']*|\n""")
 _PAUSE = re.compile(r"[，、,：:\s]")
 
@@ -11,12 +11,12 @@ _PAUSE = re.compile(r"[，、,：:\s]")
 def segments(text: str, longest: int) -> list[tuple[int, int]]:
     """Cut a text at sentence ends into pieces of at most ``longest`` characters.
 
-    A text that fits stays whole. Sentences are packed together while they fit; one that is longer by itself is cut at
-    its last pause that fits, or where it must be.
+    A text that fits is one piece. Sentences are packed into a piece while they fit; a longer sentence is cut at its
+    last pause that fits, or after ``longest`` characters.
 
     Returns:
-        Half-open (start, end) of the pieces, in order, without overlap, with no white space at either end of a piece;
-        together they hold every other character of the text.
+        Half-open (start, end) of the pieces in characters, in order and without overlap. No piece starts or ends with
+        white space; together they hold every other character of the text.
     """
     if len(text) <= longest:
         return _stripped(text, 0, len(text))
@@ -34,7 +34,7 @@ def segments(text: str, longest: int) -> list[tuple[int, int]]:
 
 
 def _pause(text: str, start: int, end: int) -> int:
-    """Where to cut a sentence that does not fit: behind its last comma, pause mark or space before ``end``."""
+    """Where to cut a sentence that does not fit: after its last comma, pause mark or space before ``end``."""
     last = None
     for match in _PAUSE.finditer(text, start, end):
         last = match.end()

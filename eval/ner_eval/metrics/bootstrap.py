@@ -1,8 +1,8 @@
 """Confidence intervals and significance by resampling sentences (percentile bootstrap, seeded).
 
 A resample draws as many sentences as there are, with replacement. Only the counts of the drawn sentences matter, so
-sentences with equal counts are one class, and a resample is how often each class was drawn. All that is compared is
-counted on the same draws.
+sentences with equal counts form one class, and a resample is how often each class was drawn. Figures that are compared
+use the same draws.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from ner_eval.metrics.protocols import FN, FP, TP, Tally
 RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
-_AT_ONCE = 125  # resamples, for the memory's sake
+_AT_ONCE = 125  # resamples, to bound the memory
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ def resample(tallies: list[Tally], resamples: int = RESAMPLES, seed: int = SEED)
     classes, members = _classes(flat)
     class_of = np.repeat(np.arange(len(members), dtype=np.int32), members)
     generator = np.random.default_rng(seed)
-    # As floats, which hold whole numbers of this size exactly: numpy multiplies matrices of integers 20 times slower.
+    # As floats, which hold integers of this size exactly: numpy multiplies integer matrices far more slowly.
     values = classes.astype(np.float64)
     total = np.empty((resamples, flat.shape[1]))
     for first in range(0, resamples, _AT_ONCE):

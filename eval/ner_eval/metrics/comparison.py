@@ -21,7 +21,7 @@ from ner_eval.metrics.results import Scores, read_scores, score_run, sentence_ta
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a run has over the first: difference of the headline F1, its 95 % interval, two-sided p."""
+    """A run's headline F1 minus the first run's, its 95 % interval, two-sided p."""
 
     f1: float
     low: float
@@ -31,7 +31,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ComparedRun:
-    """A run in a comparison; ``difference`` is None for the first, and where there are no sentences to pair."""
+    """A run in a comparison; ``difference`` is None for the first, and if there are no sentences to pair."""
 
     name: str
     scores: Scores
@@ -57,7 +57,7 @@ def compare_runs(
         UserError: see `load_run` and `read_scores`; or the runs are of different gold, labels or sentences.
     """
     if len(names) < 2:
-        raise UserError("one run has nothing to be compared with; name two or more")
+        raise UserError("one run cannot be compared; name two or more")
     chosen = by_label()[protocol]
     if any(name.endswith(".json") for name in names):
         runs = [_counted(name, partial=partial, **loading) for name in names]
@@ -89,13 +89,16 @@ def common(runs: Sequence[LoadedRun], partial: bool) -> list[LoadedRun]:
     """Keep the sentences that every run has answered.
 
     Raises:
-        UserError: there are others, and ``partial`` does not allow to leave them out; or there is none in common.
+        UserError: there are others and ``partial`` is false, or there is none in common.
     """
     ids = [{item.record.id for item in run.answered} for run in runs]
-    shared = set.intersection(*ids)
-    others = len(set.union(*ids) - shared)
-    if others and not partial:
-        raise UserError(f"{others} sentences are not answered in every run; compare the others with --partial")
+    shared, every = set.intersection(*ids), set.union(*ids)
+    if shared != every and not partial:
+        lacking = ", ".join(
+            f"{run.name} {len(every - own)}" for run, own in zip(runs, ids, strict=True) if own != every
+        )
+        problem = f"{len(every - shared)} sentences are not answered in every run (missing: {lacking})"
+        raise UserError(f"{problem}; predict them, or compare the others with --partial")
     if not shared:
         raise UserError("the runs have no sentence in common; predict the same selection")
     return [replace(r, answered=tuple(item for item in r.answered if item.record.id in shared)) for r in runs]
@@ -113,7 +116,7 @@ def check_same(runs: Sequence[LoadedRun]) -> None:
     """Check that runs can be compared.
 
     Raises:
-        UserError: they were asked different gold files or labels.
+        UserError: they have different gold files or labels.
     """
     names = [run.name for run in runs]
     _check_same([run.manifest.gold_sha256 for run in runs], [set(run.labels) for run in runs], names)
@@ -122,13 +125,13 @@ def check_same(runs: Sequence[LoadedRun]) -> None:
 def _check_same(gold: Sequence[str], labels: Sequence[set[str]], names: Sequence[str]) -> None:
     for number in range(1, len(names)):
         if gold[number] != gold[0]:
-            raise UserError(f"{names[number]}: was asked another gold file than {names[0]}; compare runs of one split")
+            raise UserError(f"{names[number]}: has another gold file than {names[0]}; compare runs of one split")
         if labels[number] != labels[0]:
-            raise UserError(f"{names[number]}: was asked other labels than {names[0]}; they cannot be compared")
+            raise UserError(f"{names[number]}: has other labels than {names[0]}; they cannot be compared")
 
 
 def _difference(f1: float, resampled: bootstrap.Floats) -> Difference:
-    # Counting the run itself as one resample keeps p above 0, which no finite number of resamples could show.
+    # Counting the run itself as one resample keeps p above 0, which a finite number of resamples cannot show.
     crossed = min(int((resampled <= 0).sum()), int((resampled >= 0).sum())) + 1
     p = min(1.0, 2 * crossed / (len(resampled) + 1))
     return Difference(f1, *bootstrap.interval(resampled), p)

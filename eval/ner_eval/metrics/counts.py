@@ -35,7 +35,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class ModeCounts:
-    """Outcomes of one of nervaluate's modes (see `ner_eval.metrics.modes`). A partial match is worth one half."""
+    """Outcomes of one of nervaluate's modes (see `ner_eval.metrics.modes`). A partial match counts one half."""
 
     correct: int = 0
     incorrect: int = 0

@@ -1,4 +1,4 @@
-"""A run's answers beside their gold, parsed and aligned: where score, compare and report start from."""
+"""A run loaded for scoring: its answers with their gold, parsed and aligned."""
 
 import gc
 import hashlib
@@ -16,7 +16,7 @@ from ner_eval.runs.predictions import PREDICTIONS, Prediction, read_predictions
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A record with gold and its answer: the mentions read from it and where they stand (`None`: nowhere)."""
+    """A record with gold, its answer, the mentions in it and their spans (None: the surface is not in the text)."""
 
     record: Record
     answer: str
@@ -29,8 +29,10 @@ class Answered:
 class LoadedRun:
     """A run ready to be scored, in gold order.
 
-    ``labels`` are those the model was asked for, then (only where that was allowed) those that only gold has.
-    ``missing`` counts the asked records with gold and without an answer, ``without_gold`` those that have none.
+    Attributes:
+        labels: those the model was asked for, then (if allowed) those that only gold has.
+        missing: number of records with gold that have no answer.
+        without_gold: number of records without gold.
     """
 
     folder: Path
@@ -47,9 +49,9 @@ class LoadedRun:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Millions of objects are made here and all of them stay: the collector would walk them over and over, in vain.
+    """Millions of objects are created here and all of them stay: the garbage collector would walk them in vain.
 
-    Nor does it walk them later: they are set aside, and freed by their counts alone.
+    It does not walk them later either: they are frozen, and freed by reference counting alone.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -69,13 +71,13 @@ def load_run(
 
     Args:
         name: a name in ``runs/``, or a folder.
-        gold: the gold file, where it has moved since the run.
-        partial: load what is answered although answers are missing.
+        gold: the gold file, if it has moved since the run.
+        partial: load the answered records although others have no answer yet.
         allow_other_labels: load although gold has labels that the model was not asked for (they count as missed).
 
     Raises:
-        UserError: a file is missing or malformed; the gold file is not the one that was asked, or has no gold;
-            predictions for unknown records; records without an answer; labels that were not asked for.
+        UserError: a file is missing or malformed; the gold file is not the run's, or has no entities; there are
+            predictions for unknown records, records without an answer, or labels that were not asked for.
     """
     folder = run_folder(name)
     manifest = read_manifest(folder)
@@ -90,14 +92,16 @@ def load_run(
     answered = tuple(answer(record, predictions[record.id], manifest) for record in scored if record.id in predictions)
     missing = len(scored) - len(answered)
     if not answered or (missing and not partial):
-        remedy = "run the same `ner-eval predict` again to go on" + (", or score with --partial" if answered else "")
+        remedy = "run the same `ner-eval predict` again to continue" + (
+            ", or score with --partial" if answered else ""
+        )
         raise UserError(f"{rooted(folder)}: {missing} of {len(scored)} records have no answer yet; {remedy}")
     labels = _labels(manifest, scored, allow_other_labels)
     return LoadedRun(folder, manifest, labels, answered, missing, len(records) - len(scored))
 
 
 def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answered:
-    """Parse one stored answer with the prompt it was asked with, and place its mentions in the text."""
+    """Parse one stored answer with the run's prompt spec, and locate its mentions in the text."""
     parsed = manifest.prompt.parse(prediction.answer, record.text)
     spans = tuple(align(parsed.mentions, record.text))
     return Answered(record, prediction.answer, parsed, spans, prediction.finish_reason == "length")
@@ -110,7 +114,7 @@ def _check_gold(path: Path, manifest: Manifest, records: list[Record]) -> None:
     if found != manifest.gold_sha256:
         sums = f"sha256 {found[:12]}, the run's {manifest.gold_sha256[:12]}"
         remedy = "name the right file with --gold, or predict again"
-        raise UserError(f"{rooted(path)}: is not the gold that was asked ({sums}); {remedy}")
+        raise UserError(f"{rooted(path)}: is not the run's gold file ({sums}); {remedy}")
 
 
 def _check_ids(where: Path, predictions: dict[str, Prediction], records: list[Record], gold: Path) -> None:
@@ -118,7 +122,7 @@ def _check_ids(where: Path, predictions: dict[str, Prediction], records: list[Re
     if unknown:
         shown = ", ".join(one_line(name, 40) for name in sorted(unknown)[:3])
         more = ", …" if len(unknown) > 3 else ""
-        problem = f"{len(unknown)} ids that the run's selection from {rooted(gold)} does not have ({shown}{more})"
+        problem = f"{len(unknown)} ids that are not in the run's selection from {rooted(gold)} ({shown}{more})"
         raise UserError(f"{rooted(where)}: {problem}; predict again into another --run")
 
 
@@ -134,7 +138,7 @@ def _labels(manifest: Manifest, records: list[Record], allow_others: bool) -> tu
 
 
 def duplicates(answered: Answered) -> Iterator[bool]:
-    """For each mention: does it repeat a (label, place) that the same answer has already named?"""
+    """For each mention: does it repeat a (label, span) that the same answer has already given?"""
     seen: set[tuple[str, Span]] = set()
     for mention, span in zip(answered.parsed.mentions, answered.spans, strict=True):
         yield span is not None and (mention.label, span) in seen

@@ -15,9 +15,11 @@ Ints = NDArray[np.int64]
 class Mentions:
     """Gold or predicted mentions, one per row, by sentence and position; all columns have the shape (mentions,).
 
-    ``label`` is an index into the label set, or behind it for labels that are not in it (each its own number);
-    ``surface`` a number for the string; ``start`` and ``end`` half-open characters, -1 for a surface that is not in
-    the text.
+    Attributes:
+        sentence: index of the sentence.
+        label: index into the label set; labels outside the set get numbers after it, one each.
+        surface: a number for the string.
+        start, end: half-open characters; -1 for a surface that is not in the text.
     """
 
     sentence: Ints
@@ -33,8 +35,8 @@ class Mentions:
 
 @dataclass(frozen=True, slots=True)
 class MentionArrays:
-    """The mentions of ``sentences`` sentences over a set of ``labels`` labels; ``exact`` tells which answers had the
-    exact form (shape: sentences)."""
+    """The mentions of ``sentences`` sentences over ``labels`` labels; ``exact``, shape (sentences,): whose answers are
+    exactly the form."""
 
     sentences: int
     labels: int
@@ -43,14 +45,14 @@ class MentionArrays:
     exact: NDArray[np.bool_]
 
     def strict(self) -> "MentionArrays":
-        """The same sentences, where an answer that has not the exact form counts as one without mentions."""
+        """The same sentences with strict parsing: an answer that is not exactly the form has no mentions."""
         return replace(self, predicted=self.predicted.where(self.exact[self.predicted.sentence]))
 
 
 def _mentions(values: list[int]) -> Mentions:
-    """Rows of five numbers, written one after the other, as columns."""
+    """Flat rows of five numbers as columns."""
     table = np.array(values, dtype=np.int64).reshape(-1, 5)
-    # By position, as gold is; equal places keep the order of the answer.
+    # By position, as gold is; equal spans keep the order of the answer.
     order = np.lexsort((table[:, 4], table[:, 3], table[:, 0]))
     return Mentions(*np.ascontiguousarray(table[order].T))
 

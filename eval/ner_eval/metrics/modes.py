@@ -1,7 +1,7 @@
 """The four modes of nervaluate (strict, exact, partial, type), counted for all sentences at once.
 
-The rules are nervaluate's (github.com/MantisAI/nervaluate, ``strategies.py``): predicted mentions are taken in order,
-each looks through the gold mentions that none before it has taken, and counts as
+The rules are nervaluate's (github.com/MantisAI/nervaluate, ``strategies.py``): predicted mentions are taken in order;
+each is compared with the gold mentions that none before it has taken, and counts as
 
 =======  ==============================  =========================================  ==================
 mode     correct                         otherwise, the first gold it overlaps       no overlap
@@ -13,8 +13,8 @@ type     same label and any overlap,     incorrect, and that gold is taken      
          the nearest boundaries first
 =======  ==============================  =========================================  ==================
 
-Gold that is left over is missed. Overlap means at least 1 % of the gold mention's characters. Mentions that stand
-nowhere in the text are spurious; nervaluate itself cannot be told of them.
+Remaining gold is missed. Overlap means at least 1 % of the gold mention's characters. Mentions that are not in the
+text are spurious; nervaluate itself has no way to express them.
 """
 
 from itertools import groupby
@@ -39,7 +39,7 @@ def count_modes(arrays: MentionArrays) -> NDArray[np.int64]:
     rivals = np.bincount(p, minlength=len(predicted.start))[p] * np.bincount(g, minlength=len(gold.start))[g]
     alone = rivals == 1
     counts = np.zeros((len(MODES), len(OUTCOMES)), dtype=np.int64)
-    # One prediction and one gold mention that overlap nothing else: nothing competes, so no order matters.
+    # A prediction and a gold mention that overlap nothing else: nothing competes, so the order does not matter.
     for mode, right in enumerate((same_place & same_label, same_place, same_place, same_label)):
         hits = int(np.count_nonzero(right & alone))
         counts[mode, CORRECT] += hits

@@ -53,7 +53,7 @@ def tally_text(arrays: MentionArrays) -> Tally:
     """Protocol text: each sentence's set of (label, surface).
 
     Returns:
-        Counts of the shape (sentences, labels + 1, 3): axis 1 ends with all labels that are not in the set, axis 2 is
+        Counts, shape (sentences, labels + 1, 3): the last of axis 1 is all labels outside the set; axis 2 is
         TP, FP, FN.
     """
     gold, predicted = arrays.gold, arrays.predicted
@@ -65,9 +65,9 @@ def tally_text(arrays: MentionArrays) -> Tally:
 
 
 def tally_span(arrays: MentionArrays) -> Tally:
-    """Protocol span: every mention counts; start, end and label must be those of a gold mention, each found once.
+    """Protocol span: every mention counts; start, end and label must be those of a gold mention, each matched once.
 
-    A mention that stands nowhere in the text is a false positive, and so is one that repeats a label and place.
+    A mention that is not in the text is a false positive, and so is one that repeats a label and span.
     Shape as `tally_text`.
     """
     gold, predicted = arrays.gold, arrays.predicted
@@ -86,7 +86,7 @@ def tally_span(arrays: MentionArrays) -> Tally:
 
 
 class _Cells:
-    """Numbers the pairs (sentence, label) of a table, labels outside the set each for itself."""
+    """Numbers the pairs (sentence, label); each label outside the set has its own number."""
 
     def __init__(self, arrays: MentionArrays) -> None:
         self.sentences, self.labels = arrays.sentences, arrays.labels

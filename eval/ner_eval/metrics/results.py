@@ -13,8 +13,8 @@
        "strict": {…}},
      "intervals": {"level": 0.95, "resamples": 1000, "seed": 0, "lenient": {"text": {"micro": [0.79, 0.84], …}}}}
 
-Readings: ``lenient`` takes the complete items of an answer that is not exactly the form (a code fence, a list that was
-cut off); ``strict`` takes such an answer as one without mentions. The label "" stands for all labels outside the set.
+Readings: lenient parsing keeps the complete items of an answer that is not exactly the form (a code fence, a truncated
+list); strict parsing takes no mentions from such an answer. The label "" is all labels outside the set.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +41,11 @@ OTHER_LABELS = ""
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How the answers were: scored (records with gold and an answer), missing, for records without gold, and of the
-    scored ones: unparsable, inexact (items found in something else than the form), bad_item, cut by max_tokens."""
+    """Number of answers: scored (records with gold and an answer), missing, for records without gold.
+
+    And of the scored ones: unparsable, inexact (items found, but not exactly the form), bad_item, cut (truncated by
+    max_tokens).
+    """
 
     scored: int = 0
     missing: int = 0
@@ -56,7 +59,7 @@ class Answers:
 @dataclass(frozen=True, slots=True)
 class MentionCounts:
     """Mentions in answers and in gold; of those in answers: hallucinated (surface not in the text), with a label
-    outside the set, duplicated (label and place named before in the same answer)."""
+    outside the set, duplicated (label and span given before in the same answer)."""
 
     predicted: int = 0
     gold: int = 0
@@ -83,7 +86,7 @@ class Reading:
 
     @classmethod
     def from_json(cls, value: Any) -> "Reading":
-        """Read one reading's counts; ``modes_by_label``, which older files hold, is passed over.
+        """Read one reading's counts; ``modes_by_label`` of older files is ignored.
 
         Raises:
             AttributeError, KeyError, TypeError: it is not of that form.
@@ -113,7 +116,7 @@ class Scores:
         return self.readings[reading].counts[protocol.counted_as]
 
     def headline(self, protocol: Protocol, reading: str) -> float:
-        """The F1 that a protocol is known by."""
+        """A protocol's headline F1."""
         by_label = self.counts(protocol, reading)
         return macro(by_label, self.labels)[2] if protocol.average == "macro" else micro(by_label).f1
 
@@ -126,7 +129,7 @@ def read_scores(path: Path) -> Scores:
     """Read a ``scores.json``.
 
     Raises:
-        UserError: it is missing, no scores file, or of another version.
+        UserError: it is missing, not a scores file, or of another version.
     """
     remedy = "run `ner-eval score RUN` to write it again"
     value = read_json(path, remedy)
@@ -146,7 +149,7 @@ def read_scores(path: Path) -> Scores:
 def score_run(run: LoadedRun) -> Scores:
     """Count a run's hits and misses under every protocol, for both readings, with 95 % intervals."""
     lenient = mention_arrays(run.answered, run.labels)
-    # Where every answer has the exact form, both readings are one, and so is the work.
+    # If every answer is exactly the form, both readings are the same and are counted once.
     arrays = [lenient] if lenient.exact.all() else [lenient, lenient.strict()]
     tallied = [{key: tally(table) for key, tally in tallies().items()} for table in arrays]
     spread = _intervals(tallied, len(run.labels))
@@ -211,7 +214,7 @@ def _answers(run: LoadedRun) -> Answers:
 
 
 def _mentions(answered: Iterable[Answered], labels: Sequence[str]) -> tuple[MentionCounts, MentionCounts]:
-    """The counts of the lenient and of the strict reading, which passes over answers that have problems."""
+    """The counts of the lenient reading, and of the strict one, which skips answers that have problems."""
     known = frozenset(labels)
     exact, other = [0] * 4, [0] * 4
     gold = 0

@@ -63,7 +63,7 @@ class Manifest:
         """Read a manifest's value.
 
         Raises:
-            ValueError: it is no manifest, of another version, or its prompt does not fit its fingerprint.
+            ValueError: it is not a manifest, of another version, or its prompt does not match its fingerprint.
         """
         if not isinstance(value, dict) or "version" not in value:
             raise ValueError("is not the manifest of a run")
@@ -82,7 +82,7 @@ class Manifest:
 
 
 def run_folder(name: str) -> Path:
-    """Where a run lies: ``runs/<name>``, or the name itself where it is a path."""
+    """A run's folder: ``runs/<name>``, or the name itself if it is a path."""
     return Path(name) if "/" in name else RUNS / name
 
 
@@ -90,7 +90,7 @@ def read_manifest(run: Path) -> Manifest:
     """Read ``manifest.json`` of a run's folder.
 
     Raises:
-        UserError: it is missing, no manifest, or of another version.
+        UserError: it is missing, not a manifest, or of another version.
     """
     path = run / MANIFEST
     try:
@@ -104,22 +104,24 @@ def write_manifest(run: Path, manifest: Manifest) -> None:
 
 
 def check_same(run: Path, manifest: Manifest) -> None:
-    """Raises:
-    UserError: the run in the folder asked something else, or another model under the same name.
+    """Check that a run's folder may be continued with a manifest.
+
+    Raises:
+        UserError: it asked something else, or another model of the same name.
     """
     if difference := differing_field(read_manifest(run), manifest):
         raise UserError(
-            f"{rooted(run / MANIFEST)}: this run differs in {difference}; use another --run, or remove this one"
+            f"{rooted(run / MANIFEST)}: this run differs in {difference}; use another --run, or delete this one"
         )
 
 
 def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
-    """What forbids to continue a run, in words: the first field that differs and both values."""
+    """Why a run cannot be continued: the first field that differs, with both values; None if it can."""
     for name in (field.name for field in fields(Manifest) if field.name not in FREE):
         ours, theirs = getattr(wanted, name), getattr(stored, name)
         if name == "tool_versions":  # no answer depends on Python's release
             ours, theirs = ({key: value for key, value in all.items() if key != "python"} for all in (ours, theirs))
-        # Not every server's files can be read from everywhere.
+        # The server's files may be readable at one time and not at another.
         if ours == theirs or (name == "weights" and None in (ours, theirs)):
             continue
         if name == "prompt":

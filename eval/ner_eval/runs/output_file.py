@@ -1,6 +1,6 @@
-"""The file of ``ner-eval extract --output FILE``: started again, the work goes on behind the last text that it holds.
+"""The file of ``ner-eval extract --output FILE``: run again, the command continues after the last text in it.
 
-Beside it, ``FILE.manifest.json`` says what was asked of which model; a file is continued only with the same.
+``FILE.manifest.json`` next to it says what was asked of which model; only the same request continues a file.
 """
 
 import fcntl
@@ -28,19 +28,19 @@ Text = TypeVar("Text", bound=Identified)
 
 
 @contextmanager
-def locked(path: Path, asked: Mapping[str, Any]) -> Iterator[int]:
-    """Make or continue an output file and lock it; gives the number of texts that it holds.
+def open_output(path: Path, asked: Mapping[str, Any]) -> Iterator[int]:
+    """Create or continue an output file and lock it; yields the number of texts in it.
 
-    A line that a crash cut off is cut away. A file that got no answer is removed again.
+    A line that a crash cut off is removed. A file that got no answer is removed again.
 
     Args:
         path: the output file.
-        asked: what decides the answers; a value of None is not known and fits any other.
+        asked: what decides the answers; a value of None is unknown and matches any other.
 
     Raises:
         UserError: something else was asked, the file is not one of ours, or another process writes it.
     """
-    beside = path.with_name(f"{path.name}.manifest.json")
+    manifest = path.with_name(f"{path.name}.manifest.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         try:
@@ -53,25 +53,25 @@ def locked(path: Path, asked: Mapping[str, Any]) -> Iterator[int]:
             for line in file:
                 if line.endswith(b"\n"):
                     lines, whole = lines + 1, whole + len(line)
-            if lines or (file.tell() and not beside.exists()):
-                _check(path, beside, asked)
+            if lines or (file.tell() and not manifest.exists()):
+                _check(path, manifest, asked)
             else:
-                write_json(beside, asked)
+                write_json(manifest, asked)
             file.truncate(whole)
             yield lines
         finally:
             if not path.stat().st_size:
                 path.unlink()
-                beside.unlink(missing_ok=True)
+                manifest.unlink(missing_ok=True)
 
 
-def _check(path: Path, beside: Path, asked: Mapping[str, Any]) -> None:
-    if not beside.exists():
-        problem = f"has no {beside.name} beside it, so nobody knows what was asked"
+def _check(path: Path, manifest: Path, asked: Mapping[str, Any]) -> None:
+    if not manifest.exists():
+        problem = f"has no {manifest.name} next to it, so what was asked is unknown"
         raise UserError(f"{rooted(path)}: {problem}; name another --output")
-    stored = read_json(beside, "name another --output")
+    stored = read_json(manifest, "name another --output")
     if not isinstance(stored, dict):
-        raise UserError(f"{rooted(beside)}: is not the manifest of an output file; name another --output")
+        raise UserError(f"{rooted(manifest)}: is not the manifest of an output file; name another --output")
     for key, ours in asked.items():
         theirs = stored.get(key)
         if ours != theirs and None not in (ours, theirs):
@@ -79,11 +79,11 @@ def _check(path: Path, beside: Path, asked: Mapping[str, Any]) -> None:
             raise UserError(f"{rooted(path)}: was written with another {problem}; name another --output")
 
 
-def behind(documents: Iterable[Text], path: Path, lines: int) -> Iterator[Text]:
-    """Yield the documents that come behind those in the first ``lines`` lines of an output file.
+def remaining(documents: Iterable[Text], path: Path, lines: int) -> Iterator[Text]:
+    """Yield the documents after those in the first ``lines`` lines of an output file.
 
     Raises:
-        UserError: the input does not begin with the texts that the file holds.
+        UserError: the input does not begin with the texts in the file.
     """
     left = iter(documents)
     with path.open("rb") as file:

@@ -35,10 +35,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One stored answer.
-
-    ``finish_reason`` is the server's (``length`` = cut off by max_tokens); ``seconds`` of wall time.
-    """
+    """One stored answer; ``finish_reason`` is the server's (``length``: truncated by max_tokens)."""
 
     id: str
     answer: str
@@ -48,8 +45,8 @@ class Prediction:
     seconds: float
 
     def as_line(self) -> bytes:
-        """One line of ``predictions.jsonl``, UTF-8; lone surrogates, which UTF-8 cannot hold, stay escaped."""
-        # Not asdict(), which copies deeply, and no new encoder a line: this is done for every answer as it arrives.
+        """One line of ``predictions.jsonl``, UTF-8; lone surrogates, which UTF-8 cannot encode, stay escaped."""
+        # No asdict(), which copies deeply, and one encoder for all lines: this runs for every answer as it arrives.
         value = {name: getattr(self, name) for name in self.__slots__}
         try:
             return (_UNICODE.encode(value) + "\n").encode()
@@ -58,7 +55,7 @@ class Prediction:
 
     @classmethod
     def from_json(cls, value: Any) -> "Prediction":
-        """Read one line's value.
+        """Read the decoded value of one line.
 
         Raises:
             ValueError: a field is missing, has another type, or is unknown.
@@ -72,13 +69,13 @@ class Prediction:
 
 
 def read_predictions(run: Path) -> list[Prediction]:
-    """Read the stored answers of a run's folder, in the order of the file; none where nothing is stored yet.
+    """Read the stored answers of a run's folder, in the order of the file; none if nothing is stored yet.
 
-    A last line without its newline that is no whole prediction was cut off by a crash and is passed over: it was never
-    counted, and the next `ner-eval predict` asks for it again.
+    An incomplete last line was cut off by a crash and is skipped: it was never counted, and the next
+    `ner-eval predict` asks for it again.
 
     Raises:
-        UserError: any other line is no prediction, or an id stands twice.
+        UserError: any other line is not a prediction, or has a duplicate id.
     """
     path = run / PREDICTIONS
     if not path.exists():
@@ -87,10 +84,10 @@ def read_predictions(run: Path) -> list[Prediction]:
     predictions: list[Prediction] = []
     seen: dict[str, int] = {}
     try:
-        text = whole.decode()  # here and not by json, which would guess the encoding of every line
+        text = whole.decode()  # not by json, which would guess the encoding of every line
     except UnicodeDecodeError as error:
         number = whole.count(b"\n", 0, error.start) + 1
-        problem = "no prediction (not UTF-8); remove the line and predict again"
+        problem = "not a prediction (not UTF-8); remove the line and predict again"
         raise UserError(f"{rooted(path)}:{number}: {problem}") from None
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -100,12 +97,12 @@ def read_predictions(run: Path) -> list[Prediction]:
         except (ValueError, RecursionError) as error:
             what = one_line(str(error), 120)
             raise UserError(
-                f"{rooted(path)}:{number}: no prediction ({what}); remove the line and predict again"
+                f"{rooted(path)}:{number}: not a prediction ({what}); remove the line and predict again"
             ) from None
         if prediction.id in seen:
             first = seen[prediction.id]
             raise UserError(
-                f"{rooted(path)}:{number}: the id {prediction.id} stands in line {first} too; remove one of the lines"
+                f"{rooted(path)}:{number}: duplicate id {prediction.id}, also in line {first}; remove one of the lines"
             )
         seen[prediction.id] = number
         predictions.append(prediction)
@@ -113,9 +110,9 @@ def read_predictions(run: Path) -> list[Prediction]:
 
 
 def split_tail(data: bytes) -> tuple[bytes, bytes]:
-    """Split the bytes of a predictions file into its whole lines and the part that a crash cut off (mostly empty).
+    """Split the bytes of a predictions file into its complete lines and what a crash cut off (usually nothing).
 
-    A last line that lacks nothing but its newline is whole.
+    A last line that lacks only its newline is complete.
     """
     end = data.rfind(b"\n") + 1
     tail = data[end:]
@@ -127,7 +124,7 @@ def split_tail(data: bytes) -> tuple[bytes, bytes]:
 
 
 def begin(run: Path, manifest: Manifest, ids: Sequence[str]) -> set[str]:
-    """Start or continue a run in its locked folder; the ids that have an answer already.
+    """Start or continue a run in its locked folder; returns the ids that have an answer.
 
     Raises:
         UserError: the folder holds a run that asked something else, answers without a manifest, or unknown ids.
@@ -137,7 +134,7 @@ def begin(run: Path, manifest: Manifest, ids: Sequence[str]) -> set[str]:
         check_same(run, manifest)
     elif path.exists():
         raise UserError(
-            f"{rooted(path)}: has no {MANIFEST} beside it, so nobody knows what was asked; use another --run"
+            f"{rooted(path)}: has no {MANIFEST} next to it, so what was asked is unknown; use another --run"
         )
     else:
         write_manifest(run, manifest)
@@ -162,7 +159,7 @@ def stored_ids(run: Path, ids: Sequence[str]) -> set[str]:
 
 
 def _repair(path: Path) -> None:
-    """Cut away a last line that is no whole answer; give one that lacks only its newline the newline."""
+    """Remove an incomplete last line; add the newline to a line that lacks only that."""
     data = path.read_bytes()
     whole, tail = split_tail(data)
     with path.open("r+b") as file:
@@ -174,7 +171,7 @@ def _repair(path: Path) -> None:
 
 
 def append(run: Path, predictions: Iterable[Prediction]) -> None:
-    """Add answers to a run's file, and have them on the disk."""
+    """Append answers to a run's file and sync it to the disk."""
     with (run / PREDICTIONS).open("ab") as file:
         for prediction in predictions:
             file.write(prediction.as_line())
@@ -183,7 +180,7 @@ def append(run: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def finish(run: Path, ids: Sequence[str]) -> list[Prediction]:
-    """Put a complete run in the order of ``ids``; the predictions in that order."""
+    """Put a complete run in the order of ``ids``; returns the predictions in that order."""
     path = run / PREDICTIONS
     by_id = {prediction.id: prediction for prediction in read_predictions(run)}
     ordered = [by_id[id] for id in ids]

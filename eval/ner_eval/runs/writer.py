@@ -21,8 +21,8 @@ GATHER = 0.5  # seconds; a thread and a sync for every answer would cost a fifth
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Make and lock a run's folder. A folder that got no answer is removed again.
+def locked_run(run: Path) -> Iterator[None]:
+    """Create and lock a run's folder; it is removed again if it got no answer.
 
     Raises:
         UserError: another process holds the lock.
@@ -36,7 +36,7 @@ def locked(run: Path) -> Iterator[None]:
             raise UserError(
                 f"{rooted(run)}: another process is writing this run; wait, or use another --run"
             ) from None
-        for leftover in run.glob(".*.tmp"):  # of a process that was killed while it wrote a file anew
+        for leftover in run.glob(".*.tmp"):  # of a process that was killed while rewriting a file
             leftover.unlink()
         try:
             yield
@@ -57,9 +57,9 @@ def _remove_if_empty(run: Path) -> None:
 
 
 class Writer:
-    """Appends lines to a file; ``counted(n)`` is called when n more are on the disk.
+    """Appends lines to a file; ``counted(n)`` is called once n more are on the disk.
 
-    Use as an async context manager; leaving it writes what is still queued, also after an error or Ctrl-C.
+    Use as an async context manager; on exit it writes what is queued, also after an error or Ctrl-C.
     """
 
     def __init__(self, path: Path, counted: Callable[[int], Any]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner_eval.inference.reply import Garbage, error_text, read_reply, retry_after
+from ner_eval.inference.reply import MalformedReply, error_text, read_reply, retry_after
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
@@ -47,5 +47,5 @@ def test_an_error_is_one_line_of_its_body(body: bytes, words: str | None) -> Non
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_body_breaks_the_reader(body: bytes) -> None:
     error_text(body)
-    with pytest.raises(Garbage):
+    with pytest.raises(MalformedReply):
         read_reply(body, 0.1)

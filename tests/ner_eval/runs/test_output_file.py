@@ -54,7 +54,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(texts, ner_eval,
             kills += 1
         assert kills >= 4 and kept >= 2
         ended = ner_eval(*extract(server))
-        assert ended.code == 0 and "texts were there; " in ended.err
+        assert ended.code == 0 and "texts were done before; " in ended.err
     assert OUT.read_bytes() == Path("whole.jsonl").read_bytes()
     assert [line["text"] for line in stored()] == TEXTS
 
@@ -65,7 +65,7 @@ def test_a_lost_server_keeps_what_is_done_and_the_next_start_goes_on(texts, ner_
 
     with Faulty(dies) as server:
         ended = ner_eval(*extract(server, "--concurrency", 4, "--patience", 1))
-        assert ended.code == 2 and "same command again to go on" in ended.lines[-1]
+        assert ended.code == 2 and "same command again to continue" in ended.lines[-1]
         kept = len(stored())
         assert 17 <= kept <= 20 and f"the first {kept} texts are done" in ended.lines[-1]
         OUT.write_bytes(OUT.read_bytes() + b'{"id": "a.txt')  # a line that a crash cut off
@@ -109,10 +109,10 @@ def test_a_text_that_no_server_takes_is_named_and_ends_nothing(texts, ner_eval, 
         (lambda: ("--structured", "json"), "another structured: stored 'off'"),
         (lambda: Path("a.txt").write_text("王五在\n", encoding="utf-8"), "out.jsonl:1: is not the answer to a.txt:1"),
         (lambda: Path("a.txt").write_text(TEXTS[0], encoding="utf-8"), "is not the answer to the end of the input"),
-        (lambda: BESIDE.unlink(), "has no out.jsonl.manifest.json beside it"),
+        (lambda: BESIDE.unlink(), "has no out.jsonl.manifest.json next to it"),
         (lambda: BESIDE.write_text("[]"), "out.jsonl.manifest.json"),
         (lambda: OUT.write_text("x" + OUT.read_text()[1:]), "out.jsonl:1: is not the answer"),
-        (lambda: ("--pretty",), "leave out one of them"),
+        (lambda: ("--pretty",), "leave one out"),
     ],
 )
 def test_a_file_is_not_continued_with_anything_else(texts, ner_eval, change, words) -> None:

@@ -50,7 +50,7 @@ def test_the_users_prompt_goes_before_the_models_and_that_before_the_corpuss(
 
 @pytest.mark.parametrize("folder", [None, Path("empty")])
 def test_no_prompt_at_all_names_the_remedy(specs, folder) -> None:
-    with pytest.raises(UserError, match=r"--prompt FILE or --adapter DIR \(its ner_prompt.json\)"):
+    with pytest.raises(UserError, match=r"name it with --prompt, or the folder of its ner_prompt.json with --adapter"):
         choose_prompt(None, folder, None, (), False)
 
 
@@ -63,9 +63,14 @@ def test_a_prompt_that_does_not_suit_is_refused_unless_the_user_insists(specs, c
         replace(specs["user"], labels=labels[::-1]),
     )
     for spec, folder, scored, words in (
-        (fewer, MODEL, (), f"user.json: the model was trained with the labels {', '.join(labels)}; use --allow-other"),
-        (lines, MODEL, (), "user.json: the model was trained to answer as json_list; use --allow-other"),
-        (fewer, None, labels, f"user.json: asks for {', '.join(labels[1:])}, the corpus has {', '.join(labels)}; use"),
+        (fewer, MODEL, (), f"user.json: the model was trained with the labels {', '.join(labels)}; --allow-other"),
+        (lines, MODEL, (), "user.json: the model was trained to answer as json_list; --allow-other"),
+        (
+            fewer,
+            None,
+            labels,
+            f"user.json: asks for {', '.join(labels[1:])}, the corpus has {', '.join(labels)}; --allow-other-prompt",
+        ),
     ):
         spec.save(USER)
         with pytest.raises(UserError) as caught:
@@ -98,7 +103,7 @@ def test_the_command_asks_with_it(specs, ner_eval, command, arguments, root, cho
     with Faulty(models={"nano": root}) as server:
         ended = ner_eval(command, "--model", "nano", "--base-url", server.base_url, "--wait", 0, *own, *arguments)
     if command == "extract" and chosen == "corpus":
-        assert ended.code == 2 and "no prompt known for this model" in ended.lines[0] and not server.asked
+        assert ended.code == 2 and "no prompt spec for this model" in ended.lines[0] and not server.asked
         return
     assert ended.code == 0, ended.err
     assert server.bodies[0]["messages"] == specs[chosen].messages("林00在云帆科技任经理")

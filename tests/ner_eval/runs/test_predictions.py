@@ -62,13 +62,13 @@ def test_a_last_line_cut_off_anywhere_is_passed_over_or_whole(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"{\n", "1: no prediction"),
-        (b"[]\n", "1: no prediction"),
-        (b'{"id": "x"}\n', "1: no prediction"),
+        (b"{\n", "1: not a prediction"),
+        (b"[]\n", "1: not a prediction"),
+        (b'{"id": "x"}\n', "1: not a prediction"),
         (prediction(1).as_line().replace(b"10", b'"10"'), "prompt_tokens must be a whole number"),
-        (prediction(1).as_line().replace(b"[]", b"\xff"), "1: no prediction"),
-        (b"[" * 100_000 + b"\n", "1: no prediction"),
-        (prediction(1).as_line() * 2, "2: the id demo-test-1 stands in line 1 too"),
+        (prediction(1).as_line().replace(b"[]", b"\xff"), "1: not a prediction"),
+        (b"[" * 100_000 + b"\n", "1: not a prediction"),
+        (prediction(1).as_line() * 2, "2: duplicate id demo-test-1, also in line 1"),
     ],
 )
 def test_a_bad_line_is_one_line_of_error(tmp_path: Path, line: bytes, problem: str) -> None:

@@ -1,0 +1,103 @@
+"""Servers that are missing, loading or down at the start, and work shared by several."""
+
+import asyncio
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from faulty import Faulty, drop, failure, slow
+from ner_eval.runs.predictions import read_predictions
+
+RUN = Path("runs/nano-demo-test")
+
+
+PREDICT = ("predict", "--model", "nano", "--corpus", "demo", "--wait", "0", "--concurrency", "8")
+
+
+def assert_complete_and_right() -> None:
+    predictions = read_predictions(RUN)
+    assert [p.id for p in predictions] == [f"demo-test-{n}" for n in range(40)]
+    for p in predictions:
+        assert json.loads(p.answer) == [{"label": "name", "text": f"林{int(p.id.rsplit('-', 1)[1]):02}"[:2]}]
+
+
+def test_a_server_that_is_not_there_is_one_line_with_the_remedy(work, ner_eval) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+        started = time.monotonic()
+        ended = ner_eval(*PREDICT, "--base-url", url, "--wait", 1)
+    assert ended.code == 2 and len(ended.lines) == 1
+    assert "no server there" in ended.lines[0] and "make serve" in ended.lines[0]
+    assert "waiting up to 1 s for it" in ended.err
+    assert time.monotonic() - started >= 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        (failure(401, "Unauthorized"), "give the server's key with --api-key"),
+        (failure(404, "Not Found"), "does its address end in /v1"),
+        (failure(503, "loading"), "HTTP 503: 'loading'; start the server with `make serve`"),
+        (failure(500, "broken"), "HTTP 500: 'broken'; start the server"),
+        (web.Response(text="<html>"), "returned no list of models"),
+        (web.json_response({"data": [{"name": "x"}]}), "returned no list of models"),
+        (("nano-base", "other"), "does not serve the model 'nano'; it serves: nano-base, other"),
+        ((), "it serves: nothing"),
+    ],
+)
+def test_a_server_without_the_model_is_refused_before_anything_is_written(work, ner_eval, models, words) -> None:
+    with Faulty(models=models) as server:
+        ended = ner_eval(*PREDICT, "--base-url", server.base_url)
+    assert ended.code == 2 and len(ended.lines) == 1 and words in ended.lines[0]
+    assert not server.asked and not Path("runs").exists()
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_is_one_line(work, ner_eval) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/v1"
+        ended = ner_eval(*PREDICT, "--base-url", url, "--timeout", "0.5")
+    assert ended.code == 2 and len(ended.lines) == 1 and "accepts the connection and does not answer" in ended.lines[0]
+    assert not Path("runs").exists()
+
+
+def test_a_server_that_is_still_loading_is_waited_for(work, ner_eval) -> None:
+    with Faulty(models=failure(503, "loading")) as server:
+        server._loop.call_soon_threadsafe(server._loop.call_later, 1.0, setattr, server, "models", ("nano",))
+        ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--wait", 20)
+    assert ended.code == 0 and "waiting up to 20 s for it" in ended.err
+
+
+def test_work_moves_to_the_servers_that_are_up(work, ner_eval) -> None:
+    async def dies(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
+        await asyncio.sleep(0.01)
+        return drop if len(server.answered) >= 5 else None
+
+    with Faulty(dies) as weak, Faulty(slow(0.01, 0.02)) as strong:
+        ended = ner_eval(*PREDICT, "--base-url", weak.base_url, "--base-url", strong.base_url)
+    assert ended.code == 0, ended.err
+    assert 5 <= len(weak.answered) <= 8 and len(weak.answered) + len(strong.answered) == 40
+    assert_complete_and_right()
+
+
+def test_a_server_that_is_away_at_the_start_is_left_out_and_said(work, ner_eval) -> None:
+    with Faulty() as server, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        ended = ner_eval(
+            *PREDICT, "--base-url", f"http://127.0.0.1:{free.getsockname()[1]}/v1", "--base-url", server.base_url
+        )
+    assert ended.code == 0, ended.err
+    assert "does not answer (no server there" in ended.err
+    assert_complete_and_right()
+
+
+def test_the_load_is_spread_over_the_servers(work, ner_eval) -> None:
+    with Faulty(slow(0.01, 0.02)) as one, Faulty(slow(0.01, 0.02)) as two:
+        assert ner_eval(*PREDICT, "--base-url", one.base_url, "--base-url", two.base_url).code == 0
+    assert len(one.asked) + len(two.asked) == 40 and min(len(one.asked), len(two.asked)) > 10
