@@ -1,4 +1,4 @@
-"""What every test can ask for, and the rule on skips: only what a GPU or an absent corpus can give may be skipped."""
+"""Fixtures of all tests, and the rule on skips: only for want of a GPU or of the real corpora."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ from support import ROOT, SHARED, Result, Served, free_port, tool, train
 
 ALLOWED_SKIPS = ("needs a GPU", "absent:")
 
-# A test run that was started in the background has SIGINT ignored, and its children would ignore Ctrl-C too.
+# In a test run started in the background SIGINT is ignored, and its children would ignore Ctrl-C too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -66,9 +66,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def adapter(chain: Path) -> Path:
-    """A LoRA adapter of nano over demo, trained by llamafactory-cli for a few steps, with its prompt spec beside it."""
+    """A LoRA adapter of nano over demo, trained by llamafactory-cli for a few steps, with its prompt spec."""
     kept = ROOT / "cache/tests/nano-lora"
-    # The train environment's tests come first and train anew; the serve environment's take what they left.
+    # The train environment's tests come first and train; the serve environment's reuse their adapter.
     if not (ROOT / ".venv-serve").samefile(sys.prefix) or not (kept / "adapter_model.safetensors").is_file():
         shutil.rmtree(kept, ignore_errors=True)
         train(chain, kept, "max_steps=40", "eval_strategy=steps", "eval_steps=20", "save_steps=20", "logging_steps=5")
@@ -89,7 +89,7 @@ def server(chain: Path, adapter: Path) -> Iterator[Served]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """In the train and serve environments import only the files with tests for them: the others' libraries are absent."""
+    """In the train and serve environments import only files with tests for them: other libraries are missing there."""
     wanted = str(config.option.markexpr).split(" ", 1)[0]
     if wanted not in ("train", "serve") or not collection_path.name.startswith("test_"):
         return None
@@ -97,7 +97,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """List the skips; `pytest_sessionfinish` has made one that is not allowed a failure."""
+    """List the skips; `pytest_sessionfinish` turns one that is not allowed into a failure."""
     skipped = terminalreporter.stats.get("skipped", [])
     for report in skipped:
         terminalreporter.write_line(f"skipped: {report.nodeid}: {_reason(report)}")

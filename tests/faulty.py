@@ -1,7 +1,7 @@
 """A server that does what a test's script says: the faults that a real server shows only when it is broken.
 
 It answers ``/v1/models``, and ``/v1/chat/completions`` with the first two characters of the sentence as a name; or it
-stands as a proxy before a real server. A script may answer something else, or drop the connection.
+is a proxy in front of a real server. A script may answer something else, or drop the connection.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Faulty:
     """Use as a context manager; the server runs in a thread.
 
     ``script(server, body)`` gives the answer to a chat request, or None for the normal one. ``asked`` collects the
-    sentences of all chat requests as they came, ``answered`` those that got a normal answer. ``models``: served names,
+    sentences of all chat requests in order of arrival, ``answered`` those that got a normal answer. ``models``: served names,
     or a mapping from them to their folders, or the response to ``/v1/models``.
     """
 

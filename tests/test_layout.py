@@ -195,3 +195,34 @@ def test_both_readmes_show_the_same_commands() -> None:
     code = [[re.sub(r"#.*", "", block).split() for block in found] for found in blocks]
     assert code[0] == code[1]
     assert len(code[0]) >= 4
+
+
+# Words that read as translated, and the ones to use instead; split so that this list does not find itself.
+WORDS = {
+    "a new": "again",
+    "m end": "fix",
+    "m ends": "fixes",
+    "m ended": "fixed",
+    "a il": "be wrong with",
+    "a ils": "is wrong with",
+    "stands  twice": "duplicate",
+    "beside  each other": "side by side",
+    "one target a  stage": "one target per stage",
+    "none of this  run": "not of this run",
+}
+
+
+def test_texts_are_in_plain_english_and_name_no_issue_numbers() -> None:
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    words = "|".join(re.sub(r"(?<! ) (?! )", "", word).replace("  ", " ") for word in WORDS)
+    unwanted = re.compile(rf"\b({words})\b|\bissues? [0-9]+", re.IGNORECASE)
+    read = 0
+    for name in files.split("\0"):
+        if Path(name).suffix in {".py", ".md", ".yaml", ".toml", ".js", ".css", ".html"} or name in (
+            "Makefile",
+            "tests/run",
+        ):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert not (found := unwanted.search(text)), f"{name}: {found[0]}"
+            read += 1
+    assert read > 150

@@ -1,15 +1,15 @@
-"""How fast `ner-eval predict` is: against ``vllm bench serve`` and against a sequential client.
+"""How fast `ner-eval predict` is: compared with ``vllm bench serve`` and with a sequential client.
 
 Same server, same prompts (system and user message of a gold file's records), same sampling, same concurrency, one run::
 
     .venv-serve/bin/python tests/bench/throughput.py --model nano-lora-demo --corpus demo \
         --base-url http://127.0.0.1:8000/v1
 
-Each client runs in a process of its own, so that its CPU time can be read, and alternates with the others, after a first
-pass that fills the server's prefix cache. Ours stores every answer as always. The sequential client is ours with one
-request at a time; "short" is ours with answers of one token, where the server is as fast as it gets: a client that sleeps a
-tenth of a second between two answers, beside a model that uses both cores, finds its caches cold, and pays two to three
-times as much for the same work. Ends with code 1 if a bound of issue 4 is missed.
+Each client runs in a process of its own, so that its CPU time can be read, and they alternate, after a first pass that
+fills the server's prefix cache. Ours stores every answer, as always. The sequential client is ours with one request at
+a time; "short" is ours with answers of one token, where the server is as fast as it gets: next to a busy model on the
+same cores, the client's caches are cold and the same work takes two to three times as long. Exits with 1 if a bound is
+missed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", default="demo")
     parser.add_argument("--gold", type=Path, help="default: data/gold/CORPUS/test.jsonl")
     parser.add_argument("--prompt", type=Path, help="default: data/alpaca/CORPUS.prompt.json")
-    parser.add_argument("--requests", type=int, default=1200, help="as many as CLUENER dev has, about; records repeat")
+    parser.add_argument("--requests", type=int, default=1200, help="about the size of CLUENER dev; records repeat")
     parser.add_argument("--sequential", type=int, default=40, help="requests of the sequential client")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)

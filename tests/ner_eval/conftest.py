@@ -47,7 +47,7 @@ def work(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(server: Any) -> Path:
-    """Where the base model of the shared server lies."""
+    """The folder of the shared server's base model."""
     with urllib.request.urlopen(f"{server.base_url}/models") as response:  # noqa: S310 - our own address
         cards = json.load(response)["data"]
     return ROOT / next(card["root"] for card in cards if not card["parent"])
@@ -63,7 +63,7 @@ class Ended:
 
     @property
     def lines(self) -> list[str]:
-        """What the program wrote on stderr as errors, beside progress and notices."""
+        """The errors on stderr, without progress and notices."""
         return [line for line in self.err.splitlines() if line.startswith("ner-eval: ")]
 
 
@@ -159,7 +159,7 @@ def real_corpus() -> Callable[[str], tuple[list[Record], tuple[str, ...]]]:
     def read(name: str) -> tuple[list[Record], tuple[str, ...]]:
         file, module = {"cluener": ("dev.json", cluener), "tcm": ("medical_test.txt", bio)}[name]
         labels = tuple(yaml.safe_load((ROOT / f"data/corpora/{name}.yaml").read_text("utf-8"))["labels"])
-        # REAL_CORPORA: for a checkout that does not lie beside the shared files.
+        # REAL_CORPORA: for a checkout that is not next to the shared files.
         shared = Path(os.environ.get("REAL_CORPORA") or ROOT.parent / "shared/data")
         path = shared / name / file
         if not path.is_file():
@@ -172,7 +172,7 @@ def real_corpus() -> Callable[[str], tuple[list[Record], tuple[str, ...]]]:
 
 @pytest.fixture
 def corrupt() -> Callable[..., str]:
-    """An answer as a model of middling quality would give it, with every kind of fault."""
+    """An answer as a model of moderate quality would give, with every kind of fault."""
 
     def answer(record: Record, labels: Sequence[str], rng: random.Random) -> str:
         mentions: list[Entity] = []

@@ -55,7 +55,7 @@ def test_a_run_does_not_differ_from_itself(make_run, ner_eval):
 
 
 def hits(quality: tuple[float, float], seed: int) -> tuple[np.ndarray, dict[str, str]]:
-    """Which of 120 names and of the 24 companies beside them are found; as an array and as answers."""
+    """Which of 120 names and of 24 companies in the same sentences are found; as an array and as answers."""
     found = np.random.default_rng(seed).random((120, 2)) < quality
     items = [{"label": "name", "text": "林晓"}, {"label": "company", "text": "云帆科技"}]
     kept = {f"t-{n}": [items[i] for i in range(2) if found[n, i] and (i == 0 or n % 5 == 0)] for n in range(120)}
@@ -93,7 +93,7 @@ def test_difference_interval_and_p_are_those_of_a_direct_computation(make_run, n
 
 
 @pytest.mark.parametrize("protocol", ["text", "span", "official"])
-def test_every_protocol_and_three_runs(make_run, ner_eval, protocol):
+def test_three_runs_are_compared_under_every_protocol(make_run, ner_eval, protocol):
     folders = [make_run(records(), answers(0.5 + n / 10, n), name=f"run{n}") for n in range(3)]
     out = ner_eval("compare", *folders, "--protocol", protocol).out
     assert "F1 by label" in out
@@ -110,7 +110,7 @@ def test_equal_models_are_rarely_called_different(make_run, ner_eval):
     assert low <= 7
 
 
-def test_a_scores_file_stands_for_a_run_without_significance(make_run, ner_eval):
+def test_a_scores_file_replaces_a_run_without_significance(make_run, ner_eval):
     one, other = make_run(records(), answers(0.6, 1), name="one"), make_run(records(), answers(0.9, 2), name="other")
     assert ner_eval("score", one).code == 0
     out = ner_eval("compare", one / "scores.json", other).out
@@ -136,7 +136,7 @@ def test_runs_of_another_gold_or_other_labels_are_refused(make_run, ner_eval):
     assert "name two or more" in one_line_error(ner_eval("compare", one))
 
 
-def test_sentences_that_one_run_lacks_are_left_out_only_when_told_to(make_run, ner_eval):
+def test_sentences_that_one_run_lacks_are_left_out_only_with_partial(make_run, ner_eval):
     one = make_run(records(), answers(0.6, 1), name="one")
     limited = make_run(
         records(), answers(0.6, 2, 50), name="limited", selection={"limit": 50, "sample": None, "seed": None}

@@ -55,7 +55,7 @@ def test_a_long_document_gets_offsets_into_the_whole(work, ner_eval) -> None:
     assert [e["start"] for e in found["entities"]] == [n * 15 for n in range(100)]
 
 
-def test_pieces_are_as_long_as_the_texts_of_training_unless_told_otherwise(work, ner_eval) -> None:
+def test_pieces_are_as_long_as_the_training_texts_by_default(work, ner_eval) -> None:
     spec = PromptSpec.load(Path(PROMPT))
     Path("long.txt").write_text("林晓在云帆科技任经理。" * 60, encoding="utf-8")
     with Faulty() as server:
@@ -63,7 +63,7 @@ def test_pieces_are_as_long_as_the_texts_of_training_unless_told_otherwise(work,
     assert len(server.asked) > 1 and max(map(len, server.asked)) == spec.longest_text // 11 * 11
 
 
-def test_faults_on_the_way_lose_no_text(work, ner_eval) -> None:
+def test_network_faults_lose_no_text(work, ner_eval) -> None:
     texts = [f"林{n:02}在" for n in range(60)]
     Path("a.txt").write_text("\n".join(texts), encoding="utf-8")
 
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_a_wait_for_input(work, start) -> None:
         assert "Traceback" not in process.stderr.read()
 
 
-def test_a_reader_that_goes_away_ends_the_work_quietly(work, start) -> None:
+def test_a_closed_pipe_ends_the_command_quietly(work, start) -> None:
     Path("a.txt").write_text("林晓在\n" * 3000, encoding="utf-8")
     with Faulty(slow(0.001, 0.002)) as server:
         process = start(*EXTRACT, "--base-url", server.base_url, "a.txt")
@@ -136,7 +136,7 @@ def test_a_reader_that_goes_away_ends_the_work_quietly(work, start) -> None:
         ("a.txt", None, "a.txt: no such file"),
     ],
 )
-def test_bad_input_is_one_line_behind_the_answers_to_what_was_good(work, ner_eval, name, content, words) -> None:
+def test_bad_input_is_a_one_line_error_after_the_answers_to_good_input(work, ner_eval, name, content, words) -> None:
     if content is not None:
         Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with Faulty(slow(0.05, 0.1)) as server:
@@ -164,7 +164,7 @@ def test_entities_are_marked_and_control_characters_harmless() -> None:
 
 
 @pytest.mark.parametrize("no_colour", [None, "1"])
-def test_a_terminal_gets_colours_unless_the_user_wants_none(work, start, terminal, monkeypatch, no_colour) -> None:
+def test_a_terminal_gets_colours_unless_no_color_is_set(work, start, terminal, monkeypatch, no_colour) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_colour is not None:
         monkeypatch.setenv("NO_COLOR", no_colour)

@@ -57,7 +57,7 @@ def test_a_request_carries_prompt_and_sampling_explicitly(work, ner_eval) -> Non
     assert "secret" not in Path("runs/nano-demo-test-first1/manifest.json").read_text()
 
 
-def test_a_server_of_openai_parameters_only_is_told_nothing_else(work, ner_eval) -> None:
+def test_openai_only_sends_no_other_parameters(work, ner_eval) -> None:
     async def strict(server: Faulty, body: dict[str, Any]) -> web.Response | None:
         return failure(400, "Unrecognized: repetition_penalty") if "repetition_penalty" in body else None
 
@@ -91,7 +91,7 @@ def test_a_sample_is_the_same_for_the_same_seed_and_in_gold_order(work, ner_eval
         ("predictions.jsonl", "{}\n", "not a prediction"),
     ],
 )
-def test_a_broken_run_folder_is_one_line(work, ner_eval, file, content, problem) -> None:
+def test_a_broken_run_folder_is_a_one_line_error(work, ner_eval, file, content, problem) -> None:
     with Faulty() as server:
         ner_eval(*PREDICT, "--base-url", server.base_url)
         if content is None:
@@ -102,7 +102,7 @@ def test_a_broken_run_folder_is_one_line(work, ner_eval, file, content, problem)
     assert ended.code == 2 and len(ended.lines) == 1 and problem in ended.lines[0]
 
 
-def test_a_full_disk_ends_in_one_line_and_the_rest_is_asked_later(work, ner_eval, monkeypatch) -> None:
+def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(work, ner_eval, monkeypatch) -> None:
     real, written = os.write, []
 
     def full(file: int, data: bytes) -> int:

@@ -15,7 +15,7 @@ def seconds(clock: str) -> int:
     return 60 * int(minutes) + int(rest)
 
 
-def test_the_bar_shows_count_rate_and_time_left_also_of_a_run_that_goes_on(work, start, terminal) -> None:
+def test_the_bar_shows_count_rate_and_time_left_also_of_a_resumed_run(work, start, terminal) -> None:
     with Faulty(slow(0.2, 0.2)) as server:  # 20 answers a second
         arguments = (*PREDICT, "--base-url", server.base_url)
         process = start(*arguments, stderr=terminal.file)

@@ -36,7 +36,7 @@ def test_a_complete_run_needs_no_server(work, ner_eval) -> None:
     assert FILE.read_bytes() == before
 
 
-def test_an_interrupted_run_asks_for_the_rest_only(work, ner_eval) -> None:
+def test_an_interrupted_run_asks_only_for_the_rest(work, ner_eval) -> None:
     with Faulty() as server:
         arguments = (*PREDICT, "--base-url", server.base_url)
         ner_eval(*arguments)
@@ -52,7 +52,7 @@ def test_an_interrupted_run_asks_for_the_rest_only(work, ner_eval) -> None:
     assert without_seconds(FILE) == [{**json.loads(line), "seconds": 0} for line in lines]
 
 
-def test_a_last_line_without_its_newline_only_is_kept(work, ner_eval) -> None:
+def test_a_last_line_that_lacks_only_its_newline_is_kept(work, ner_eval) -> None:
     with Faulty() as server:
         ner_eval(*PREDICT, "--base-url", server.base_url)
         lines = FILE.read_bytes().splitlines(keepends=True)
@@ -90,7 +90,7 @@ def test_a_run_is_not_continued_with_anything_else(work, ner_eval, arguments, di
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_a_run_is_not_continued_with_an_adapter_that_was_trained_anew(work, ner_eval, complete) -> None:
+def test_a_run_is_not_continued_with_a_retrained_adapter(work, ner_eval, complete) -> None:
     shutil.copytree(ROOT / "data/nano", work / "adapter")
     shutil.copy(work / "data/alpaca/demo.prompt.json", work / "adapter/ner_prompt.json")
     with Faulty() as server:
@@ -112,7 +112,7 @@ def test_a_run_is_not_continued_with_an_adapter_that_was_trained_anew(work, ner_
     assert len(server.asked) == 40 and FILE.read_bytes() == before
 
 
-def test_a_run_is_not_continued_with_another_release_of_the_server(work, ner_eval) -> None:
+def test_a_run_is_not_continued_with_another_server_version(work, ner_eval) -> None:
     with Faulty() as server:
         arguments = (*PREDICT, "--base-url", server.base_url)
         server.version = "0.1"
@@ -158,7 +158,7 @@ def test_two_processes_do_not_write_one_run(work, ner_eval, start) -> None:
     assert len(server.answered) - 1 <= stored <= len(server.answered)  # one may have been under way
 
 
-def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(work, ner_eval, start) -> None:
+def test_kill_9_at_any_moment_loses_and_duplicates_nothing(work, ner_eval, start) -> None:
     with Faulty() as server:
         ner_eval(*PREDICT, "--base-url", server.base_url, "--run", "whole")
     kills = kept = 0

@@ -88,7 +88,7 @@ def test_every_fault_is_counted_and_is_a_false_positive(make_run, capsys):
     assert strict.counts["span"]["name"] == Counts(2, 1, 1)
 
 
-def test_an_unparsable_answer_misses_all_that_its_sentence_holds(make_run, capsys):
+def test_an_unparsable_answer_misses_all_entities_of_its_sentence(make_run, capsys):
     folder = make_run(RECORDS, {**RIGHT, "t-1": "好的。", "t-2": ('[{"label":"na', "length")})
     run(folder)
     out = capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_one_unparsable_answer_among_good_ones_lowers_recall_alone(make_run, cap
     assert "Micro Avg.     1.0000  0.5000 0.6667" in capsys.readouterr().out
 
 
-def test_the_strict_figure_stands_beside_the_lenient_one(make_run, capsys):
+def test_the_strict_figure_is_shown_next_to_the_lenient_one(make_run, capsys):
     folder = make_run(RECORDS, {**RIGHT, "t-1": RIGHT["t-1"][:-1]})
     run(folder)
     assert "Micro Avg. F1 of the strict reading: 0.5000" in capsys.readouterr().out
@@ -139,7 +139,7 @@ def test_partial_scores_what_is_there_and_says_so(make_run, capsys):
     assert read_scores(folder / "scores.json").answers == Answers(scored=1, missing=2, without_gold=1)
 
 
-def test_a_selection_is_complete_by_itself_and_named(make_run, capsys):
+def test_a_complete_selection_is_scored_and_described(make_run, capsys):
     selection = {"limit": 2, "sample": None, "seed": None}
     folder = make_run(RECORDS, {name: RIGHT[name] for name in ("t-1", "t-2")}, selection=selection)
     run(folder)
@@ -159,7 +159,7 @@ def test_predictions_for_unknown_records_are_refused(make_run):
         run(make_run(RECORDS, {**RIGHT, "other-9": "[]"}))
 
 
-def test_an_id_that_stands_twice_is_refused(make_run):
+def test_a_duplicate_id_is_refused(make_run):
     folder = make_run(RECORDS, RIGHT)
     path = folder / "predictions.jsonl"
     path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
@@ -175,7 +175,7 @@ def test_another_gold_file_is_refused(make_run, tmp_path):
         run(folder)
 
 
-def test_gold_that_has_moved_can_be_named(make_run, tmp_path, capsys):
+def test_moved_gold_can_be_named(make_run, tmp_path, capsys):
     folder = make_run(RECORDS, RIGHT)
     (tmp_path / "run-gold.jsonl").rename(tmp_path / "moved.jsonl")
     with pytest.raises(UserError, match="no such file"):
@@ -189,7 +189,7 @@ def test_a_split_without_gold_is_refused(make_run):
         run(make_run(RECORDS[3:], {"t-4": "[]"}))
 
 
-def test_a_split_without_gold_is_predicted_as_any_other_and_then_not_scored(work, ner_eval):
+def test_a_split_without_gold_is_predicted_but_not_scored(work, ner_eval):
     path = work / "data/gold/demo/test.jsonl"
     write_gold(path, [replace(record, entities=None) for record in read_gold(path)])
     with Faulty() as server:
@@ -202,7 +202,7 @@ def test_a_split_without_gold_is_predicted_as_any_other_and_then_not_scored(work
     assert ended.code == 2 and "this split can be predicted, not scored" in ended.lines[0]
 
 
-def test_gold_with_labels_that_were_not_asked_for_is_refused_unless_told_to(make_run, capsys):
+def test_gold_with_labels_that_were_not_asked_for_is_refused_unless_allowed(make_run, capsys):
     folder = make_run(RECORDS, RIGHT, labels=("name",))
     with pytest.raises(UserError, match=r"labels that the model was not asked for \(company\)"):
         run(folder)

@@ -47,7 +47,7 @@ def test_requests_are_those_a_server_would_get_and_results_become_the_run(work, 
     assert read_manifest(RUN).base_urls == ()
 
 
-def test_what_failed_is_asked_again_offline_or_online(work, ner_eval) -> None:
+def test_failed_requests_are_asked_again_offline_or_online(work, ner_eval) -> None:
     ner_eval(*BATCH)
     failed = {"id": "x", "custom_id": "demo-test-1", "response": None, "error": {"message": "too long"}}
     write(*(result(id) for id in ids(range(2, 38))), failed)

@@ -62,7 +62,7 @@ def assert_complete_and_right() -> None:
         drop,
     ],
 )
-def test_a_fault_that_passes_is_asked_again(work, ner_eval, response) -> None:
+def test_a_passing_fault_is_retried(work, ner_eval, response) -> None:
     with Faulty(first_times(response, 2)) as server:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url)
     assert ended.code == 0, ended.err
@@ -70,7 +70,7 @@ def test_a_fault_that_passes_is_asked_again(work, ner_eval, response) -> None:
     assert_complete_and_right()
 
 
-def test_a_request_that_hangs_is_asked_again_after_its_deadline(work, ner_eval) -> None:
+def test_a_hanging_request_is_retried_after_its_timeout(work, ner_eval) -> None:
     async def hang(server: Faulty, body: dict[str, Any]) -> None:
         if server.asked.count(server.asked[-1]) == 1 and "7" in server.asked[-1]:
             await asyncio.sleep(60)
@@ -105,7 +105,7 @@ def waits_of(response: Any, times: int, monkeypatch: pytest.MonkeyPatch) -> list
         return asyncio.run(ask_all(server))
 
 
-def test_waits_grow_up_to_a_bound_and_are_spread(monkeypatch) -> None:
+def test_waits_grow_to_a_bound_and_are_spread(monkeypatch) -> None:
     monkeypatch.setattr(client, "FIRST_DELAY", 0.5)
     monkeypatch.setattr(client, "LONGEST_DELAY", 6.0)
     waits = waits_of(lambda: failure(500), 7, monkeypatch)
@@ -116,7 +116,7 @@ def test_waits_grow_up_to_a_bound_and_are_spread(monkeypatch) -> None:
         assert len(set(column)) == 60  # no two requests come back together
 
 
-def test_what_a_server_asks_to_wait_is_the_least_and_is_spread(monkeypatch) -> None:
+def test_retry_after_is_the_least_wait_and_is_spread(monkeypatch) -> None:
     waits = waits_of(lambda: failure(429, **{"Retry-After": "3"}), 2, monkeypatch)
     for column in zip(*waits, strict=True):
         assert 3 <= min(column) < 3.3 < max(column) < 6
@@ -157,7 +157,7 @@ def test_retry_after_is_honoured(work, ner_eval) -> None:
         ),
     ],
 )
-def test_a_fault_that_stays_is_one_line(work, ner_eval, response, words, attempts) -> None:
+def test_a_lasting_fault_is_a_one_line_error(work, ner_eval, response, words, attempts) -> None:
     with Faulty(always(response)) as server:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--limit", 1, "--patience", 1)
     assert ended.code == 2 and len(ended.lines) == 1
@@ -166,7 +166,7 @@ def test_a_fault_that_stays_is_one_line(work, ner_eval, response, words, attempt
 
 
 @pytest.mark.parametrize("response", [lambda: failure(429, "busy"), lambda: failure(503, "loading"), drop])
-def test_patience_ends(work, ner_eval, response) -> None:
+def test_patience_is_bounded(work, ner_eval, response) -> None:
     with Faulty(always(response)) as server:
         started = time.monotonic()
         ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--patience", 1)
@@ -176,7 +176,7 @@ def test_patience_ends(work, ner_eval, response) -> None:
     assert not list(Path("runs").glob("*"))
 
 
-def test_a_server_that_hangs_for_ever_ends_in_one_line(work, ner_eval) -> None:
+def test_a_server_that_hangs_forever_is_a_one_line_error(work, ner_eval) -> None:
     with Faulty(slow(600, 600)) as server:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--timeout", "0.3", "--patience", 1)
     assert ended.code == 2 and len(ended.lines) == 1 and "no answer" in ended.lines[0]
@@ -184,7 +184,7 @@ def test_a_server_that_hangs_for_ever_ends_in_one_line(work, ner_eval) -> None:
 
 
 @pytest.mark.parametrize("death", ["connections are cut", "the server ends"])
-def test_a_server_that_dies_half_way_is_one_line_and_the_next_start_goes_on(work, ner_eval, death) -> None:
+def test_a_server_that_dies_half_way_is_a_one_line_error_and_the_run_resumes(work, ner_eval, death) -> None:
     async def dies(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
         if len(server.answered) < 17:
             return None
@@ -206,7 +206,7 @@ def test_a_server_that_dies_half_way_is_one_line_and_the_next_start_goes_on(work
     assert_complete_and_right()
 
 
-def test_a_record_that_is_refused_half_way_keeps_the_others(work, ner_eval) -> None:
+def test_a_refused_record_keeps_the_answers_to_the_others(work, ner_eval) -> None:
     async def refuse(server: Faulty, body: dict[str, Any]) -> web.Response | None:
         refused = server.asked[-1].startswith("林20")
         await asyncio.sleep(0.02)
@@ -222,7 +222,7 @@ def test_a_record_that_is_refused_half_way_keeps_the_others(work, ner_eval) -> N
     assert_complete_and_right()
 
 
-def test_one_fault_in_five_loses_and_doubles_nothing(work, ner_eval) -> None:
+def test_one_fault_in_five_loses_and_duplicates_nothing(work, ner_eval) -> None:
     import random
 
     chance = random.Random(5)
@@ -251,8 +251,8 @@ def test_odd_answers_are_stored_as_they_are(work, ner_eval) -> None:
     assert [p.answer for p in read_predictions(RUN)] == [answers[n % 6] or "" for n in range(40)]
 
 
-def test_a_record_that_is_never_answered_is_named_while_the_others_are(work, ner_eval) -> None:
-    """A dropped connection is asked again, but not for ever beside a server that answers everybody else."""
+def test_a_record_that_is_never_answered_is_named_and_the_others_are_answered(work, ner_eval) -> None:
+    """A dropped connection is retried, but not forever while the server answers everybody else."""
 
     async def dropped(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
         return drop if server.asked[-1].startswith("林20") else None

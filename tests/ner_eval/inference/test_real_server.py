@@ -47,7 +47,7 @@ def test_a_model_that_is_not_served_is_refused_and_the_served_ones_named(work, n
     assert not Path("runs").exists()
 
 
-def test_a_text_that_is_too_long_is_one_line_that_names_the_record(work, ner_eval, server) -> None:
+def test_a_text_that_is_too_long_is_a_one_line_error_that_names_the_record(work, ner_eval, server) -> None:
     gold = work / "data/gold/demo/test.jsonl"
     lines = gold.read_text(encoding="utf-8").splitlines()
     lines[20] = json.dumps({"id": "demo-test-20", "text": "长" * 20_000, "entities": None})
@@ -57,7 +57,7 @@ def test_a_text_that_is_too_long_is_one_line_that_names_the_record(work, ner_eva
     assert "demo-test-20" in ended.lines[0] and "--max-model-len" in ended.lines[0]
 
 
-def test_one_fault_in_five_on_the_way_changes_no_answer(work, ner_eval, server) -> None:
+def test_one_network_fault_in_five_changes_no_answer(work, ner_eval, server) -> None:
     import random
 
     chance = random.Random(1)

@@ -20,7 +20,7 @@ from ner_eval.inference.recognizer import read_answer
 PROMPT = "data/alpaca/demo.prompt.json"
 
 
-def test_what_cannot_be_taken_over_is_named(work: Path) -> None:
+def test_what_cannot_be_used_is_named(work: Path) -> None:
     spec = PromptSpec.load(work / PROMPT)
     items = [("name", "林晓"), ("company", "没有"), ("planet", "林晓"), ("name", "林晓")]
     answer = json.dumps([{"label": label, "text": text} for label, text in items])
@@ -37,7 +37,7 @@ def test_what_cannot_be_taken_over_is_named(work: Path) -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def test_three_lines_of_python(work) -> None:
+def test_three_lines_of_python_are_enough(work) -> None:
     with Faulty() as server:
         recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT)
         assert recognizer.predict(["林晓在", "", "王五在"]) == [
@@ -52,7 +52,7 @@ def test_three_lines_of_python(work) -> None:
             Recognizer(server.base_url, "other", prompt=PROMPT).predict(["林晓在"])
 
 
-def test_the_prompt_is_found_where_the_server_says_the_model_lies(work) -> None:
+def test_the_prompt_is_found_in_the_folder_that_the_server_names(work) -> None:
     spec = PromptSpec.load(Path(PROMPT))
     replace(spec, system="模型的。").save(work / "adapter/ner_prompt.json")
     for folder in ("adapter", work / "adapter"):

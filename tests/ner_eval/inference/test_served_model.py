@@ -27,7 +27,7 @@ def specs(work: Path) -> dict[str, PromptSpec]:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "folder", "corpus", "chosen", "told"),
+    ("prompt", "folder", "corpus", "chosen", "noted"),
     [
         (USER, MODEL, "demo", "user", True),
         (USER, None, "demo", "user", False),
@@ -40,21 +40,21 @@ def specs(work: Path) -> dict[str, PromptSpec]:
         (MODEL / "ner_prompt.json", MODEL, "demo", "model", False),
     ],
 )
-def test_the_users_prompt_goes_before_the_models_and_that_before_the_corpuss(
-    specs, capsys, prompt, folder, corpus, chosen, told
+def test_the_prompt_is_the_users_else_the_models_else_the_corpuss(
+    specs, capsys, prompt, folder, corpus, chosen, noted
 ) -> None:
     assert choose_prompt(prompt, folder, corpus, (), False) == specs[chosen]
     note = "note: user.json is not the prompt that the model was trained with\n"
-    assert capsys.readouterr().err == (note if told else "")
+    assert capsys.readouterr().err == (note if noted else "")
 
 
 @pytest.mark.parametrize("folder", [None, Path("empty")])
-def test_no_prompt_at_all_names_the_remedy(specs, folder) -> None:
+def test_a_missing_prompt_names_the_remedy(specs, folder) -> None:
     with pytest.raises(UserError, match=r"name it with --prompt, or the folder of its ner_prompt.json with --adapter"):
         choose_prompt(None, folder, None, (), False)
 
 
-def test_a_prompt_that_does_not_suit_is_refused_unless_the_user_insists(specs, capsys, monkeypatch) -> None:
+def test_a_prompt_that_does_not_fit_is_refused_unless_overridden(specs, capsys, monkeypatch) -> None:
     monkeypatch.setitem(FORMS, "lines", json_list)
     labels = specs["corpus"].labels
     fewer, lines, turned = (
@@ -96,7 +96,7 @@ def test_a_prompt_that_does_not_suit_is_refused_unless_the_user_insists(specs, c
         ((), "empty", "corpus"),
     ],
 )
-def test_the_command_asks_with_it(specs, ner_eval, command, arguments, root, chosen) -> None:
+def test_the_command_asks_with_the_chosen_prompt(specs, ner_eval, command, arguments, root, chosen) -> None:
     replace(specs["corpus"], system="另一个。").save(Path("other/ner_prompt.json"))
     Path("a.txt").write_text("林00在云帆科技任经理\n", encoding="utf-8")
     own = {"predict": ("--corpus", "demo", "--limit", 1), "extract": ("a.txt",)}[command]

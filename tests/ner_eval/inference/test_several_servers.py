@@ -26,7 +26,7 @@ def assert_complete_and_right() -> None:
         assert json.loads(p.answer) == [{"label": "name", "text": f"林{int(p.id.rsplit('-', 1)[1]):02}"[:2]}]
 
 
-def test_a_server_that_is_not_there_is_one_line_with_the_remedy(work, ner_eval) -> None:
+def test_a_missing_server_is_a_one_line_error_with_the_remedy(work, ner_eval) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
@@ -59,7 +59,7 @@ def test_a_server_without_the_model_is_refused_before_anything_is_written(work, 
     assert not server.asked and not Path("runs").exists()
 
 
-def test_a_server_that_takes_the_connection_and_says_nothing_is_one_line(work, ner_eval) -> None:
+def test_a_server_that_accepts_and_stays_silent_is_a_one_line_error(work, ner_eval) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/v1"
         ended = ner_eval(*PREDICT, "--base-url", url, "--timeout", "0.5")
@@ -74,7 +74,7 @@ def test_a_server_that_is_still_loading_is_waited_for(work, ner_eval) -> None:
     assert ended.code == 0 and "waiting up to 20 s for it" in ended.err
 
 
-def test_work_moves_to_the_servers_that_are_up(work, ner_eval) -> None:
+def test_requests_move_to_the_servers_that_are_up(work, ner_eval) -> None:
     async def dies(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
         await asyncio.sleep(0.01)
         return drop if len(server.answered) >= 5 else None
@@ -86,7 +86,7 @@ def test_work_moves_to_the_servers_that_are_up(work, ner_eval) -> None:
     assert_complete_and_right()
 
 
-def test_a_server_that_is_away_at_the_start_is_left_out_and_said(work, ner_eval) -> None:
+def test_a_server_that_is_down_at_the_start_is_skipped_with_a_notice(work, ner_eval) -> None:
     with Faulty() as server, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         ended = ner_eval(

@@ -18,19 +18,19 @@ def test_sentences_are_packed_and_never_cut_when_they_fit() -> None:
     assert [text[slice(*piece)] for piece in segments(text, 6)] == ["一二三。", "四五六。", "“七八九。”", "十"]
 
 
-def test_a_sentence_that_does_not_fit_is_cut_at_a_pause_or_where_it_must() -> None:
+def test_a_sentence_that_does_not_fit_is_cut_at_a_pause_or_at_the_limit() -> None:
     text = "一二，三四五六七八九十"
     assert [text[slice(*piece)] for piece in segments(text, 5)] == ["一二，", "三四五六七", "八九十"]
 
 
-def test_decimal_points_end_no_sentence_but_full_stops_do() -> None:
+def test_full_stops_end_a_sentence_and_decimal_points_do_not() -> None:
     text = "pi is 3.14159. That is it."
     assert [text[slice(*piece)] for piece in segments(text, 15)] == ["pi is 3.14159.", "That is it."]
 
 
 @settings(deadline=None)
 @given(st.text("甲乙。！\n ，”a.", max_size=60), st.integers(1, 20))
-def test_pieces_are_in_order_apart_short_enough_and_complete(text: str, longest: int) -> None:
+def test_pieces_are_ordered_disjoint_short_enough_and_complete(text: str, longest: int) -> None:
     pieces = segments(text, longest)
     covered = [index for start, end in pieces for index in range(start, end)]
     assert covered == sorted(set(covered))

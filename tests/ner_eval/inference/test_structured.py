@@ -31,7 +31,7 @@ def test_the_grammar_has_a_rule_for_every_character() -> None:
 
 
 @pytest.mark.serve
-def test_both_backends_read_the_grammar_and_take_stretches_of_the_text_only(model_folder: Path) -> None:
+def test_both_backends_accept_the_grammar_and_only_stretches_of_the_text(model_folder: Path) -> None:
     import llguidance
     import llguidance.hf
     import xgrammar
@@ -66,7 +66,7 @@ def test_both_backends_read_the_grammar_and_take_stretches_of_the_text_only(mode
 
 @pytest.mark.serve
 @pytest.mark.parametrize("mode", ["json", "grammar"])
-def test_the_server_honours_it(work, ner_eval, server, mode: str) -> None:
+def test_the_server_honours_structured_output(work, ner_eval, server, mode: str) -> None:
     """Whatever the model would like to write: what it finished has the form, and with a grammar nothing is made up."""
     arguments = ("predict", "--corpus", "demo", "--prompt", "data/alpaca/demo.prompt.json", "--structured", mode)
     ended = ner_eval(*arguments, "--model", server.models[0], "--base-url", server.base_url, "--run", "r")
@@ -91,7 +91,7 @@ def test_the_server_honours_it(work, ner_eval, server, mode: str) -> None:
         ("off", "no idea", True),
     ],
 )
-def test_a_server_that_ignores_it_is_found_out(work, ner_eval, mode, answer, honoured) -> None:
+def test_a_server_that_ignores_structured_output_is_detected(work, ner_eval, mode, answer, honoured) -> None:
     async def script(server: Faulty, body: dict[str, Any]) -> web.Response:
         return completion(answer)
 

@@ -204,7 +204,7 @@ def test_one_partial_match_and_two_of_them_score_the_same():
     assert our_modes([item], LABELS)["partial"].f1 == our_modes([item] * 2, LABELS)["partial"].f1 == 0.5
 
 
-def test_mentions_that_stand_nowhere_are_spurious_in_every_mode():
+def test_mentions_that_are_not_in_the_text_are_spurious_in_every_mode():
     record = Record("r", "甲乙", (Entity(0, 1, "a", "甲"),))
     item = Answered(record, "", Parsed((Mention("a", "丁"), Mention("a", "甲"))), (None, (0, 1)), False)
     assert set(our_modes([item], LABELS).values()) == {ModeCounts(correct=1, spurious=1)}

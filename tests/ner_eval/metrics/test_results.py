@@ -88,7 +88,7 @@ def test_f1_is_1_only_for_a_perfect_match(answered):
 
 @settings(deadline=None)
 @given(runs)
-def test_nothing_is_dropped(answered):
+def test_every_mention_and_entity_is_counted_once(answered):
     """Every mention and every gold entity is counted once, in each protocol that counts mentions."""
     scores = score_run(loaded(answered))
     assert scores.answers.scored == len(answered)

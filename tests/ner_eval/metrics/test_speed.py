@@ -1,4 +1,4 @@
-"""How fast scoring is: 100,000 sentences, measured beside nervaluate in one run (``pytest -s`` prints the figures)."""
+"""How fast scoring is: 100,000 sentences, measured next to nervaluate in one run (``pytest -s`` prints the figures)."""
 
 import random
 import time

@@ -30,7 +30,7 @@ def stored() -> list[dict[str, Any]]:
     return [json.loads(line) for line in OUT.read_text(encoding="utf-8").split("\n")[:-1]] if OUT.exists() else []
 
 
-def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(texts, ner_eval, start) -> None:
+def test_kill_9_at_any_moment_loses_and_duplicates_nothing(texts, ner_eval, start) -> None:
     with Faulty() as server:
         assert ner_eval(*extract(server, output="whole.jsonl")).code == 0
     kills = kept = 0
@@ -59,7 +59,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(texts, ner_eval,
     assert [line["text"] for line in stored()] == TEXTS
 
 
-def test_a_lost_server_keeps_what_is_done_and_the_next_start_goes_on(texts, ner_eval) -> None:
+def test_answers_survive_a_lost_server_and_the_next_start_continues(texts, ner_eval) -> None:
     async def dies(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
         return drop if len(server.asked) > 20 else None
 
@@ -76,7 +76,7 @@ def test_a_lost_server_keeps_what_is_done_and_the_next_start_goes_on(texts, ner_
     assert [line["text"] for line in stored()] == TEXTS
 
 
-def test_what_one_server_does_not_answer_goes_to_another(texts, ner_eval) -> None:
+def test_a_request_that_one_server_fails_on_goes_to_another(texts, ner_eval) -> None:
     async def dead(server: Faulty, body: dict[str, Any]) -> web.StreamResponse:
         return drop
 
@@ -87,9 +87,9 @@ def test_what_one_server_does_not_answer_goes_to_another(texts, ner_eval) -> Non
 
 
 @pytest.mark.parametrize("fault", [lambda: failure(400, "context length"), lambda: failure(500, "boom"), lambda: drop])
-def test_a_text_that_no_server_takes_is_named_and_ends_nothing(texts, ner_eval, fault) -> None:
+def test_a_refused_text_is_named_and_the_others_are_answered(texts, ner_eval, fault) -> None:
     async def refuse(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
-        # The others take a little while, so that there are answers beside every attempt of the bad one.
+        # The others take a while, so that some are answered during every attempt of the bad one.
         return fault() if server.asked[-1] == TEXTS[7] else await slow(0.1, 0.15)(server, body)
 
     with Faulty(refuse) as server:
@@ -125,7 +125,7 @@ def test_a_file_is_not_continued_with_anything_else(texts, ner_eval, change, wor
     assert OUT.read_bytes() == before and len(server.asked) == 40
 
 
-def test_an_adapter_that_was_trained_anew_is_another_model(texts, ner_eval) -> None:
+def test_a_retrained_adapter_is_another_model(texts, ner_eval) -> None:
     shutil.copytree(ROOT / "data/nano", "adapter")
     with Faulty() as server:
         assert ner_eval(*extract(server, "--adapter", "adapter")).code == 0

@@ -51,7 +51,7 @@ def test_a_run_without_predictions_has_none(tmp_path: Path) -> None:
     assert read_predictions(tmp_path) == []
 
 
-def test_a_last_line_cut_off_anywhere_is_passed_over_or_whole(tmp_path: Path) -> None:
+def test_a_last_line_cut_off_anywhere_is_skipped_or_complete(tmp_path: Path) -> None:
     first, second = prediction(1).as_line(), prediction(2, "中文").as_line()
     for cut in range(len(second) + 1):
         (tmp_path / "predictions.jsonl").write_bytes(first + second[:cut])
@@ -71,7 +71,7 @@ def test_a_last_line_cut_off_anywhere_is_passed_over_or_whole(tmp_path: Path) ->
         (prediction(1).as_line() * 2, "2: duplicate id demo-test-1, also in line 1"),
     ],
 )
-def test_a_bad_line_is_one_line_of_error(tmp_path: Path, line: bytes, problem: str) -> None:
+def test_a_bad_line_is_a_one_line_error(tmp_path: Path, line: bytes, problem: str) -> None:
     (tmp_path / "predictions.jsonl").write_bytes(line + prediction(9).as_line())
     with pytest.raises(UserError, match=problem) as caught:
         read_predictions(tmp_path)
@@ -110,7 +110,7 @@ def test_a_missing_manifest_names_the_remedy(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_a_run_is_named_or_a_path() -> None:
+def test_a_run_is_given_by_name_or_path() -> None:
     assert run_folder("x") == Path("runs/x")
     assert run_folder("/somewhere/x") == Path("/somewhere/x")
 
