@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 # In the order in which they build on one another.
-SCRIPTS = ("text.js", "figures.js", "examples.js", "main.js")
+SCRIPTS = ("text.js", "contents.js", "figures.js", "errors.js", "examples.js", "run.js", "main.js")
 
 
 def render(data: dict[str, Any], language: str) -> str:

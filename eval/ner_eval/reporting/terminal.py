@@ -8,6 +8,7 @@ from ner_eval.metrics.comparison import Comparison
 from ner_eval.metrics.counts import Counts, macro, micro
 from ner_eval.metrics.protocols import PROTOCOLS, Protocol
 from ner_eval.metrics.results import READINGS, Scores
+from ner_eval.reporting.wording import four
 
 # Foreground and background that can be read on dark and light terminals alike.
 _COLOURS = ["30;46", "30;43", "30;42", "30;45", "97;44", "97;41", "30;106", "30;103", "30;102", "30;105"]
@@ -24,27 +25,33 @@ def describe_scores(scores: Scores, name: str, protocols: Sequence[str], reading
         yield f"PARTIAL: {answers.missing} of {total} records have no answer and are left out of every figure"
     if answers.without_gold:
         yield f"{answers.without_gold} records without gold are not scored"
+    printed: dict[str, str] = {}  # which protocol's table has shown which counts
     for protocol in protocols:
         chosen = PROTOCOLS[protocol]
         yield f"\nprotocol: {chosen.title}"
         if chosen.tally is None:
             yield modes_table(scores, reading)
+        elif chosen.counted_as in printed:
+            yield _same_counts(scores, chosen, reading, printed[chosen.counted_as])
         else:
             yield label_table(scores, chosen, reading)
             yield from _headline(scores, chosen, reading)
+            printed[chosen.counted_as] = chosen.name
     yield ""
     yield from _problems(scores, reading)
 
 
 def label_table(scores: Scores, protocol: Protocol, reading: str) -> str:
-    """A row for every label, then Macro Avg. and Micro Avg.; 4 digits."""
+    """A row for every label, then Macro Avg. and Micro Avg.; 4 digits, a dash for a label that occurs nowhere."""
     by_label = scores.counts(protocol, reading)
-    rows: list[tuple[str, float, float, float]] = [
-        (label, c.precision, c.recall, c.f1) for label, c in ((label, by_label[label]) for label in scores.labels)
-    ]
+    rows: list[tuple[str, ...]] = []
+    for label in scores.labels:
+        counts = by_label[label]
+        figures = [None] * 3 if counts == Counts() else [counts.precision, counts.recall, counts.f1]
+        rows.append((label, *map(four, figures)))
     total = micro(by_label)
-    rows.append(("Macro Avg.", *macro(by_label, scores.labels)))
-    rows.append(("Micro Avg.", total.precision, total.recall, total.f1))
+    rows.append(("Macro Avg.", *map(four, macro(by_label, scores.labels))))
+    rows.append(("Micro Avg.", *map(four, (total.precision, total.recall, total.f1))))
     return table(rows, ["Label", "Precision", "Recall", "F1"])
 
 
@@ -67,6 +74,13 @@ def table(rows: list[Any], header: list[str]) -> str:
         return str(pd.DataFrame(rows, columns=header).to_string(index=False, float_format="{:.4f}".format))
 
 
+def _same_counts(scores: Scores, protocol: Protocol, reading: str, other: str) -> str:
+    """The headline of a protocol whose counts another protocol's table shows."""
+    spread = scores.intervals.get(reading, {}).get(protocol.counted_as, {}).get(protocol.average)
+    shown = f" [{spread[0]:.4f}, {spread[1]:.4f}]" if spread else ""
+    return f"{protocol.headline}: {scores.headline(protocol, reading):.4f}{shown}, from the table of {other} above"
+
+
 def _headline(scores: Scores, protocol: Protocol, reading: str) -> Iterator[str]:
     if spread := scores.intervals.get(reading, {}).get(protocol.counted_as, {}):
         shown = {key: f"[{low:.4f}, {high:.4f}]" for key, (low, high) in spread.items()}
@@ -76,7 +90,7 @@ def _headline(scores: Scores, protocol: Protocol, reading: str) -> Iterator[str]
     yield f"{protocol.headline} of the {other} reading: {scores.headline(protocol, other):.4f}"
     own = scores.counts(protocol, reading)
     if empty := [label for label in scores.labels if own[label] == Counts()]:
-        yield f"neither gold nor predictions, so 0 in Macro Avg. (division by zero is 0): {', '.join(empty)}"
+        yield f"–: neither gold nor predictions, so 0 in Macro Avg. (division by zero is 0): {', '.join(empty)}"
 
 
 def _problems(scores: Scores, reading: str) -> Iterator[str]:
@@ -97,7 +111,7 @@ def describe_comparison(compared: Comparison) -> Iterator[str]:
     where = "" if compared.sentences is None else f", {compared.sentences} sentences"
     yield f"{first.corpus}/{first.split}{where}; protocol: {protocol.name}, {protocol.headline}; {reading} reading"
     if compared.sentences is None:
-        yield "a scores file takes part: it has no sentences, so there is no significance"
+        yield "a scores file has no sentences, so there is no significance"
     rows = []
     for item in compared.runs:
         by_label = item.scores.counts(protocol, reading)
@@ -113,17 +127,18 @@ def describe_comparison(compared: Comparison) -> Iterator[str]:
     columns = ["Run", "Precision", "Recall", "Micro F1", "Macro F1", "strict"]
     yield table(rows, [*columns, "Difference", "95% interval", "p", "unparsable"])
     yield "\nF1 by label"
-    lines = [
-        (label, *(item.scores.counts(protocol, reading)[label].f1 for item in compared.runs)) for label in first.labels
-    ]
+    lines = []
+    for label in first.labels:
+        counts = [item.scores.counts(protocol, reading)[label] for item in compared.runs]
+        lines.append((label, *(four(None if c == Counts() else c.f1) for c in counts)))
     yield table(lines, ["Label", *(item.name for item in compared.runs)])
 
 
 def highlight(text: str, entities: Sequence[Entity], labels: Sequence[str], colour: bool) -> str:
-    """Mark every entity behind which no other has begun yet; those that overlap one are listed behind the text.
+    """Mark the entities in a text; those that overlap an earlier one are listed after it.
 
-    With ``colour``: ANSI colours, one a label; without: ``[林晓 name]``. Control characters of the text are shown as
-    their pictures (␛), so that no text can command the terminal.
+    With ``colour``: ANSI colours, one per label; without: ``[林晓 name]``. Control characters of the text are shown as
+    their pictures (␛), so that no text can control the terminal.
     """
     parts, rest = [], []
     at = 0
