@@ -1,6 +1,7 @@
 """What the terminal shows: the tables of `ner-eval score` and `compare`, and texts with their entities marked."""
 
 from collections.abc import Iterator, Sequence
+from math import nan
 from typing import Any
 
 from ner_data.gold import Entity
@@ -8,7 +9,6 @@ from ner_eval.metrics.comparison import Comparison
 from ner_eval.metrics.counts import Counts, macro, micro
 from ner_eval.metrics.protocols import PROTOCOLS, Protocol
 from ner_eval.metrics.results import READINGS, Scores
-from ner_eval.reporting.wording import four
 
 # Foreground and background that can be read on dark and light terminals alike.
 _COLOURS = ["30;46", "30;43", "30;42", "30;45", "97;44", "97;41", "30;106", "30;103", "30;102", "30;105"]
@@ -44,15 +44,14 @@ def describe_scores(scores: Scores, name: str, protocols: Sequence[str], reading
 def label_table(scores: Scores, protocol: Protocol, reading: str) -> str:
     """A row for every label, then Macro Avg. and Micro Avg.; 4 digits, a dash for a label that occurs nowhere."""
     by_label = scores.counts(protocol, reading)
-    rows: list[tuple[str, ...]] = []
-    for label in scores.labels:
-        counts = by_label[label]
-        figures = [None] * 3 if counts == Counts() else [counts.precision, counts.recall, counts.f1]
-        rows.append((label, *map(four, figures)))
-    total = micro(by_label)
-    rows.append(("Macro Avg.", *map(four, macro(by_label, scores.labels))))
-    rows.append(("Micro Avg.", *map(four, (total.precision, total.recall, total.f1))))
+    rows = [(label, *_figures(by_label[label])) for label in scores.labels]
+    rows += [("Macro Avg.", *macro(by_label, scores.labels)), ("Micro Avg.", *_figures(micro(by_label)))]
     return table(rows, ["Label", "Precision", "Recall", "F1"])
+
+
+def _figures(counts: Counts) -> tuple[float, float, float]:
+    """Precision, recall and F1; not a number without gold and predictions."""
+    return (nan, nan, nan) if counts == Counts() else (counts.precision, counts.recall, counts.f1)
 
 
 def modes_table(scores: Scores, reading: str) -> str:
@@ -66,12 +65,12 @@ def modes_table(scores: Scores, reading: str) -> str:
 
 
 def table(rows: list[Any], header: list[str]) -> str:
-    """Rows as a pandas table, figures with 4 digits."""
+    """Rows as a pandas table, figures with 4 digits and a dash for what is not a number."""
     import pandas as pd
 
     # Chinese characters are two columns wide: without this the columns do not line up.
     with pd.option_context("display.unicode.east_asian_width", True):
-        return str(pd.DataFrame(rows, columns=header).to_string(index=False, float_format="{:.4f}".format))
+        return str(pd.DataFrame(rows, columns=header).to_string(index=False, float_format="{:.4f}".format, na_rep="–"))
 
 
 def _same_counts(scores: Scores, protocol: Protocol, reading: str, other: str) -> str:
@@ -127,10 +126,10 @@ def describe_comparison(compared: Comparison) -> Iterator[str]:
     columns = ["Run", "Precision", "Recall", "Micro F1", "Macro F1", "strict"]
     yield table(rows, [*columns, "Difference", "95% interval", "p", "unparsable"])
     yield "\nF1 by label"
-    lines = []
-    for label in first.labels:
-        counts = [item.scores.counts(protocol, reading)[label] for item in compared.runs]
-        lines.append((label, *(four(None if c == Counts() else c.f1) for c in counts)))
+    lines = [
+        (label, *(_figures(item.scores.counts(protocol, reading)[label])[2] for item in compared.runs))
+        for label in first.labels
+    ]
     yield table(lines, ["Label", *(item.name for item in compared.runs)])
 
 
