@@ -45,7 +45,7 @@ def report(
     Args:
         run: a name in ``runs/``, or a folder.
         compare: another run, to show what it does better and worse.
-        train: the training split's gold file; by default ``train.jsonl`` beside the gold.
+        train: the training split's gold file; by default ``train.jsonl`` in the folder of the gold file.
         examples: at most this many sentences with errors are shown.
         lang: zh or en, for the Markdown, the plot, and the page at first.
         png: True insists on the plot, False leaves it out, None draws it if there are matplotlib and a Chinese font.
@@ -98,7 +98,7 @@ def _font(wanted: bool | None) -> tuple[Face | None, str]:
 
 
 def training_gold(named: Path | None, gold: Path) -> Path | None:
-    """The gold file of the training split: the one named, else ``train.jsonl`` beside the gold, else None.
+    """The gold file of the training split: the one named, else ``train.jsonl`` in the same folder, else None.
 
     Raises:
         UserError: the file named does not exist.
@@ -120,7 +120,12 @@ def _comparison(loaded: LoadedRun, other: LoadedRun, partial: bool, examples: in
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a name in runs/, or a folder")
     parser.add_argument("--compare", metavar="RUN", help="show what this other run does better and worse")
-    parser.add_argument("--train", type=Path, metavar="FILE", help="training gold (default: beside the gold)")
+    parser.add_argument(
+        "--train",
+        type=Path,
+        metavar="FILE",
+        help="gold file of the training split (default: train.jsonl in the folder of the gold file)",
+    )
     parser.add_argument(
         "--examples", type=positive(int), default=2000, metavar="N", help="sentences with errors shown (default: 2000)"
     )

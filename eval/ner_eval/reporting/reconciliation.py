@@ -1,6 +1,6 @@
 """How the counts of a report add up: for each of its tables, sums with the numbers themselves.
 
-Three ways of counting stand side by side on the page. A protocol counts hits and misses (text: each label and surface
+The page shows three ways of counting side by side. A protocol counts hits and misses (text: each label and surface
 once per sentence; span: every mention). The classes of error and the confusion matrix pair mentions one to one, by
 place. nervaluate's modes pair them too, but in the order of the text. A sum is [key of strings.json, its numbers].
 """

@@ -43,10 +43,10 @@ def run_facts(run: LoadedRun, corpus: Corpus | None) -> list[dict[str, Any]]:
             [
                 ["run_name", run.name],
                 ["started", _time(manifest.started)],
-                ["asked_on", manifest.hardware],
+                ["asked_on", _text(manifest.hardware)],
                 ["served_as", manifest.model],
-                ["folder", manifest.folder],
-                ["weights", manifest.weights],
+                ["folder", _text(manifest.folder)],
+                ["weights", _text(manifest.weights)],
                 ["versions", _pairs(manifest.tool_versions)],
             ],
         ),

@@ -38,7 +38,7 @@ def test_the_report_works_in_a_browser(report, tmp_path):
         )
         assert 0 < wanted == count(browser) < data["wrong_sentences"]
 
-        # The filter stands in the address and comes back with it.
+        # The filter is kept in the address and restored from it.
         fragment = browser.run("return location.hash")
         browser.open(report, fragment)
         assert count(browser) == wanted

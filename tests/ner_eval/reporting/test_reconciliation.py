@@ -1,4 +1,4 @@
-"""Every sum that a report prints is true, and its numbers are those of the tables beside it."""
+"""Every sum that a report prints is true, and its numbers are those of the tables next to it."""
 
 import random
 import re

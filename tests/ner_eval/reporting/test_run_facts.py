@@ -83,10 +83,11 @@ def test_the_corpus_is_shown_with_title_and_licence_if_it_is_described_here(repo
     "training",
     [7, "x", [], {"arguments": "x"}, {"arguments": {"learning_rate": [1]}, "versions": 3}, {"recipe": {"a": HOSTILE}}],
 )
-def test_a_training_record_of_another_form_does_no_harm(reported, ner_eval, training):
+def test_a_record_of_another_form_does_no_harm(reported, ner_eval, training):
     folder, _ = reported
-    found = facts(folder, ner_eval, training=training)["training"]
-    assert all(value is None or isinstance(value, str) for value in found.values())
+    groups = facts(folder, ner_eval, training=training, hardware=7, started=[1])
+    for value in (*groups["training"].values(), *groups["run"].values()):
+        assert value is None or isinstance(value, str)
     assert "<script>window" not in (folder / "report.html").read_text("utf-8")
     assert "<script>" not in (folder / "report.md").read_text("utf-8")
 

@@ -41,7 +41,7 @@ function labelTable(scores) {
   const empty = data.labels.map(([label]) => label).filter((label) => scores.labels[label].f1 === null);
   const wide = make("th", { class: "wide" });
   return [table([say("label"), say("precision"), say("recall"), "F1", wide, say("gold"), say("predicted")], rows, { class: "labels" }),
-    sums(scores.sums), empty.length ? make("p", { class: "sum" }, say("undefined", { labels: empty.map(labelName).join(", ") })) : null];
+    sums(scores.sums), empty.length ? make("p", { class: "sum" }, shown(say("undefined", { labels: empty.map(labelName).join(", ") }))) : null];
 }
 
 function foldedTable(headline, reading) {

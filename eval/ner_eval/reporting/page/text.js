@@ -17,7 +17,7 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
-// Characters that cannot be seen, or that turn the direction of what stands beside them, are spelt out.
+// Characters that are invisible, or that change the direction of the text around them, are spelt out.
 const invisible = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
 
 function shown(text) {
