@@ -36,7 +36,7 @@ class Browser:
         return value
 
     def open(self, path: Path, fragment: str = "") -> None:
-        # Through a blank page: a change of the fragment alone would not load the file anew.
+        # Through a blank page: a change of the fragment alone would not load the file again.
         self._call("POST", "url", {"url": "about:blank"})
         self._call("POST", "url", {"url": path.as_uri() + fragment})
 
@@ -59,6 +59,11 @@ class Browser:
         found = self._call("POST", "element", {"using": "css selector", "value": selector})[ELEMENT]
         self._call("POST", f"element/{found}/value", {"text": text + "\n"})
 
+    def press(self, selector: str, key: str) -> None:
+        """Press a key on an element that has the focus then; keys are WebDriver's, such as ``\ue007`` for Enter."""
+        found = self._call("POST", "element", {"using": "css selector", "value": selector})[ELEMENT]
+        self._call("POST", f"element/{found}/value", {"text": key})
+
     def dark(self, on: bool) -> None:
         features = [{"name": "prefers-color-scheme", "value": "dark" if on else "light"}]
         self._cdp("Emulation.setEmulatedMedia", {"features": features})
@@ -72,11 +77,11 @@ class Browser:
         return base64.b64decode(self._call("POST", "print", {}))
 
     def errors(self) -> list[str]:
-        """What the console has said since the last call: errors of scripts, refused requests, warnings."""
+        """What the console has shown since the last call: script errors, refused requests, warnings."""
         return [entry["message"] for entry in self._call("POST", "se/log", {"type": "browser"})]
 
     def requests(self) -> list[str]:
-        """Every address that a page opened from a file asked for, that file itself and data: addresses left out."""
+        """Every address that a page opened from a file requested, except that file and data: addresses."""
         entries = self._call("POST", "se/log", {"type": "performance"})
         messages = [json.loads(entry["message"])["message"] for entry in entries]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
@@ -111,7 +116,7 @@ def chromium(profile: Path, phone: bool = False) -> Iterator[Browser]:
         try:
             yield Browser(reply["sessionId"], client)
         finally:
-            # Also when the test failed: ending chromedriver alone would leave its Chromium behind.
+            # Also if the test failed: ending chromedriver alone would leave its Chromium running.
             client.delete(f"/session/{reply['sessionId']}")
     finally:
         client.close()

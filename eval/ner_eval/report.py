@@ -1,4 +1,4 @@
-"""``ner-eval report RUN``: report.html (one file, no network), report.md and f1.png in the run's folder."""
+"""``ner-eval report RUN``: writes report.html (one file, no network), report.md and f1.png into the run's folder."""
 
 import argparse
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from ner_eval.metrics.loaded_run import LoadedRun, load_run
 from ner_eval.metrics.protocols import TEXT
 from ner_eval.metrics.results import SCORES, score_run
 from ner_eval.reporting import data, html, markdown, plot
-
-LANGUAGES = ("zh", "en")
+from ner_eval.reporting.fonts import Face, chinese_face
+from ner_eval.reporting.wording import LANGUAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ def report(
     partial: bool = False,
     allow_other_labels: bool = False,
 ) -> Report:
-    """Write ``report.html``, ``report.md`` and, where it can be drawn, ``f1.png`` into a run's folder.
+    """Write ``report.html``, ``report.md`` and, if it can be drawn, ``f1.png`` into a run's folder.
 
     Args:
         run: a name in ``runs/``, or a folder.
         compare: another run, to show what it does better and worse.
-        train: the training split's gold file; by default ``train.jsonl`` beside the gold.
+        train: the training split's gold file; by default ``train.jsonl`` in the folder of the gold file.
         examples: at most this many sentences with errors are shown.
-        lang: the language that the page opens in, zh or en.
-        png: True insists on the plot, False leaves it out, None draws it where matplotlib and a Chinese font are.
+        lang: zh or en, for the Markdown, the plot, and the page at first.
+        png: True insists on the plot, False leaves it out, None draws it if there are matplotlib and a Chinese font.
         gold, partial, allow_other_labels: as for `load_run`.
 
     Raises:
@@ -57,7 +57,7 @@ def report(
     """
     options: dict[str, Any] = {"partial": partial, "allow_other_labels": allow_other_labels}
     loaded = load_run(run, gold=gold, **options)
-    # What can fail for want of something on this machine fails before anything is written.
+    # What this machine may lack is looked for before anything is written.
     font, without_font = _font(png)
     scores = score_run(loaded)
     training = training_gold(train, gold or Path(loaded.manifest.gold))
@@ -67,13 +67,13 @@ def report(
         other = load_run(compare, gold=gold, **options)
         contents["comparison"] = _comparison(loaded, other, partial, examples)
     written = [loaded.folder / name for name in ("report.html", "report.md")]
-    for path, text in zip(written, (html.render(contents, lang), markdown.render(contents)), strict=True):
+    for path, text in zip(written, (html.render(contents, lang), markdown.render(contents, lang)), strict=True):
         with write_atomically(path) as file:
             file.write(text)
     scores.save(loaded.folder / SCORES)
     if font is not None:
         written.append(loaded.folder / "f1.png")
-        plot.draw(contents, written[-1], font)
+        plot.draw(contents, written[-1], font, lang)
     missing = []
     if training is None:
         missing.append(
@@ -85,12 +85,12 @@ def report(
     return Report(tuple(written), *counts, tuple(missing))
 
 
-def _font(wanted: bool | None) -> tuple[Path | None, str]:
+def _font(wanted: bool | None) -> tuple[Face | None, str]:
     """The font of the plot, or None and why; an error only if the plot was asked for."""
     if wanted is False:
         return None, ""
     try:
-        return plot.chinese_font(), ""
+        return chinese_face(), ""
     except UserError as error:
         if wanted:
             raise
@@ -98,7 +98,7 @@ def _font(wanted: bool | None) -> tuple[Path | None, str]:
 
 
 def training_gold(named: Path | None, gold: Path) -> Path | None:
-    """The gold file of the training split: the one named, else ``train.jsonl`` beside the gold, else None.
+    """The gold file of the training split: the one named, else ``train.jsonl`` in the same folder, else None.
 
     Raises:
         UserError: the file named does not exist.
@@ -120,15 +120,25 @@ def _comparison(loaded: LoadedRun, other: LoadedRun, partial: bool, examples: in
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a name in runs/, or a folder")
     parser.add_argument("--compare", metavar="RUN", help="show what this other run does better and worse")
-    parser.add_argument("--train", type=Path, metavar="FILE", help="training gold (default: beside the gold)")
+    parser.add_argument(
+        "--train",
+        type=Path,
+        metavar="FILE",
+        help="gold file of the training split (default: train.jsonl in the folder of the gold file)",
+    )
     parser.add_argument(
         "--examples", type=positive(int), default=2000, metavar="N", help="sentences with errors shown (default: 2000)"
     )
-    parser.add_argument("--lang", choices=LANGUAGES, default="zh", help="language the page opens in (default: zh)")
+    parser.add_argument(
+        "--lang",
+        choices=LANGUAGES,
+        default="zh",
+        help="language of report.md and f1.png, and of the page when it opens (default: zh)",
+    )
     parser.add_argument(
         "--png",
         action=argparse.BooleanOptionalAction,
-        help="the plot f1.png, which needs matplotlib and a Chinese font (default: where there are)",
+        help="draw f1.png, which needs matplotlib and a Chinese font (default: draw it if both are there)",
     )
     add_run_arguments(parser)
 

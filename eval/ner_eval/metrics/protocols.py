@@ -34,6 +34,7 @@ class Protocol:
         average: the headline's average over labels, ``micro`` or ``macro``.
         tally: counts hits and misses per sentence and label, shape (sentences, labels + 1, 3); None for the modes,
             which count outcomes over all labels together.
+        corpus: the corpus whose own score this is; None if it belongs to none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Protocol:
     counted_as: str
     average: str
     tally: "Callable[[MentionArrays], Tally] | None"
+    corpus: str | None = None
 
     @property
     def headline(self) -> str:
@@ -124,7 +126,7 @@ class _Cells:
 TEXT = Protocol(
     name="text",
     title="text (the set of (label, surface) of each sentence)",
-    title_zh="text（按句去重的“标签 + 实体文本”）",
+    title_zh="text（按句去重的“类别 + 实体文本”）",
     counted_as="text",
     average="micro",
     tally=tally_text,
@@ -132,7 +134,7 @@ TEXT = Protocol(
 SPAN = Protocol(
     name="span",
     title="span (offsets and label, every mention counts)",
-    title_zh="span（位置与标签，逐个计数）",
+    title_zh="span（位置与类别，逐个计数）",
     counted_as="span",
     average="micro",
     tally=tally_span,
@@ -140,10 +142,11 @@ SPAN = Protocol(
 OFFICIAL = Protocol(
     name="official",
     title="official CLUENER (Macro Avg. of the protocol text over the corpus's labels; division by zero is 0)",
-    title_zh="CLUENER 官方（text 协议在各标签上的宏平均；除零记 0）",
+    title_zh="CLUENER 官方（text 协议各类别的宏平均；除零记 0）",
     counted_as="text",
     average="macro",
     tally=tally_text,
+    corpus="cluener",
 )
 MODES = Protocol(
     name="modes",

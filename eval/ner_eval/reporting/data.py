@@ -1,59 +1,55 @@
 """All that a report shows, as plain data: the page, the Markdown and the plot only lay it out."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ner_data.corpus import CORPORA, load_corpus
+from ner_data.corpus import CORPORA, Corpus, load_corpus
 from ner_data.gold import read_gold
 from ner_eval.metrics.comparison import Comparison
 from ner_eval.metrics.counts import Counts, macro, micro
 from ner_eval.metrics.loaded_run import Answered, LoadedRun
-from ner_eval.metrics.protocols import tallies
+from ner_eval.metrics.protocols import MODES, TEXT, Protocol, by_label, tallies
 from ner_eval.metrics.results import Scores
-from ner_eval.reporting import breakdown
+from ner_eval.reporting import breakdown, reconciliation
 from ner_eval.reporting.mention_errors import CLASSES, CORRECT, Pair, confusion, pair
+from ner_eval.reporting.run_facts import run_facts, selection
 from ner_eval.reporting.suspects import suspects
+from ner_eval.reporting.wording import LANGUAGES, wording
 
 # Raw answers are shown up to here: what a model repeats without end tells nothing new.
 ANSWER_SHOWN = 400
+Paired = tuple[Answered, list[Pair]]
 
 
 def collect(run: LoadedRun, scores: Scores, training: Path | None, examples: int) -> dict[str, Any]:
     """Gather a report's data.
 
     Args:
-        training: the gold file of the training split, for the frequencies of surfaces; None where there is none.
+        training: the gold file of the training split, for the frequencies of surfaces; None if there is none.
         examples: at most this many sentences with errors are included; the counts are always of all.
     """
     sentences = [(item, pair(item)) for item in run.answered]
     pairs = [found for _, pairs_of in sentences for found in pairs_of]
     seen = _training(training)
-    kinds = Counter(found.kind for found in pairs)
-    wrong = [entry for entry in sentences if entry[0].parsed.problems or any(p.kind != CORRECT for p in entry[1])]
-    surfaces = Counter(surface for surface, _ in seen.elements())
-    return {
-        "run": _run(run),
-        "labels": _labels(run),
+    corpus = _corpus(run)
+    wrong = [entry for entry in sentences if entry[0].parsed.problems or not _all_right(entry[1])]
+    data = {
+        "run": _run(run, corpus),
+        "labels": _labels(run, corpus),
         "sentences": len(sentences),
         "answers": asdict(scores.answers),
         "mentions": asdict(scores.readings["lenient"].mentions),
-        "protocols": {protocol: _protocol(scores, protocol) for protocol in tallies()},
-        "modes": {mode: _ratios(counts) for mode, counts in scores.readings["lenient"].modes.items()},
-        "classes": {kind: kinds[kind] for kind in CLASSES},
-        "correct": kinds[CORRECT],
-        "confusion": confusion(iter(pairs), run.labels),
-        "breakdowns": {
-            "sentence_length": _groups(breakdown.by_sentence_length((i.record.text, p) for i, p in sentences)),
-            "mention_length": _groups(breakdown.by_mention_length(pairs)),
-            "frequency": _groups(breakdown.by_frequency(pairs, surfaces)) if training else None,
-        },
+        **_figures(scores),
+        **_errors(pairs, run.labels),
+        "breakdowns": _breakdowns(sentences, pairs, seen if training else None),
         "suspects": [asdict(s) for s in suspects(((i.record.id, p) for i, p in sentences), seen)],
         "wrong_sentences": len(wrong),
         "examples": [_example(item, found) for item, found in wrong[:examples]],
     }
+    return data | {"sums": _sums(data, scores, sum(_all_right(found) for _, found in wrong))}
 
 
 def comparison(compared: Comparison, one: LoadedRun, other: LoadedRun, examples: int) -> dict[str, Any]:
@@ -65,38 +61,52 @@ def comparison(compared: Comparison, one: LoadedRun, other: LoadedRun, examples:
     if difference is None:
         raise ValueError("runs without common sentences cannot be compared")
     counts = [item.scores.counts(compared.protocol, compared.reading) for item in compared.runs]
-    fixed, broken = [], []
+    fixed, broken, both = [], [], 0
     for item, its in zip(one.answered, other.answered, strict=True):
         before, after = pair(item), pair(its)
-        right = [all(p.kind == CORRECT for p in pairs) for pairs in (before, after)]
+        right = [_all_right(pairs) for pairs in (before, after)]
+        both += all(right)
         if right == [False, True]:
             fixed.append(_example(item, before))
         if right == [True, False]:
             broken.append(_example(its, after))
+    sentences = len(one.answered)
     return {
         "name": other.name,
         "model": other.manifest.model,
-        "sentences": len(one.answered),
+        "sentences": sentences,
         "f1": [item.scores.headline(compared.protocol, compared.reading) for item in compared.runs],
         "difference": asdict(difference),
-        "labels": [[label, *(by_label[label].f1 for by_label in counts)] for label in one.labels],
+        "labels": [[label, *(_label_ratios(by_label[label])["f1"] for by_label in counts)] for label in one.labels],
         "fixed": {"count": len(fixed), "examples": fixed[:examples]},
         "broken": {"count": len(broken), "examples": broken[:examples]},
+        "sums": reconciliation.of_comparison(sentences, both, len(fixed), len(broken), one.name, other.name),
     }
 
 
-def _run(run: LoadedRun) -> dict[str, Any]:
+def _corpus(run: LoadedRun) -> Corpus | None:
+    """The description of the run's corpus, None if there is none here."""
+    name = run.manifest.corpus
+    return load_corpus(name) if (CORPORA / f"{name}.yaml").is_file() else None
+
+
+def _run(run: LoadedRun, corpus: Corpus | None) -> dict[str, Any]:
     manifest = run.manifest
-    kept = ("model", "corpus", "split", "gold", "sampling", "selection", "tool_versions")
-    value: dict[str, Any] = {name: getattr(manifest, name) for name in kept}
-    return {"name": run.name, **value, "prompt": manifest.prompt.fingerprint}
+    chosen = selection(manifest.selection)
+    return {
+        "name": run.name,
+        "model": manifest.model,
+        "corpus": manifest.corpus,
+        "split": manifest.split,
+        "selection": None if chosen["say"] == "selection_all" else chosen,
+        "facts": run_facts(run, corpus),
+        "prompt_text": f"{manifest.prompt.system}\n\n{manifest.prompt.instruction}",
+    }
 
 
-def _labels(run: LoadedRun) -> list[list[str]]:
-    """Each label's id and Chinese name (the id again, where the corpus is not described here)."""
-    names: dict[str, str] = {}
-    if (CORPORA / f"{run.manifest.corpus}.yaml").is_file():
-        names = {label.id: label.name for label in load_corpus(run.manifest.corpus).labels}
+def _labels(run: LoadedRun, corpus: Corpus | None) -> list[list[str]]:
+    """Each label's id and Chinese name (the id again if the corpus is not described here)."""
+    names = {label.id: label.name for label in corpus.labels} if corpus else {}
     return [[label, names.get(label, label)] for label in run.labels]
 
 
@@ -106,22 +116,100 @@ def _training(path: Path | None) -> Counter[tuple[str, str]]:
     return Counter((e.text, e.label) for record in read_gold(path) for e in record.entities or ())
 
 
-def _protocol(scores: Scores, protocol: str) -> dict[str, Any]:
+def _figures(scores: Scores) -> dict[str, Any]:
+    """The protocols as the table lists them, the leading one first, and the counts they share."""
+    listed = [TEXT, *(protocol for protocol in by_label().values() if protocol is not TEXT)]
+    return {
+        "headlines": [_headline(protocol, scores) for protocol in listed],
+        "protocols": {key: _counted(scores, key) for key in tallies()},
+        "modes": {mode: _ratios(counts) for mode, counts in scores.readings["lenient"].modes.items()},
+        "modes_title": _title(MODES, scores.corpus),
+    }
+
+
+def _headline(protocol: Protocol, scores: Scores) -> dict[str, Any]:
+    return {
+        "name": protocol.name,
+        "title": _title(protocol, scores.corpus),
+        "average": protocol.average,
+        "counted_as": protocol.counted_as,
+        "f1": {reading: scores.headline(protocol, reading) for reading in scores.readings},
+        "interval": scores.intervals.get("lenient", {}).get(protocol.counted_as, {}).get(protocol.average),
+    }
+
+
+def _title(protocol: Protocol, corpus: str) -> dict[str, str]:
+    """A protocol's title by language. What is the official score of one corpus is not called so for another."""
+    if protocol.corpus in (None, corpus):
+        return {"zh": protocol.title_zh, "en": protocol.title}
+    return {language: wording(language)("average_of", protocol=protocol.counted_as) for language in LANGUAGES}
+
+
+def _counted(scores: Scores, key: str) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for reading, counted in scores.readings.items():
-        by_label = counted.counts[protocol]
+        by_label = counted.counts[key]
         precision, recall, f1 = macro(by_label, scores.labels)
         value[reading] = {
-            "labels": {label: _ratios(counts) for label, counts in by_label.items()},
+            "labels": {label: _label_ratios(counts) for label, counts in by_label.items()},
             "micro": _ratios(micro(by_label)),
             "macro": {"precision": precision, "recall": recall, "f1": f1},
-            "intervals": scores.intervals.get(reading, {}).get(protocol),
+            "intervals": scores.intervals.get(reading, {}).get(key),
+            "sums": reconciliation.of_protocol(key, micro(by_label), counted.mentions),
         }
     return value
 
 
+def _errors(pairs: Sequence[Pair], labels: tuple[str, ...]) -> dict[str, Any]:
+    kinds = Counter(found.kind for found in pairs)
+    return {
+        "classes": {kind: kinds[kind] for kind in CLASSES},
+        "correct": kinds[CORRECT],
+        "confusion": confusion(iter(pairs), labels),
+    }
+
+
+def _breakdowns(
+    sentences: Sequence[Paired], pairs: Sequence[Pair], training: Counter[tuple[str, str]] | None
+) -> dict[str, Any]:
+    frequency = None
+    if training is not None:
+        surfaces: Counter[str] = Counter()
+        for (surface, _), number in training.items():
+            surfaces[surface] += number
+        frequency = _groups(breakdown.by_frequency(pairs, surfaces))
+    return {
+        "sentence_length": _groups(breakdown.by_sentence_length((i.record.text, p) for i, p in sentences)),
+        "mention_length": _groups(breakdown.by_mention_length(pairs)),
+        "frequency": frequency,
+    }
+
+
+def _sums(data: dict[str, Any], scores: Scores, form_only: int) -> dict[str, Any]:
+    """How the counts of each section add up (`ner_eval.reporting.reconciliation`)."""
+    lenient, classes, correct = scores.readings["lenient"], data["classes"], data["correct"]
+    return {
+        "classes": reconciliation.of_classes(classes, correct, lenient.mentions),
+        "confusion": reconciliation.of_confusion(data["confusion"], classes, correct),
+        "breakdowns": reconciliation.of_groups(lenient.mentions, correct),
+        "modes": reconciliation.of_modes(lenient.modes["strict"], classes, correct, lenient.mentions),
+        "examples": reconciliation.of_sentences(data["sentences"], data["wrong_sentences"], form_only),
+        "answers": reconciliation.of_answers(scores.answers),
+    }
+
+
+def _all_right(pairs: Iterable[Pair]) -> bool:
+    return all(found.kind == CORRECT for found in pairs)
+
+
 def _ratios(counts: Any) -> dict[str, Any]:
     return {**asdict(counts), "precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
+
+
+def _label_ratios(counts: Counts) -> dict[str, Any]:
+    """As `_ratios`, but None for a label without gold and predictions, whose F1 is undefined (0 in Macro Avg.)."""
+    undefined = dict.fromkeys(("precision", "recall", "f1")) if counts == Counts() else {}
+    return _ratios(counts) | undefined
 
 
 def _groups(groups: dict[str, Counts]) -> list[list[Any]]:

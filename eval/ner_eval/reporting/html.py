@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 # In the order in which they build on one another.
-SCRIPTS = ("text.js", "figures.js", "examples.js", "main.js")
+SCRIPTS = ("text.js", "contents.js", "figures.js", "errors.js", "examples.js", "run.js", "main.js")
 
 
 def render(data: dict[str, Any], language: str) -> str:
@@ -30,7 +30,7 @@ def render(data: dict[str, Any], language: str) -> str:
 
 
 def embed(value: Any) -> str:
-    """JSON that can stand inside a script element: no character of it can end the element or start a comment."""
+    """JSON for the inside of a script element: no character of it can end the element or start a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -38,7 +38,7 @@ def embed(value: Any) -> str:
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
-    """Replace each ``{{name}}`` once, in one pass: what stands in a value is never taken for a placeholder."""
+    """Replace each ``{{name}}`` once, in one pass: nothing inside a value is taken for a placeholder."""
     pieces = template.split("{{")
     filled = [pieces[0]]
     for piece in pieces[1:]:

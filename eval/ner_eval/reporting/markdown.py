@@ -1,8 +1,11 @@
-"""A report as Markdown, for a pull request or an issue."""
+"""A report as Markdown, for a pull request or an issue, in the words of the page."""
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from ner_eval.reporting.wording import Say, fact_value, four, kind_name, wording
 
 # What Markdown or HTML could take for markup. Line ends and invisible controls would break a table's row.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$])")
@@ -16,68 +19,159 @@ def escape(text: str) -> str:
     return _MARKUP.sub(r"\\\1", visible)
 
 
-def render(data: dict[str, Any]) -> str:
-    """Lay out a report's data."""
-    run, text = data["run"], data["protocols"]["text"]["lenient"]
-    lines = [f"## {escape(run['name'])}: {escape(run['model'])} on {escape(run['corpus'])}/{escape(run['split'])}", ""]
-    lines += [_headline(data), ""]
-    rows = [(escape(label), *_prf(text["labels"][label])) for label, _ in data["labels"]]
-    rows += [("**Macro Avg.**", *_prf(text["macro"])), ("**Micro Avg.**", *_prf(text["micro"]))]
-    lines += ["Protocol: text (the set of (label, surface) of each sentence), lenient reading.", ""]
-    lines += _table(["Label", "Precision", "Recall", "F1"], rows)
-    lines += ["", "<details><summary>Errors, answers, other protocols</summary>", ""]
-    lines += [*_table(["Class of error", "Mentions"], data["classes"].items()), ""]
-    answers, mentions = data["answers"], data["mentions"]
-    counts = {**answers, **{f"mentions {key}": value for key, value in mentions.items()}}
-    lines += [*_table(["Count", ""], ((escape(key), value) for key, value in counts.items())), ""]
-    modes = ((mode, *_prf(counts)) for mode, counts in data["modes"].items())
-    lines += _table(["nervaluate mode", "Precision", "Recall", "F1"], modes)
-    lines += ["", "</details>"]
+def render(data: dict[str, Any], language: str) -> str:
+    """Lay out a report's data in a language (zh or en)."""
+    say = wording(language)
+    run, (leading, *others) = data["run"], data["headlines"]
+    names = {label: name if language == "zh" else label for label, name in data["labels"]}
+    counted = data["protocols"][leading["counted_as"]]
+    lines = [f"## {escape(run['name'])}: {escape(say('markdown_title', **run))}", "", _headline(data, say), ""]
+    lines += [f"- {_quiet(name, f1)}" for name, f1 in _other_figures(leading, others, language, say)]
+    lines += [
+        "",
+        escape(_reading(leading, "lenient", language, say)),
+        "",
+        *_label_table(counted["lenient"], names, say),
+    ]
+    for other in others:
+        if other["counted_as"] != leading["counted_as"]:
+            table = _label_table(data["protocols"][other["counted_as"]]["lenient"], names, say)
+            lines += _folded(_reading(other, "lenient", language, say), table)
+    lines += _folded(say("classes"), _classes(data, say))
+    lines += _folded(say("reading_of", title=data["modes_title"][language], reading=say("lenient")), _modes(data, say))
+    lines += _folded(say("answers"), _answers(data, say))
     if data["suspects"]:
-        lines += ["", f"<details><summary>Likely annotation errors ({len(data['suspects'])})</summary>", ""]
-        rows = [
-            (escape(s["surface"]), escape(s["gold"] or "–"), escape(s["model"] or "–"), s["count"])
-            for s in data["suspects"][:_SUSPECTS]
-        ]
-        lines += [*_table(["Surface", "Gold", "Model", "Places"], rows), "", "</details>"]
+        lines += _folded(f"{say('suspects')} ({len(data['suspects'])})", _suspects(data["suspects"], names, say))
     if data.get("comparison"):
-        lines += ["", *_comparison(data)]
+        lines += ["", *_comparison(data, names, language, say)]
+    lines += _folded(say("details"), _facts(run["facts"], say))
     return "\n".join(lines) + "\n"
 
 
-def _headline(data: dict[str, Any]) -> str:
-    text, span = data["protocols"]["text"], data["protocols"]["span"]["lenient"]
-    interval = (text["lenient"]["intervals"] or {}).get("micro")
-    spread = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
-    missing = data["answers"]["missing"]
-    return (
-        f"**Micro F1 {text['lenient']['micro']['f1']:.4f}**{spread} over {data['sentences']} sentences; "
-        f"strict reading {text['strict']['micro']['f1']:.4f}; "
-        f"official CLUENER (macro) {text['lenient']['macro']['f1']:.4f}; span micro {span['micro']['f1']:.4f}."
-        + (f" **Partial: {missing} records have no answer.**" if missing else "")
-    )
+def _headline(data: dict[str, Any], say: Say) -> str:
+    leading, answers = data["headlines"][0], data["answers"]
+    interval = leading["interval"]
+    spread = say("interval_95", low=four(interval[0]), high=four(interval[1])) if interval else ""
+    parts = [
+        f"**{_average(leading, say)} {four(leading['f1']['lenient'])}**{spread}",
+        say("over", n=data["sentences"]),
+    ]
+    if answers["missing"]:
+        parts.append(f"**{say('partial', n=answers['missing'])}**")
+    if data["run"]["selection"]:
+        parts.append(f"**{say('selection', what=fact_value(data['run']['selection'], say))}**")
+    return " · ".join(parts)
 
 
-def _comparison(data: dict[str, Any]) -> list[str]:
+def _other_figures(
+    leading: dict[str, Any], others: list[dict[str, Any]], language: str, say: Say
+) -> list[tuple[str, float]]:
+    strict = say("reading_of", title=leading["name"], reading=say("strict"))
+    figures = [(f"{_average(leading, say)}, {strict}", leading["f1"]["strict"])]
+    return figures + [(f"{_average(o, say)}, {o['title'][language]}", o["f1"]["lenient"]) for o in others]
+
+
+def _quiet(name: str, f1: float) -> str:
+    return f"{four(f1)} {escape(name)}"
+
+
+def _average(headline: dict[str, Any], say: Say) -> str:
+    return say(f"{headline['average']}_f1")
+
+
+def _reading(headline: dict[str, Any], reading: str, language: str, say: Say) -> str:
+    return say("reading_of", title=headline["title"][language], reading=say(reading))
+
+
+def _label_table(scores: dict[str, Any], names: dict[str, str], say: Say) -> list[str]:
+    labels = scores["labels"]
+    rows: list[Sequence[Any]] = [
+        (escape(name), *_prf(labels[label]), *_counts(labels[label])) for label, name in names.items()
+    ]
+    if labels[""]["fp"]:
+        rows.append((escape(say("other_label")), "–", "–", "–", *_counts(labels[""])))
+    rows.append(("**Macro Avg.**", *_prf(scores["macro"]), "", ""))
+    rows.append(("**Micro Avg.**", *_prf(scores["micro"]), *_counts(scores["micro"])))
+    header = [*(say(key) for key in ("label", "precision", "recall")), "F1", say("gold"), say("predicted")]
+    lines = [*_table(header, rows), "", *_sums(scores["sums"], say)]
+    if empty := [escape(name) for label, name in names.items() if labels[label]["f1"] is None]:
+        lines += [say("undefined", labels=", ".join(empty)), ""]
+    return lines
+
+
+def _classes(data: dict[str, Any], say: Say) -> list[str]:
+    rows = [(kind_name(kind, say), number) for kind, number in data["classes"].items()]
+    return [*_table([say("class"), say("number")], rows), "", *_sums(data["sums"]["classes"], say)]
+
+
+def _modes(data: dict[str, Any], say: Say) -> list[str]:
+    outcomes = {"correct": "correct", "incorrect": "incorrect", "partial": "partial_match", "missed": "missed",
+                "spurious": "spurious"}  # fmt: skip
+    header = [say("mode"), *map(say, outcomes.values()), say("precision"), say("recall"), "F1"]
+    rows = [(mode, *(counts[name] for name in outcomes), *_prf(counts)) for mode, counts in data["modes"].items()]
+    return [*_table(header, rows), "", *_sums(data["sums"]["modes"], say)]
+
+
+def _answers(data: dict[str, Any], say: Say) -> list[str]:
+    lines: list[str] = []
+    for part in ("answers", "mentions"):
+        header = [say("mentions") if part == "mentions" else say("answers"), say("count")]
+        lines += [*_table(header, [(say(key), value) for key, value in data[part].items()]), ""]
+    return lines + _sums(data["sums"]["answers"], say)
+
+
+def _suspects(suspects: list[dict[str, Any]], names: dict[str, str], say: Say) -> list[str]:
+    def side(label: str) -> str:
+        return escape(names.get(label, label)) if label else say("nothing")
+
+    rows = [(escape(s["surface"]), side(s["gold"]), side(s["model"]), s["count"]) for s in suspects[:_SUSPECTS]]
+    return _table([say(key) for key in ("surface", "gold_says", "model_says", "places")], rows)
+
+
+def _comparison(data: dict[str, Any], names: dict[str, str], language: str, say: Say) -> list[str]:
     other = data["comparison"]
     difference = other["difference"]
-    lines = [
-        f"### Against {escape(other['name'])}",
-        "",
-        f"Protocol text, lenient reading: micro F1 {other['f1'][0]:.4f} → {other['f1'][1]:.4f}: "
-        f"{difference['f1']:+.4f} (95 % interval {difference['low']:+.4f} to {difference['high']:+.4f}, "
-        f"p = {difference['p']:.3f}, paired bootstrap over {other['sentences']} sentences); "
-        f"{other['fixed']['count']} sentences right only in {escape(other['name'])}, "
-        f"{other['broken']['count']} right only in {escape(data['run']['name'])}.",
-        "",
+    low, high = f"{difference['low']:+.4f}", f"{difference['high']:+.4f}"
+    change = (
+        say("change", one=four(other["f1"][0]), two=four(other["f1"][1]))
+        + f"{difference['f1']:+.4f}"
+        + say("spread", low=low, high=high, p=f"{difference['p']:.3f}")
+        + say("significant" if difference["p"] < 0.05 else "not_significant")
+    )
+    note = say("comparison_note", n=other["sentences"], protocol=data["headlines"][0]["title"][language])
+    lines = [f"### {escape(say('comparison', name=other['name']))}", "", escape(change), "", escape(note), ""]
+    header = [say("label"), escape(data["run"]["name"]), escape(other["name"]), say("difference")]
+    rows = [
+        (escape(names[label]), four(a), four(b), "–" if a is None or b is None else f"{b - a:+.4f}")
+        for label, a, b in other["labels"]
     ]
-    header = ["Label", escape(data["run"]["name"]), escape(other["name"]), "Difference"]
-    rows = [(escape(label), f"{a:.4f}", f"{b:.4f}", f"{b - a:+.4f}") for label, a, b in other["labels"]]
-    return lines + _table(header, rows)
+    return [*lines, *_table(header, rows), "", *_sums(other["sums"], say)]
 
 
-def _prf(value: dict[str, float]) -> tuple[str, str, str]:
-    return f"{value['precision']:.4f}", f"{value['recall']:.4f}", f"{value['f1']:.4f}"
+def _facts(groups: list[dict[str, Any]], say: Say) -> list[str]:
+    rows: list[Sequence[Any]] = []
+    for group in groups:
+        rows.append((f"**{say(group['title'])}**", ""))
+        rows += [(say(key), escape(fact_value(value, say))) for key, value in group["rows"]]
+    return ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)]
+
+
+def _prf(value: dict[str, float | None]) -> tuple[str, str, str]:
+    return four(value["precision"]), four(value["recall"]), four(value["f1"])
+
+
+def _counts(value: dict[str, int]) -> tuple[int, int]:
+    return value["tp"] + value["fn"], value["tp"] + value["fp"]
+
+
+def _sums(sums: list[list[Any]], say: Say) -> list[str]:
+    lines = [f"- {escape(say(key, **values))}" for key, values in sums]
+    return [*lines, ""]
+
+
+def _folded(summary: str, lines: list[str]) -> list[str]:
+    # Inside an HTML block Markdown's backslashes would be shown.
+    return ["", f"<details><summary>{html.escape(summary)}</summary>", "", *lines, "", "</details>"]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -27,7 +27,7 @@ CLASSES = ("missed", "spurious", "boundary", "label", "boundary_label", "halluci
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """A predicted mention and where it stands (``span`` None: nowhere in the text)."""
+    """A predicted mention and its position (``span`` None: not in the text)."""
 
     label: str
     text: str
@@ -67,7 +67,7 @@ _RELATIONS: tuple[tuple[str, _Relation], ...] = (
 
 
 def pair(answered: Answered) -> list[Pair]:
-    """Class every mention of a sentence, by position (what stands nowhere last)."""
+    """Classify every mention of a sentence, by position (what is not in the text comes last)."""
     mentions = zip(answered.parsed.mentions, answered.spans, strict=True)
     return _pair(list(answered.record.gold), [_predicted(mention, span) for mention, span in mentions])
 

@@ -15,7 +15,7 @@ from ner_eval.reporting.mention_errors import Pair
 CONSISTENT = 0.8
 REPEATED = 2
 TRAINING = 3
-# What stands for "no mention" on either side.
+# Means "no mention" on either side.
 NOTHING = ""
 
 
@@ -40,7 +40,7 @@ def suspects(sentences: Iterable[tuple[str, list[Pair]]], training: Counter[tupl
     """Find them in the sentences (record id, pairs), most convincing first.
 
     Args:
-        training: how often the training split has (surface, label); empty where it is not known.
+        training: how often the training split has (surface, label); empty if unknown.
     """
     places: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     treated: dict[str, Counter[str]] = defaultdict(Counter)

@@ -1,6 +1,7 @@
 """What the terminal shows: the tables of `ner-eval score` and `compare`, and texts with their entities marked."""
 
 from collections.abc import Iterator, Sequence
+from math import nan
 from typing import Any
 
 from ner_data.gold import Entity
@@ -24,28 +25,33 @@ def describe_scores(scores: Scores, name: str, protocols: Sequence[str], reading
         yield f"PARTIAL: {answers.missing} of {total} records have no answer and are left out of every figure"
     if answers.without_gold:
         yield f"{answers.without_gold} records without gold are not scored"
+    printed: dict[str, str] = {}  # which protocol's table has shown which counts
     for protocol in protocols:
         chosen = PROTOCOLS[protocol]
         yield f"\nprotocol: {chosen.title}"
         if chosen.tally is None:
             yield modes_table(scores, reading)
+        elif chosen.counted_as in printed:
+            yield _same_counts(scores, chosen, reading, printed[chosen.counted_as])
         else:
             yield label_table(scores, chosen, reading)
             yield from _headline(scores, chosen, reading)
+            printed[chosen.counted_as] = chosen.name
     yield ""
     yield from _problems(scores, reading)
 
 
 def label_table(scores: Scores, protocol: Protocol, reading: str) -> str:
-    """A row for every label, then Macro Avg. and Micro Avg.; 4 digits."""
+    """A row for every label, then Macro Avg. and Micro Avg.; 4 digits, a dash for a label that occurs nowhere."""
     by_label = scores.counts(protocol, reading)
-    rows: list[tuple[str, float, float, float]] = [
-        (label, c.precision, c.recall, c.f1) for label, c in ((label, by_label[label]) for label in scores.labels)
-    ]
-    total = micro(by_label)
-    rows.append(("Macro Avg.", *macro(by_label, scores.labels)))
-    rows.append(("Micro Avg.", total.precision, total.recall, total.f1))
+    rows = [(label, *_figures(by_label[label])) for label in scores.labels]
+    rows += [("Macro Avg.", *macro(by_label, scores.labels)), ("Micro Avg.", *_figures(micro(by_label)))]
     return table(rows, ["Label", "Precision", "Recall", "F1"])
+
+
+def _figures(counts: Counts) -> tuple[float, float, float]:
+    """Precision, recall and F1; not a number without gold and predictions."""
+    return (nan, nan, nan) if counts == Counts() else (counts.precision, counts.recall, counts.f1)
 
 
 def modes_table(scores: Scores, reading: str) -> str:
@@ -59,12 +65,19 @@ def modes_table(scores: Scores, reading: str) -> str:
 
 
 def table(rows: list[Any], header: list[str]) -> str:
-    """Rows as a pandas table, figures with 4 digits."""
+    """Rows as a pandas table, figures with 4 digits and a dash for what is not a number."""
     import pandas as pd
 
     # Chinese characters are two columns wide: without this the columns do not line up.
     with pd.option_context("display.unicode.east_asian_width", True):
-        return str(pd.DataFrame(rows, columns=header).to_string(index=False, float_format="{:.4f}".format))
+        return str(pd.DataFrame(rows, columns=header).to_string(index=False, float_format="{:.4f}".format, na_rep="–"))
+
+
+def _same_counts(scores: Scores, protocol: Protocol, reading: str, other: str) -> str:
+    """The headline of a protocol whose counts another protocol's table shows."""
+    spread = scores.intervals.get(reading, {}).get(protocol.counted_as, {}).get(protocol.average)
+    shown = f" [{spread[0]:.4f}, {spread[1]:.4f}]" if spread else ""
+    return f"{protocol.headline}: {scores.headline(protocol, reading):.4f}{shown}, from the table of {other} above"
 
 
 def _headline(scores: Scores, protocol: Protocol, reading: str) -> Iterator[str]:
@@ -76,7 +89,7 @@ def _headline(scores: Scores, protocol: Protocol, reading: str) -> Iterator[str]
     yield f"{protocol.headline} of the {other} reading: {scores.headline(protocol, other):.4f}"
     own = scores.counts(protocol, reading)
     if empty := [label for label in scores.labels if own[label] == Counts()]:
-        yield f"neither gold nor predictions, so 0 in Macro Avg. (division by zero is 0): {', '.join(empty)}"
+        yield f"–: neither gold nor predictions, so 0 in Macro Avg. (division by zero is 0): {', '.join(empty)}"
 
 
 def _problems(scores: Scores, reading: str) -> Iterator[str]:
@@ -97,7 +110,7 @@ def describe_comparison(compared: Comparison) -> Iterator[str]:
     where = "" if compared.sentences is None else f", {compared.sentences} sentences"
     yield f"{first.corpus}/{first.split}{where}; protocol: {protocol.name}, {protocol.headline}; {reading} reading"
     if compared.sentences is None:
-        yield "a scores file takes part: it has no sentences, so there is no significance"
+        yield "a scores file has no sentences, so there is no significance"
     rows = []
     for item in compared.runs:
         by_label = item.scores.counts(protocol, reading)
@@ -114,16 +127,17 @@ def describe_comparison(compared: Comparison) -> Iterator[str]:
     yield table(rows, [*columns, "Difference", "95% interval", "p", "unparsable"])
     yield "\nF1 by label"
     lines = [
-        (label, *(item.scores.counts(protocol, reading)[label].f1 for item in compared.runs)) for label in first.labels
+        (label, *(_figures(item.scores.counts(protocol, reading)[label])[2] for item in compared.runs))
+        for label in first.labels
     ]
     yield table(lines, ["Label", *(item.name for item in compared.runs)])
 
 
 def highlight(text: str, entities: Sequence[Entity], labels: Sequence[str], colour: bool) -> str:
-    """Mark every entity behind which no other has begun yet; those that overlap one are listed behind the text.
+    """Mark the entities in a text; those that overlap an earlier one are listed after it.
 
-    With ``colour``: ANSI colours, one a label; without: ``[林晓 name]``. Control characters of the text are shown as
-    their pictures (␛), so that no text can command the terminal.
+    With ``colour``: ANSI colours, one per label; without: ``[林晓 name]``. Control characters of the text are shown as
+    their pictures (␛), so that no text can control the terminal.
     """
     parts, rest = [], []
     at = 0

@@ -1,12 +1,13 @@
-// Sentences with errors, filtered by class, label, confusion and words. The filter stands in the address (#kind=…).
-const page = 30;
-const filter = { kind: "", label: "", pair: null, query: "", limit: page };
+// Sentences with errors, filtered by class, label, confusion and words. The filter is kept in the address (#kind=…).
+const [first, more] = [10, 30];
+const filter = { kind: "", label: "", pair: null, query: "", limit: first };
 const problems = ["unparsable", "inexact", "bad_item", "cut"];
 
 function choose(changes) {
-  Object.assign(filter, { limit: page, query: "" }, changes);
+  Object.assign(filter, { limit: first, query: "" }, changes);
   remember();
-  redraw("examples", examples).scrollIntoView({ behavior: "auto", block: "start" });
+  redraw("examples", examples);
+  go("examples");
 }
 
 function remember() {
@@ -29,18 +30,21 @@ function cellOf([, gold, predicted]) {
   return [gold ? names.indexOf(gold[2]) : names.length, column < 0 ? names.length : column];
 }
 
+// Does the filter's class, label and cell hold of a pair? Without any of them: is it an error?
+function holds(pair) {
+  if (filter.kind && !problems.includes(filter.kind) ? pair[0] !== filter.kind : pair[0] === "correct") return false;
+  if (filter.label && ![pair[1], pair[2]].some((side) => side && side[2] === filter.label)) return false;
+  if (!filter.pair) return true;
+  const [row, column] = cellOf(pair);
+  return row === filter.pair[0] && column === filter.pair[1];
+}
+
 function matches(example) {
   if (filter.query && !example.text.includes(filter.query) && !(example.answer || "").includes(filter.query) &&
       !example.pairs.some((pair) => pair[2] && pair[2][3].includes(filter.query))) return false;
   if (problems.includes(filter.kind)) return (example.problems || []).includes(filter.kind);
   if (!filter.kind && !filter.label && !filter.pair) return true;
-  return example.pairs.some((pair) => {
-    if (filter.kind ? pair[0] !== filter.kind : pair[0] === "correct") return false;
-    if (filter.label && ![pair[1], pair[2]].some((side) => side && side[2] === filter.label)) return false;
-    if (!filter.pair) return true;
-    const [row, column] = cellOf(pair);
-    return row === filter.pair[0] && column === filter.pair[1];
-  });
+  return example.pairs.some(holds);
 }
 
 // Offsets count characters (code points), JavaScript's strings do not: the text is cut as a list of characters.
@@ -75,24 +79,31 @@ function exampleCard(example) {
     "answer" in example ? make("div", { class: "answer" }, isolated(example.answer)) : null);
 }
 
+function chooser(id, values, current, change) {
+  const options = values.map(([value, name]) => make("option", { value, selected: value === current }, name));
+  return make("select", { id, onchange: (event) => change(event.target.value) }, options);
+}
+
 function examples() {
   const found = data.examples.filter(matches);
   const all = [["", say("all")]];
   const kinds = all.concat([...Object.keys(data.classes), ...problems].map((kind) => [kind, kindName(kind)]));
   const choices = all.concat(data.labels.map(([label]) => [label, labelName(label)]));
-  const set = (key) => (value) => { filter[key] = value; filter.limit = page; remember(); redraw("examples", examples); };
+  const set = (key) => (value) => { filter[key] = value; filter.limit = first; remember(); redraw("examples", examples); };
   const search = make("input", { id: "query", type: "search", value: filter.query, placeholder: say("search"),
     onchange: (event) => set("query")(event.target.value) });
   const name = (index, length, beyond) => (index < length ? labelName(data.labels[index][0]) : say(beyond[index - length]));
   const pair = filter.pair && make("button", { id: "pair", onclick: () => choose({ pair: null }) },
     `${name(filter.pair[0], data.labels.length, ["not_in_gold"])} → ${name(filter.pair[1], data.labels.length, ["other_label", "not_predicted"])} ✕`);
-  const more = filter.limit < found.length ? make("button", { id: "more", onclick: () => {
-    filter.limit += page; redraw("examples", examples); } }, say("more")) : null;
+  const errors = found.reduce((sum, example) => sum + example.pairs.filter(holds).length, 0);
+  const next = filter.limit < found.length ? make("button", { id: "more", onclick: () => {
+    filter.limit += more; redraw("examples", examples); } }, say("more")) : null;
   const cut = data.examples.length < data.wrong_sentences
     ? say("examples_cut", { n: data.examples.length, all: data.wrong_sentences }) : "";
   return section("examples", say("examples"), [say("examples_note"), " ", cut],
     make("div", { class: "filters" }, make("label", {}, say("kind"), chooser("kind", kinds, filter.kind, set("kind"))),
       make("label", {}, say("label"), chooser("label", choices, filter.label, set("label"))), search, pair,
-      make("span", { id: "found", "data-count": found.length }, say("found", { n: found.length }))),
-    found.slice(0, filter.limit).map(exampleCard), more);
+      make("span", { id: "found", "data-count": found.length, "data-errors": errors },
+        say("found", { n: found.length, m: errors }))), sums(data.sums.examples),
+    found.slice(0, filter.limit).map(exampleCard), next);
 }

@@ -16,10 +16,17 @@ function top() {
 
 function draw() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  const parts = [top, headline, labels, classes, confusionTable, breakdowns, examples, suspectsTable, comparisonTable, details];
-  document.getElementById("page").replaceChildren(...parts.map((part) => part()).filter(Boolean));
+  // The sentences come last: their list grows on demand.
+  const drawn = [headline, labels, classes, confusionTable, breakdowns, comparisonTable, suspectsTable, answersTable, details, examples];
+  const parts = drawn.map((part) => part()).filter(Boolean);
+  document.getElementById("page").replaceChildren(top(), contents(parts), make("div", { id: "sections" }, parts));
+  mark();
 }
 
+// #labels names a section; anything else in the address is a filter.
+const named = () => (/^#\w+$/.test(location.hash) ? document.getElementById(location.hash.slice(1)) : null);
+
 recall();
-addEventListener("hashchange", () => { recall(); draw(); });
+addEventListener("hashchange", () => { recall(); draw(); if (named()) go(named().id); });
 draw();
+if (named()) go(named().id);

@@ -17,7 +17,7 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
-// Characters that cannot be seen, or that turn the direction of what stands beside them, are spelt out.
+// Characters that are invisible, or that change the direction of the text around them, are spelt out.
 const invisible = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
 
 function shown(text) {
@@ -45,23 +45,49 @@ function labelName(label) {
 
 function kindName(kind) { return say(kind === "label" ? "label_class" : kind); }
 
-const four = (value) => value.toFixed(4);
-const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(4);
+// A figure that is undefined (null) is a dash.
+const four = (value) => (value === null ? "–" : value.toFixed(4));
+const signed = (value) => (value === null ? "–" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(4));
 const percent = (value) => String(Math.round(100 * value));
+
+// A value of the run's facts: text, null, or {say: key, with: its values}.
+function fact(value) {
+  if (value === null) return say("not_recorded");
+  return typeof value === "object" ? say(value.say, value.with) : value;
+}
 
 function bar(value, bad = false) {
   const inside = make("i", { class: bad ? "bad" : null });
-  inside.style.width = `${Math.max(0, Math.min(1, value)) * 100}%`;
+  inside.style.width = `${Math.max(0, Math.min(1, value || 0)) * 100}%`;
   return make("div", { class: "bar" }, inside);
 }
 
 function section(id, title, note, ...children) {
-  return make("section", { id }, make("h2", {}, title), note ? make("p", { class: "note" }, note) : null, ...children);
+  return make("section", { id, tabindex: -1 }, make("h2", {}, shown(title)), note ? make("p", { class: "note" }, note) : null, ...children);
 }
+
+// How the counts of a table add up.
+function sums(list) { return list.map(([key, values]) => make("p", { class: "sum" }, shown(say(key, values)))); }
+
+function folded(id, title, ...children) {
+  return make("details", { id }, make("summary", {}, title), ...children);
+}
+
+// A table that is wider than its place says so, and the keyboard can scroll it.
+const fit = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const wide = target.scrollWidth > target.clientWidth + 1;
+    target.previousSibling.hidden = !wide;
+    if (wide) target.setAttribute("tabindex", "0");
+    else target.removeAttribute("tabindex");
+  }
+});
 
 function table(header, rows, attributes = {}) {
   const cells = (tag, row) => row.map((cell) => (cell instanceof HTMLTableCellElement ? cell : make(tag, {}, cell)));
   const body = rows.map((row) => make("tr", { class: row.total ? "total" : null }, cells("td", row)));
-  return make("div", { class: "scroll" },
+  const scroll = make("div", { class: "scroll" },
     make("table", attributes, make("thead", {}, make("tr", {}, cells("th", header))), make("tbody", {}, body)));
+  fit.observe(scroll);
+  return [make("p", { class: "hint", hidden: true }, "↔ ", say("wide")), scroll];
 }
