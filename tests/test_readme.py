@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support import ROOT, Result
+from test_layout import MAY_IMPORT
 
 READMES = ["README.md", "README_zh.md"]
 DOCUMENTS = [*READMES, "CONTRIBUTING.md", "recipes/README.md"]
@@ -117,6 +118,13 @@ def test_the_test_commands_of_contributing_find_tests(part: str) -> None:
     assert marker is None or f"mark.{marker[1]}" in text
     if word := re.search(r"-k (\w+)", part):
         assert re.search(rf"def test_\w*{word[1]}", text)
+
+
+def test_contributing_names_the_import_rules_that_are_tested() -> None:
+    header, *rows = tables(read("CONTRIBUTING.md"))[1]
+    assert header[-1] == "Imports of ours"
+    stated = {row[0].strip("`/").split("/")[-1]: set(re.findall(r"`(\w+)`", row[2])) for row in rows}
+    assert stated == MAY_IMPORT
 
 
 def test_both_readmes_have_the_same_structure() -> None:
