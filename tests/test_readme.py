@@ -4,10 +4,8 @@ import argparse
 import importlib
 import json
 import re
-import shutil
 import textwrap
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,25 +231,6 @@ def test_another_instruction_reaches_training_files_and_prompt_spec(
     assert after.fingerprint != before.fingerprint
 
 
-def test_another_protocol_is_one_entry_of_the_table(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ner_eval.metrics import protocols
-
-    def tally_hits(arrays: protocols.MentionArrays) -> protocols.Tally:
-        return protocols.tally_text(arrays) * [1, 0, 0]  # TP, FP, FN
-
-    toy = replace(protocols.TEXT, name="toy", title="toy (only hits)", counted_as="toy", tally=tally_hits)
-    monkeypatch.setitem(protocols.PROTOCOLS, "toy", toy)
-    run = shutil.copytree(ROOT / "tests/previous/run", tmp_path / "run")
-    gold = ["--gold", ROOT / "tests/previous/gold.jsonl"]
-    scored = cli("ner-eval", "score", run, "--protocol", "toy", *gold)
-    assert "protocol: toy (only hits)" in scored.out
-    assert re.search(r"Micro Avg\. +1\.0000 +1\.0000 +1\.0000", scored.out)
-    assert "toy" in json.loads((run / "scores.json").read_text("utf-8"))["readings"]["lenient"]
-    assert "protocol: toy" in cli("ner-eval", "compare", run, run, "--protocol", "toy", *gold).out
-    assert cli("ner-eval", "report", run, "--no-png", *gold).code == 0
-    assert '"toy"' in (run / "report.html").read_text("utf-8")
-
-
 # What the README's table promises: wish -> the file, something that it holds, and the test that does what the row says.
 # fmt: off
 ROWS = {
@@ -260,10 +239,10 @@ ROWS = {
     "add an answer form": ("tools/ner_data/answers/json_list.py", "def render(", "tests/ner_data/test_answer_forms.py::test_answers_in_the_new_form_are_scored"),
     "change the instruction": ("tools/ner_data/prompt.py", "INSTRUCTION = ", "tests/test_readme.py::test_another_instruction_reaches_training_files_and_prompt_spec"),
     "change rank, epochs, batch size": ("recipes/qwen2-7b/lora.yaml", "lora_rank:", "tests/recipes/test_recipes.py::test_llamafactory_accepts_the_recipe"),
-    "add a base model": ("recipes/qwen2.5-0.5b/model.yaml", "source:", "tests/test_make.py::test_a_new_model_is_one_folder"),
+    "add a base model": ("recipes/qwen2.5-0.5b/model.yaml", "source:", "tests/test_new_model.py::test_a_model_folder_is_all_that_a_new_base_model_needs"),
     "add a method": ("tools/llamafactory_ner/methods.py", "METHODS", "tests/llamafactory_ner/test_methods.py::test_another_method_trains_resumes_its_adapter_and_is_checked"),
     "add a serving option": ("tools/ner_models/serving/command.py", "class Settings", "tests/ner_models/serving/test_checks.py::test_the_command_names_everything_and_keeps_the_key_out_of_sight"),
-    "add a metric": ("eval/ner_eval/metrics/protocols.py", "PROTOCOLS: ", "tests/test_readme.py::test_another_protocol_is_one_entry_of_the_table"),
+    "add a metric": ("eval/ner_eval/metrics/protocols.py", "PROTOCOLS: ", "tests/ner_eval/reporting/test_protocol_table.py::test_score_prints_and_stores_it"),
     "add a section to the report": ("eval/ner_eval/reporting/data.py", "def collect(", "tests/ner_eval/reporting/test_report.py::test_the_report_holds_the_scores_and_every_class"),
 }
 # fmt: on
