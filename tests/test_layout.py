@@ -1,4 +1,4 @@
-"""The structure that the design promises: imports run one way, heavy libraries wait, README and Makefile agree."""
+"""The structure that the design promises: imports run one way, heavy libraries wait."""
 
 import ast
 import os
@@ -39,7 +39,6 @@ ROOMS: dict[str, set[str]] = {
     "ner_data.answers": {"ner_data.gold"},
 }
 HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib", "modelscope"}
-READMES = ["README.md", "README_zh.md"]
 INTERNAL = {"need-gpu", "run-demo"}  # steps of train and demo
 
 
@@ -172,29 +171,6 @@ def test_train_chatglm3_takes_the_method_it_is_given(
     # -n goes through to the make inside, which then prints what it would run.
     done = make("-n", "train-chatglm3", "ACCELERATOR=cuda", "PYTHON=false", *arguments, folder=checkout, **variables)
     assert re.findall(r"llamafactory-cli train (\S+)", done.stdout) == [f"recipes/chatglm3-6b/{method}.yaml"]
-
-
-@pytest.mark.parametrize("name", READMES)
-def test_the_readme_names_only_targets_and_paths_that_exist(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:`|^)make ([a-z][a-z0-9-]*)", text, re.MULTILINE))
-    assert named
-    assert named <= targets()
-    paths = set(re.findall(r"`((?:tools|eval|recipes|tests|requirements|data/corpora)/[\w./-]*)`?", text))
-    assert len(paths) > 5
-    for path in paths:
-        if not re.search(r"[A-Z]{4}", path):  # MODEL, METHOD, NAME stand for something
-            assert (ROOT / path).exists(), path
-
-
-def test_both_readmes_show_the_same_commands() -> None:
-    blocks = [
-        re.findall(r"```(?:bash|python|json)\n(.*?)```", (ROOT / name).read_text("utf-8"), re.DOTALL)
-        for name in READMES
-    ]
-    code = [[re.sub(r"#.*", "", block).split() for block in found] for found in blocks]
-    assert code[0] == code[1]
-    assert len(code[0]) >= 4
 
 
 # Words that read as translated (say: again, duplicate, fix, side by side, per) and issue numbers. The brackets keep
