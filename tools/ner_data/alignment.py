@@ -20,10 +20,10 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
     # model repeats itself endlessly.
     passed: dict[Mention, int] = {}
     spans: list[Span | None] = []
-    behind = 0
+    after = 0
     for mention in mentions:
         length = len(mention.text)
-        start = text.find(mention.text, behind) if length else -1
+        start = text.find(mention.text, after) if length else -1
         if start < 0:
             starts = occurrences.get(mention.text)
             if starts is None:
@@ -38,7 +38,7 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
             start = starts[place] if place < len(starts) else starts[0]
         span = (start, start + length)
         taken.add((mention.label, span))
-        behind = max(behind, span[1])
+        after = max(after, span[1])
         spans.append(span)
     return spans
 

@@ -21,7 +21,7 @@ IGNORED = "the server ignores --structured: its answer is not in the form; use -
 def sampling(spec: PromptSpec, mode: str, openai_only: bool) -> dict[str, Any]:
     """What every request of a run carries besides model and messages; ``mode`` is one of `MODES`.
 
-    ``openai_only`` leaves out repetition_penalty, which vLLM and its kin know and OpenAI does not.
+    ``openai_only`` leaves out repetition_penalty, which vLLM has and OpenAI does not.
 
     Raises:
         UserError: the prompt's answer form cannot be forced by ``mode``.
