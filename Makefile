@@ -6,6 +6,7 @@ MODEL  ?= qwen2-7b#     qwen2-7b | qwen2.5-7b | qwen2.5-0.5b | chatglm3-6b | nan
 METHOD ?= lora#         a file of recipes/MODEL: lora | p_tuning | prefix_tuning
 SPLIT  ?= $(if $(filter cluener,$(CORPUS)),dev,test)# CLUENER publishes no gold for its test split
 RAW    ?=#              folder with raw files, instead of downloading them
+FORM   ?=#              answer form of the training files: a module of tools/ner_data/answers (default: json_list)
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides for llamafactory-cli
 DTYPE  ?=#              half: serve on cards without bf16
@@ -42,10 +43,10 @@ help: ## list the targets
 
 # --- stages ----------------------------------------------------------------------------------------------------------
 
-data: .venv/.ready ## raw files -> data/gold -> data/alpaca, registered in dataset_info.json (CORPUS, RAW)
+data: .venv/.ready ## raw files -> data/gold -> data/alpaca, registered in dataset_info.json (CORPUS, RAW, FORM)
 	@$(if $(RAW),,.venv/bin/ner-data fetch $(CORPUS))
 	@.venv/bin/ner-data convert $(CORPUS) $(if $(RAW),--raw $(RAW))
-	@.venv/bin/ner-data alpaca $(CORPUS)
+	@.venv/bin/ner-data alpaca $(CORPUS) $(if $(FORM),--form $(FORM))
 
 download: .venv-train/.ready ## bring a base model from ModelScope into models/MODEL
 	@$(if $(filter nano,$(MODEL)),echo "nano ships with the repository: data/nano",.venv-train/bin/ner-model download $(MODEL))

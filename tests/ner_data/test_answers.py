@@ -1,4 +1,4 @@
-"""The answer parser: what is written comes back, whatever is written never hurts."""
+"""Parsing answers: what was rendered comes back, and whatever a model writes does no harm."""
 
 import json
 import random
@@ -8,23 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner_data.answers import FORMS, json_list
+from ner_data.answers import form_names, json_list, load_form
 from ner_data.gold import Entity, Mention, Parsed
 
 
 @st.composite
 def sentences(draw: st.DrawFn) -> tuple[str, list[Entity]]:
-    # No surrogates: no UTF-8 gold file can hold them.
+    # No surrogates: a UTF-8 gold file cannot hold them.
     text = draw(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30))
     spans = draw(st.lists(st.tuples(st.integers(0, 29), st.integers(1, 30)), max_size=5))
     labels = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=5)
     return text, sorted(Entity(s, e, draw(labels), text[s:e]) for s, e in spans if s < e <= len(text))
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("name", form_names())
 @settings(deadline=None)
 @given(sentence=sentences())
-def test_what_is_rendered_is_parsed_back_in_order(form, sentence):
+def test_what_is_rendered_is_parsed_back_in_order(name, sentence):
+    form = load_form(name)
     text, entities = sentence
     assert form.parse(form.render(text, entities), text) == Parsed(tuple(Mention(e.label, e.text) for e in entities))
 
@@ -131,8 +132,8 @@ def seconds(answer: str) -> float:
 @pytest.mark.parametrize("start", ["", "[", '[{"label":"a","text":"', '{"label":'])
 @pytest.mark.parametrize("end", ["", "x", '"}]'])
 def test_the_parser_takes_linear_time_on_hostile_answers(unit, start, end):
-    """Sixteen times the length takes sixteen times the time, four times that where the machine is busy. Quadratic time
-    would take 256 times as long."""
+    """Sixteen times the length takes sixteen times as long, or four times that on a busy machine; quadratic time would
+    take 256 times as long."""
     small, large = (start + repeated(unit, size) + end for size in (2**13, 2**17))
     assert seconds(large) < 64 * max(seconds(small), 2e-4)
 

@@ -1,4 +1,4 @@
-"""The generated corpus: its size, its splits, its offsets, and that it is the same everywhere."""
+"""The generated corpus: its size, splits and offsets, and that it is the same on every machine."""
 
 import hashlib
 import itertools
@@ -37,7 +37,7 @@ def test_written_lines_are_cluener_lines_with_inclusive_ends(tmp_path: Path) -> 
                 assert all(value["text"][start : end + 1] == surface for start, end in places)
 
 
-def test_every_label_stands_in_every_split(samples: dict[str, list[demo.Sample]]) -> None:
+def test_every_label_occurs_in_every_split(samples: dict[str, list[demo.Sample]]) -> None:
     for split in demo.SIZES:
         assert {label for _, spans in samples[split] for *_, label in spans} == set(demo.LABELS)
 

@@ -1,4 +1,4 @@
-"""`ner-data fetch` against a real HTTP server on this machine: checksums, resuming, archives, no network."""
+"""`ner-data fetch` from a real HTTP server on this machine: checksums, resuming, archives, no network."""
 
 import hashlib
 import io
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ner_common.errors import UserError
+from ner_data import fetch
 from ner_data.corpus import Corpus, Label, Split
 from ner_data.fetch import fetch_corpus, fetch_file
 from support import Result, one_line_error
@@ -19,7 +20,7 @@ CONTENT = b"0123456789" * 20_000
 
 
 class Files(BaseHTTPRequestHandler):
-    """Serves the files of a dictionary; understands Range; notes what was asked."""
+    """Serves the files of a dictionary, understands Range, and records what was asked."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012 - shared on purpose, filled by each test
     asked: list[str | None] = []  # noqa: RUF012
@@ -58,17 +59,22 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def test_a_file_is_downloaded_once_and_checked(site: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_downloaded_once_and_checked(site: str, tmp_path: Path) -> None:
     split = Split("a.txt", f"{site}/a.txt", sha256(CONTENT))
-    fetch_file(corpus(split), split, tmp_path)
-    fetch_file(corpus(split), split, tmp_path)
+    assert fetch_file(corpus(split), split, tmp_path) == "downloaded, checksum right"
+    assert fetch_file(corpus(split), split, tmp_path) == "already here, checksum right"
     assert (tmp_path / "a.txt").read_bytes() == CONTENT
     assert Files.asked == [None]
-    assert capsys.readouterr().out.splitlines()[1].endswith("already here, checksum right")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_partial_download_goes_on_where_it_was(site: str, tmp_path: Path) -> None:
+def test_without_a_checksum_none_is_called_right(site: str, tmp_path: Path) -> None:
+    split = Split("a.txt", f"{site}/a.txt")
+    assert fetch_file(corpus(split), split, tmp_path) == "downloaded, no checksum to compare"
+    assert fetch_file(corpus(split), split, tmp_path) == "already here, no checksum to compare"
+
+
+def test_a_partial_download_is_resumed(site: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt.part").write_bytes(CONTENT[:150_000])
     split = Split("a.txt", f"{site}/a.txt", sha256(CONTENT))
     fetch_file(corpus(split), split, tmp_path)
@@ -76,14 +82,14 @@ def test_a_partial_download_goes_on_where_it_was(site: str, tmp_path: Path) -> N
     assert Files.asked == ["bytes=150000-"]
 
 
-def test_a_complete_part_is_taken_as_it_is(site: str, tmp_path: Path) -> None:
+def test_a_complete_part_is_not_downloaded_again(site: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt.part").write_bytes(CONTENT)
     split = Split("a.txt", f"{site}/a.txt", sha256(CONTENT))
     fetch_file(corpus(split), split, tmp_path)
     assert (tmp_path / "a.txt").read_bytes() == CONTENT
 
 
-def test_another_file_than_the_known_one_is_not_kept(site: str, tmp_path: Path) -> None:
+def test_a_file_other_than_the_known_one_is_not_kept(site: str, tmp_path: Path) -> None:
     split = Split("a.txt", f"{site}/a.txt", sha256(b"other"))
     with pytest.raises(UserError, match=r"sha256 is \w+, expected \w+"):
         fetch_file(corpus(split), split, tmp_path)
@@ -96,7 +102,7 @@ def test_a_file_of_an_archive_is_unpacked(site: str, tmp_path: Path) -> None:
         archive.writestr("folder/a.txt", CONTENT)
     Files.files["/all.zip"] = packed.getvalue()
     split = Split("a.txt", f"{site}/all.zip", sha256(CONTENT))
-    fetch_corpus(corpus(split), tmp_path)
+    assert fetch_corpus(corpus(split), tmp_path) == {tmp_path / "a.txt": "downloaded, checksum right"}
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", CONTENT)]
 
 
@@ -104,6 +110,32 @@ def test_a_missing_page_says_which_file_to_put_where(site: str, tmp_path: Path) 
     split = Split("a.txt", f"{site}/gone.txt", sha256(CONTENT))
     with pytest.raises(UserError, match=r"404.*get a.txt from https://example.org/x and put it at .*/a.txt"):
         fetch_file(corpus(split), split, tmp_path)
+
+
+def test_title_and_licence_come_before_the_download(site: str, workplace: Path, cli: Callable[..., Result]) -> None:
+    Path("data/corpora/my.yaml").write_text(
+        f"{{name: my, title: My notes, source: here, licence: CC0, format: bio, labels: {{a: {{name: 甲}}}}, "
+        f"splits: {{train: {{file: a.txt, url: '{site}/a.txt', sha256: {sha256(CONTENT)}}}}}}}",
+        encoding="utf-8",
+    )
+    result = cli("ner-data", "fetch", "my")
+    assert result.out.splitlines() == [
+        "my: My notes; licence: CC0",
+        "data/raw/my/a.txt: downloaded, checksum right",
+    ]
+    Path("data/corpora/my.yaml").write_text(
+        Path("data/corpora/my.yaml").read_text(encoding="utf-8").replace("a.txt", "gone.txt"), encoding="utf-8"
+    )
+    result = cli("ner-data", "fetch", "my")
+    assert result.code == 2 and result.out == "my: My notes; licence: CC0\n"
+
+
+def test_the_function_returns_where_the_files_are(workplace: Path) -> None:
+    assert fetch("demo") == {
+        Path(f"data/raw/demo/{split}.json"): f"{count} sentences generated"
+        for split, count in {"train": 2000, "dev": 200, "test": 200}.items()
+    }
+    assert Path("data/raw/demo/dev.json").is_file()
 
 
 def test_without_a_network_the_message_is_one_line(workplace: Path, cli: Callable[..., Result]) -> None:

@@ -1,11 +1,14 @@
-"""The two raw formats: what they read, and what they refuse by line, reason and remedy."""
+"""Corpus formats: what they read, what they refuse by line, reason and remedy, and how one is added."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ner_data import formats, read_gold
 from ner_data.formats import bio, cluener
 from ner_data.gold import Entity
+from support import Result, one_line_error
 
 CLUENER_LINE = (
     '{"text": "林晓在云帆科技任经理", "label": {"name": {"林晓": [[0, 1]]}, "company": {"云帆科技": [[3, 6]]}}}\n'
@@ -56,7 +59,7 @@ def test_cluener_line_separator_characters_stay_inside_a_string(tmp_path: Path) 
         ),
         ('{"text": "甲乙", "label": {"name": {"乙": [[1, 2]]}}}', "offsets out of range", "2 characters"),
         ('{"text": "甲乙", "label": {"name": {"甲": [[-1, 0]]}}}', "offsets out of range", "2 characters"),
-        ('{"text": "甲乙", "label": {"name": {"甲": [[1, 0]]}}}', "reversed offsets", "behind the end"),
+        ('{"text": "甲乙", "label": {"name": {"甲": [[1, 0]]}}}', "reversed offsets", "after the end"),
     ],
 )
 def test_cluener_names_what_is_wrong(tmp_path: Path, line: str, reason: str, part: str) -> None:
@@ -66,11 +69,11 @@ def test_cluener_names_what_is_wrong(tmp_path: Path, line: str, reason: str, par
     assert part in sample.problem[1]
 
 
-def test_cluener_refuses_an_id_that_stands_twice(tmp_path: Path) -> None:
+def test_cluener_refuses_a_duplicate_id(tmp_path: Path) -> None:
     lines = '{"id": 7, "text": "甲"}\n{"id": 7, "text": "乙"}\n'
     first, second = cluener.read(write(tmp_path / "a.json", lines), gold=False)
     assert first.problem is None
-    assert second.problem == ("duplicate id", "the id 7 stands in line 1 already")
+    assert second.problem == ("duplicate id", "the id 7 is already used in line 1")
 
 
 @pytest.mark.parametrize("separator", [" ", "\t"])
@@ -114,3 +117,56 @@ def test_bio_names_what_is_wrong(tmp_path: Path, text: str, reason: str, part: s
     assert sample.problem is not None
     assert sample.problem[0] == reason
     assert part in sample.problem[1]
+
+
+SLASHES = '''"""Words with their labels, one sentence per line.
+
+A sample line::
+
+    林晓/name 在 云帆科技/company
+"""
+from ner_data.formats import Sample
+from ner_data.gold import Entity
+
+def read(path, gold):
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        text, entities = "", []
+        for word, _, label in (part.partition("/") for part in line.split()):
+            if label:
+                entities.append(Entity(len(text), len(text) + len(word), label, word))
+            text += word
+        yield Sample(number, text, tuple(entities) if gold else None)
+'''
+
+
+def describe(format_name: str) -> None:
+    """Make `my` a corpus of this format, with one raw file."""
+    Path("data/corpora/my.yaml").write_text(
+        f"{{name: my, title: Mine, source: here, licence: CC0, format: {format_name}, "
+        "splits: {train: {file: a.txt}}, labels: {name: {name: 姓名}, company: {name: 公司}}}",
+        encoding="utf-8",
+    )
+    Path("a.txt").write_text("林晓/name 在 云帆科技/company\n没有 人\n", encoding="utf-8")
+
+
+def test_a_format_is_added_as_one_file(
+    workplace: Path, cli: Callable[..., Result], add_module: Callable[..., Path]
+) -> None:
+    describe("slashes")
+    command = ("ner-data", "convert", "my", "--raw", ".")
+    assert "unknown format 'slashes'; there are: bio, cluener;" in one_line_error(cli(*command))
+    add_module(formats, "slashes", SLASHES)
+    result = cli(*command)
+    assert result.code == 0, result.err
+    first, second = read_gold(Path("data/gold/my/train.jsonl"))
+    assert first.entities == (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技"))
+    assert (second.text, second.entities) == ("没有人", ())
+
+
+def test_a_format_without_a_reader_is_named(
+    workplace: Path, cli: Callable[..., Result], add_module: Callable[..., Path]
+) -> None:
+    describe("empty")
+    add_module(formats, "empty", "")
+    message = one_line_error(cli("ner-data", "convert", "my", "--raw", "."))
+    assert message.endswith("empty.py: a format needs read(path, gold); see ner_data.formats.bio")

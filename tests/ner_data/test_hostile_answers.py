@@ -1,5 +1,5 @@
-"""Whatever a model answers, reading it takes linear time: answers put together by chance, beside the fixed list of
-tests/ner_data/test_answers.py, and on the whole way from an answer to entities."""
+"""Whatever a model answers, reading it takes linear time: random answers, in addition to the fixed list in
+test_answers.py, and all the way from an answer to entities."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from ner_eval.inference.recognizer import read_answer
 
 SPEC = PromptSpec("demo", "", "", ("name", "company"), "json_list", 64)
 PARTS = [
-    # N becomes another number each time: mentions that all differ.
+    # N becomes a different number each time, so that all mentions differ.
     *"[]{}N:,\"'\\ \n.甲", "\x00", "\ud800", "label", "text", '"label"', '"text"', "'text':", '"name"', '"林晓"', '""',
     '{"text":"', '","label":"', '{"text":"林晓","label":"name"}', "{'label' : 'name' , 'text':'在'}", '{"text":"N","label":"name"},', '{"text":"N","label":"name"', '"}', "<|", "<im>",
     "\\u", "\\ud83d", '\\"', "1e9", "-", "null", "```", "\u2028",
@@ -30,11 +30,11 @@ def seconds(answer: str, text: str) -> float:
 
 def too_long(make: Callable[[int], str], text: str) -> bool:
     small, large = make(4_000), make(40_000)
-    # Only what is slow three times is: the collector or a busy machine may take their time once.
+    # Slow means slow three times: the garbage collector or a busy machine can take time once.
     return all(seconds(large, text) > 40 * seconds(small, text) + 0.05 for _ in range(3))
 
 
-# Not shrunk: the search for a shorter answer that takes too long takes too long.
+# No shrinking: searching for a shorter answer that takes too long would itself take too long.
 @settings(deadline=None, max_examples=150, phases=[Phase.reuse, Phase.generate])
 @given(pieces, pieces.filter(bool), pieces, st.sampled_from(["林晓在云帆科技任经理", "<im>< |甲<im>甲", "甲" * 60]))
 def test_ten_times_the_answer_takes_about_ten_times_the_time(start, unit, end, text):

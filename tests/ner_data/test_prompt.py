@@ -1,4 +1,4 @@
-"""Prompt spec and answer form: what goes out comes back, and what looks like a control token goes as text."""
+"""The prompt spec: what is asked comes back, and what looks like a control token is sent as text."""
 
 from pathlib import Path
 
@@ -7,15 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ner_common.errors import UserError
-from ner_data.corpus import load_corpus
 from ner_data.gold import Entity, Record
 from ner_data.prompt import PromptSpec, escape, instruction, unescape
-from support import ROOT
 
 SPEC = PromptSpec(
     "x", "系统", instruction([("name", "姓名"), ("药", "药")], "json_list"), ("name", "药"), "json_list", 64
 )
-# Texts made mostly of what an escaping scheme can stumble over.
+# Texts made mostly of characters that an escaping scheme can trip over.
 tricky = st.text(alphabet=st.sampled_from(list("<[| />ims_end甲MASKg]\\\"'{}")), max_size=40)
 
 
@@ -69,12 +67,3 @@ def test_a_spec_survives_its_file_and_refuses_an_edited_one(tmp_path: Path) -> N
     path.write_text(path.read_text(encoding="utf-8").replace("系统", "系统二"), encoding="utf-8")
     with pytest.raises(UserError, match="edited by hand"):
         PromptSpec.load(path)
-
-
-@pytest.mark.parametrize("name", ["cluener", "demo", "tcm"])
-def test_every_corpus_description_is_complete(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    corpus = load_corpus(name)
-    assert len(corpus.labels) == 10
-    assert all(label.name and label.definition for label in corpus.labels)
-    assert all(split.sha256 for split in corpus.splits.values()) or name == "demo"

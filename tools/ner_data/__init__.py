@@ -1,1 +1,30 @@
-"""Corpora for named-entity recognition: raw files to gold records to alpaca files and prompt specs."""
+"""Corpora for named-entity recognition: raw files to gold records to alpaca files and prompt specs.
+
+The public names: each command of `ner-data` as a function (`fetch`, `convert`, `alpaca`, `preview`), the description
+of a corpus, gold records, and the prompt spec.
+"""
+
+from ner_data.alignment import align
+from ner_data.alpaca import alpaca
+from ner_data.convert import convert
+from ner_data.corpus import Corpus, load_corpus
+from ner_data.fetch import fetch
+from ner_data.gold import Entity, Mention, Record, read_gold, write_gold
+from ner_data.preview import preview
+from ner_data.prompt import PromptSpec
+
+__all__ = [
+    "Corpus",
+    "Entity",
+    "Mention",
+    "PromptSpec",
+    "Record",
+    "align",
+    "alpaca",
+    "convert",
+    "fetch",
+    "load_corpus",
+    "preview",
+    "read_gold",
+    "write_gold",
+]

@@ -1,4 +1,4 @@
-"""From the surfaces that a model named to offsets in the text. Models are never asked for offsets."""
+"""Locate the surfaces that a model named in the text. Models are never asked for offsets."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,22 @@ Span = tuple[int, int]
 
 
 def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
-    """Locate each mention in the text: half-open character offsets, ``None`` where its surface does not occur.
+    """Locate each mention in the text: half-open character offsets, ``None`` if its surface does not occur.
 
-    Mentions are taken as listed in order of position: each one is looked for behind the end of the one before. If it
-    is not there, it gets the first occurrence that no mention of its label has yet; and if there is none of those
-    either (the model repeats itself), the first occurrence, so that the same label and span come out twice.
+    Mentions are expected in order of position: each one is searched for after the end of the one before. If it is not
+    found there, it gets the first occurrence that no mention of its label has taken. If all are taken (the model
+    repeats itself), it gets the first occurrence, so that the same label and span are returned twice.
     """
     occurrences: dict[str, list[int]] = {}
     taken: set[tuple[str, Span]] = set()
-    # How many of a mention's occurrences are known to be taken: looking at them anew would take long where a model
-    # repeats itself without end.
+    # How many of a mention's occurrences are known to be taken: checking them again each time would take long if a
+    # model repeats itself endlessly.
     passed: dict[Mention, int] = {}
     spans: list[Span | None] = []
-    behind = 0
+    after = 0
     for mention in mentions:
         length = len(mention.text)
-        start = text.find(mention.text, behind) if length else -1
+        start = text.find(mention.text, after) if length else -1
         if start < 0:
             starts = occurrences.get(mention.text)
             if starts is None:
@@ -38,13 +38,13 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
             start = starts[place] if place < len(starts) else starts[0]
         span = (start, start + length)
         taken.add((mention.label, span))
-        behind = max(behind, span[1])
+        after = max(after, span[1])
         spans.append(span)
     return spans
 
 
 def _occurrences(surface: str, text: str) -> list[int]:
-    """Where a surface starts in the text, overlapping occurrences included; an empty surface occurs nowhere."""
+    """Where a surface starts in the text, including overlaps; an empty surface occurs nowhere."""
     starts: list[int] = []
     start = text.find(surface) if surface else -1
     while start >= 0:

@@ -1,15 +1,18 @@
-"""``ner-data``: corpora to training files."""
+"""The program ``ner-data``: corpora to training files."""
 
 from ner_common.commands import program
 
 COMMANDS = {
-    "fetch": ("ner_data.fetch", "download a corpus (or generate `demo`) into data/raw"),
-    "convert": ("ner_data.convert", "raw files to gold records with offsets"),
-    "alpaca": ("ner_data.alpaca", "gold records to alpaca files, prompt spec and dataset_info.json"),
+    "fetch": ("ner_data.fetch", "download the raw files of a corpus into data/raw (or generate demo)"),
+    "convert": ("ner_data.convert", "convert raw files to gold records with offsets"),
+    "alpaca": (
+        "ner_data.alpaca",
+        "write training files and prompt spec; register them in dataset_info.json",
+    ),
     "preview": (
         "ner_data.preview",
-        "print what the model sees of a recipe's data set, and which part carries the loss",
+        "show what the model sees of a recipe's dataset, and which part carries the loss",
     ),
 }
 
-entry_point = program("ner-data", "Corpora to training files.", COMMANDS)
+entry_point = program("ner-data", "Turn corpora into training files.", COMMANDS)

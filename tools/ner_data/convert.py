@@ -1,20 +1,27 @@
-"""Raw files to gold: ``ner-data convert CORPUS [--raw DIR]`` writes ``data/gold/CORPUS/<split>.jsonl``."""
+"""Convert raw files to gold records: ``ner-data convert CORPUS`` writes ``data/gold/CORPUS/<split>.jsonl``."""
 
 import argparse
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
 from ner_common.errors import UserError, UserErrors, rooted
 from ner_common.files import write_together
 from ner_data.corpus import RAW, Corpus, load_corpus
+from ner_data.formats import load_format
 from ner_data.gold import Record, write_gold
 
 
 @dataclass(slots=True)
 class Converted:
-    """One split read: the records kept, and what happened to the others."""
+    """One split as read.
+
+    Attributes:
+        records: those that were kept.
+        rejected: how many records were left out, by reason.
+        repaired: how often each documented policy was applied to a record that was kept.
+        problems: why records were left out, one message each.
+    """
 
     records: list[Record] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -23,49 +30,50 @@ class Converted:
 
     @property
     def read(self) -> int:
+        """How many records the file has."""
         return len(self.records) + self.rejected.total()
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("corpus", help="a name in data/corpora")
-    parser.add_argument("--raw", type=Path, metavar="DIR", help="folder with the raw files (default: data/raw/CORPUS)")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave bad records out, counted by reason, instead of stopping"
-    )
+def convert(corpus: str, *, raw: Path | None = None, skip_bad: bool = False) -> dict[str, Converted]:
+    """Convert the raw files of a corpus and write the gold file of every split, or none of them.
 
+    Args:
+        corpus: a name in ``data/corpora``.
+        raw: the folder with the raw files; by default ``data/raw/CORPUS``.
+        skip_bad: leave bad records out instead of raising.
 
-def run(args: argparse.Namespace) -> None:
-    corpus = load_corpus(args.corpus)
-    raw = args.raw or RAW / corpus.name
-    splits = {split: convert_split(corpus, split, raw) for split in corpus.splits}
+    Returns:
+        What became of each split.
+
+    Raises:
+        UserError: no such corpus; a raw file cannot be read (see `convert_split`); a record is bad, or with
+            ``skip_bad`` all records of a split are.
+    """
+    described = load_corpus(corpus)
+    splits = {split: convert_split(described, split, raw or RAW / described.name) for split in described.splits}
     problems = [problem for converted in splits.values() for problem in converted.problems]
-    if problems and not args.skip_bad:
+    if problems and not skip_bad:
         raise UserErrors(problems)
-    for converted in splits.values():
+    for split, converted in splits.items():
         if not converted.records:
-            raise UserError(f"nothing is left of a split; its first problem: {converted.problems[0]}")
-    # Every split has been read and checked before the first is written.
+            raise UserError(f"{split}: every record is bad; the first problem: {converted.problems[0]}")
     with write_together() as write:
         for split, converted in splits.items():
-            write_gold(corpus.gold_file(split), converted.records, write)
-    for split, converted in splits.items():
-        print(f"{rooted(corpus.gold_file(split))}: {_tally(converted, corpus.splits[split].gold)}")
-    print(_label_table(corpus, splits))
-    for line in _duplicates(splits):
-        print(line)
+            write_gold(described.gold_file(split), converted.records, write)
+    return splits
 
 
 def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
     """Read one raw file of a corpus.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8, or has no record that can be kept. Problems of single
-            records do not raise: they are in the result.
+        UserError: the file is missing, empty or not UTF-8, or has no records. Problems of single records do not
+            raise: they are in the result.
     """
     path = raw / corpus.splits[split].file
     labels = {label.id for label in corpus.labels}
     result = Converted()
-    reader = import_module(f"ner_data.formats.{corpus.format}").read
+    reader = load_format(corpus.format)
     for number, sample in enumerate(reader(path, corpus.splits[split].gold), start=1):
         problem = sample.problem
         unknown = sorted({entity.label for entity in sample.entities or ()} - labels)
@@ -80,10 +88,10 @@ def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
             reason, message = problem
             result.rejected[reason] += 1
             result.problems.append(
-                f"{rooted(path)}:{sample.line}: record {number}: {message}; mend it, or use --skip-bad"
+                f"{rooted(path)}:{sample.line}: record {number}: {message}; fix it, or use --skip-bad"
             )
     if not result.records and not result.problems:
-        raise UserError(f"{rooted(path)}: no records; is it a {corpus.format} file?")
+        raise UserError(f"{rooted(path)}: no records; is this a {corpus.format} file?")
     return result
 
 
@@ -91,9 +99,8 @@ def _tally(converted: Converted, gold: bool) -> str:
     text = f"read {converted.read}, kept {len(converted.records)}, rejected {converted.rejected.total()}"
     counts = [f"{reason} {count}" for reason, count in converted.rejected.most_common()]
     text += f" ({'; '.join(counts)})" if counts else ""
-    # Repairs are of records that were kept.
     text += "".join(f"; {policy}: {count}" for policy, count in converted.repaired.most_common())
-    return text + ("" if gold else "; no gold: only to be predicted")
+    return text + ("" if gold else "; no gold: for prediction only")
 
 
 def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
@@ -111,7 +118,7 @@ def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
 
 
 def _duplicates(splits: dict[str, Converted]) -> list[str]:
-    """Say where a text stands more than once: a repeated text weighs double, a shared one leaks into the score."""
+    """Name repeated texts: inside a split they weigh double, shared by two splits they leak into the score."""
     lines = []
     seen = {}
     for split, converted in splits.items():
@@ -132,3 +139,21 @@ def _duplicates(splits: dict[str, Converted]) -> list[str]:
             if shared := seen[one].keys() & seen[other].keys():
                 lines.append(f"note: {one} and {other} share {len(shared)} texts")
     return lines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", help="a name in data/corpora")
+    parser.add_argument("--raw", type=Path, metavar="DIR", help="folder with the raw files (default: data/raw/CORPUS)")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave bad records out and count them by reason, instead of stopping"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    splits = convert(args.corpus, raw=args.raw, skip_bad=args.skip_bad)
+    corpus = load_corpus(args.corpus)
+    for split, converted in splits.items():
+        print(f"{rooted(corpus.gold_file(split))}: {_tally(converted, corpus.splits[split].gold)}")
+    print(_label_table(corpus, splits))
+    for line in _duplicates(splits):
+        print(line)

@@ -5,8 +5,8 @@ A line of ``train.json`` (offsets are inclusive at both ends, as in CLUENER)::
     {"text": "云帆科技市场总监林晓出席了签约仪式。", "label": {"company": {"云帆科技": [[0, 3]]},
         "position": {"市场总监": [[4, 7]]}, "name": {"林晓": [[8, 9]]}}}
 
-Every surface is dealt to one split, so that a model cannot score by memory; what carries over is how words are built
-(a stem and a kind: 云帆 + 科技) and where they stand. It demonstrates the chain and is no measure of a method.
+Every surface belongs to one split, so that a model cannot score by memory; what carries over is how words are built
+(a stem and a kind: 云帆 + 科技) and where they occur. The corpus demonstrates the chain and says nothing about methods.
 """
 
 import json
@@ -32,8 +32,8 @@ LABELS = {
 }
 SIZES = {"train": 2000, "dev": 200, "test": 200}
 SEED = 20260
-EMPTY_SHARE = 0.09  # of the sentences have no entity
-SURFACES = {"train": 1200, "dev": 150, "test": 150}  # at most, for each label
+EMPTY_SHARE = 0.09  # of the sentences, which have no entity
+SURFACES = {"train": 1200, "dev": 150, "test": 150}  # at most, per label
 SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}  # of the combinations that a label can form
 
 Sample = tuple[str, list[tuple[int, int, str]]]  # text and (start, end exclusive, label), sorted by start
@@ -45,7 +45,7 @@ def _product(first: str, second: str, joint: str = "") -> list[str]:
 
 
 def _deal(items: Sequence[str], rng: random.Random) -> dict[str, list[str]]:
-    """Shuffle the distinct items and deal them out to the splits; no item goes to two of them."""
+    """Shuffle the distinct items and divide them among the splits; no item is in two of them."""
     shuffled = sorted(set(items))
     rng.shuffle(shuffled)
     dealt, start = {}, 0.0
@@ -56,12 +56,12 @@ def _deal(items: Sequence[str], rng: random.Random) -> dict[str, list[str]]:
 
 
 def _draw(rng: random.Random, size: int, *parts: Sequence[str]) -> list[str]:
-    """``size`` words, each one item of every part in turn."""
+    """``size`` words, each made of a random item of every part."""
     return ["".join(rng.choice(part) for part in parts) for _ in range(size)]
 
 
 def _titles(rng: random.Random, size: int, titles: Sequence[str], endings: str, bare: bool) -> list[str]:
-    """Titles in 《》; every second one ends with a word of its kind, and that alone may stand without the marks."""
+    """Titles in 《》; half of them end with a word of their kind, and (with ``bare``) some of these lack the marks."""
     made = []
     for _ in range(size):
         title = rng.choice(titles)
@@ -74,7 +74,7 @@ def _titles(rng: random.Random, size: int, titles: Sequence[str], endings: str, 
 
 
 def lexicon() -> dict[str, dict[str, list[str]]]:
-    """Surfaces by split and label; the surfaces of two splits are disjoint."""
+    """Surfaces by split and label; no surface is in two splits."""
     rng = random.Random(SEED)
     brands = _deal(_product(words.BRAND_FIRST, words.BRAND_SECOND), rng)
     places = _deal(_product(words.PLACE_FIRST, words.PLACE_SECOND), rng)
@@ -107,14 +107,14 @@ def lexicon() -> dict[str, dict[str, list[str]]]:
             "position": offices[split][:size] + jobs[split][:size],
             "scene": _draw(rng, size, place, words.SCENE_KINDS.split()),
         }
-        # Other parts may form a surface that an earlier split has: drop it here.
+        # Different parts may form a surface that an earlier split has.
         found[split] = {label: [s for s in dict.fromkeys(made[label]) if s not in taken] for label in made}
         taken.update(surface for surfaces in found[split].values() for surface in surfaces)
     return found
 
 
 def _fill(template: str, pools: dict[str, list[str]], rng: random.Random) -> Sample:
-    """Put surfaces into a template's slots; a numbered slot takes the same surface each time."""
+    """Fill the slots of a template with surfaces; a numbered slot gets the same surface each time."""
     text, end = "", 0
     spans: list[tuple[int, int, str]] = []
     named: dict[str, str] = {}
@@ -157,7 +157,7 @@ def templates() -> list[str]:
 
 
 def sentences() -> dict[str, list[Sample]]:
-    """The sentences of each split; no text stands twice, in one split or in two."""
+    """The sentences of each split; no text is repeated, within a split or across splits."""
     found: dict[str, list[Sample]] = {}
     taken: set[str] = set()
     words_of = lexicon()

@@ -1,10 +1,10 @@
-"""The words and sentence templates of the generated corpus ``demo``; all of them were written for this project.
+"""The words and sentence templates of the generated corpus ``demo``, all written for this project.
 
-Everything is a plain string split at spaces. `ner_data.demo` combines the parts and deals the combinations out to
-train, dev and test, so that no surface stands in two splits.
+Everything is a plain string split at spaces. `ner_data.demo` combines the parts and divides the combinations among
+train, dev and test, so that no surface is in two splits.
 """
 
-# Two-character stems: one character of each row. They carry no meaning on purpose; the word behind them decides.
+# Two-character stems: one character from each row. They are meaningless on purpose; the word after them decides.
 BRAND_FIRST = "云 海 金 华 天 瑞 星 恒 启 博 创 联 盛 泰 宏 明 安 信 新 百 佳 康 凯 嘉 卓 锦 汇 国 东 亿"
 BRAND_SECOND = "帆 达 通 源 力 宇 腾 峰 诚 阳 鼎 为 润 泽 丰 科 思 图 拓 航 瑞 和 美 邦 翔 耀 铭 晟 恩 乐"
 PLACE_FIRST = "青 临 平 长 清 永 南 北 白 绿 松 桐 柳 石 龙 凤 玉 银 洛 江 河 沧 岚 溪 古 武 双 万 兰 梅"

@@ -1,12 +1,9 @@
-"""``ner-data fetch CORPUS``: the raw files of a corpus into ``data/raw/CORPUS``, each checked by SHA-256."""
+"""Download the raw files of a corpus into ``data/raw/CORPUS``, checked by SHA-256: ``ner-data fetch CORPUS``."""
 
 import argparse
 import hashlib
 import zipfile
 from pathlib import Path
-
-import httpx
-from tqdm import tqdm
 
 from ner_common.errors import UserError, rooted
 from ner_data import demo
@@ -16,45 +13,53 @@ CHUNK = 1 << 16
 TIMEOUT_S = 30.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("corpus", help="a name in data/corpora")
+def fetch(corpus: str) -> dict[Path, str]:
+    """Get the raw files of a corpus: download those that are missing, or generate `demo`.
+
+    Args:
+        corpus: a name in ``data/corpora``.
+
+    Returns:
+        For each file in ``data/raw/CORPUS``, in words, how it was got.
+
+    Raises:
+        UserError: no such corpus; or see `fetch_file`.
+    """
+    described = load_corpus(corpus)
+    folder = RAW / described.name
+    if described.name == "demo":
+        counts = demo.write_demo(folder)
+        return {folder / described.splits[name].file: f"{count} sentences generated" for name, count in counts.items()}
+    return fetch_corpus(described, folder)
 
 
-def run(args: argparse.Namespace) -> None:
-    corpus = load_corpus(args.corpus)
-    folder = RAW / corpus.name
-    if corpus.name == "demo":
-        for name, count in demo.write_demo(folder).items():
-            print(f"{rooted(folder / corpus.splits[name].file)}: {count} sentences generated")
-        return
-    fetch_corpus(corpus, folder)
-
-
-def fetch_corpus(corpus: Corpus, folder: Path) -> None:
-    """Bring all raw files of a corpus; raises as `fetch_file`."""
-    for split in corpus.splits.values():
-        fetch_file(corpus, split, folder)
-    for archive in folder.glob("*.zip.part"):  # kept until all splits were taken out of it
+def fetch_corpus(corpus: Corpus, folder: Path) -> dict[Path, str]:
+    """Get all raw files of a corpus: what `fetch` returns; raises as `fetch_file` does."""
+    got = {folder / split.file: fetch_file(corpus, split, folder) for split in corpus.splits.values()}
+    for archive in folder.glob("*.zip.part"):  # kept until every split has been unpacked
         archive.unlink()
+    return got
 
 
-def fetch_file(corpus: Corpus, split: Split, folder: Path) -> None:
-    """Bring one raw file, or leave it where its checksum is right already.
+def fetch_file(corpus: Corpus, split: Split, folder: Path) -> str:
+    """Get one raw file, unless it is there and its checksum is right; returns, in words, how.
 
-    A download goes to ``<name>.part`` and is resumed from there; a file takes its name only after its checksum was
-    found right.
+    A download goes to ``<name>.part``, from where it is resumed; a file gets its name only after its checksum was
+    compared.
 
     Raises:
         UserError: no network, no address, or the published file is not the one this project was written for.
     """
+    import httpx
+
     path = folder / split.file
+    compared = "checksum right" if split.sha256 else "no checksum to compare"
     if path.is_file():
         check(path, split)
-        print(f"{rooted(path)}: already here, checksum right")
-        return
+        return f"already here, {compared}"
     remedy = f"get {split.file} from {corpus.source} and put it at {rooted(path)}, or name its folder with RAW=DIR"
     if split.url is None:
-        raise UserError(f"{rooted(path)}: no such file, and its corpus names no address; {remedy}")
+        raise UserError(f"{rooted(path)}: no such file, and its corpus names no URL; {remedy}")
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / (Path(split.url).name + ".part")
     try:
@@ -71,15 +76,18 @@ def fetch_file(corpus: Corpus, split: Split, folder: Path) -> None:
         part.unlink()
         raise
     part.replace(path)
-    print(f"{rooted(path)}: downloaded, checksum right")
+    return f"downloaded, {compared}"
 
 
 def download(url: str, part: Path) -> None:
-    """Download to ``part`` with a progress bar; what is there already is not asked for again.
+    """Download to ``part`` with a progress bar, resuming where an earlier download stopped.
 
     Raises:
         httpx.HTTPError: the server cannot be reached or does not answer with the file.
     """
+    import httpx
+    from tqdm import tqdm
+
     have = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
@@ -100,7 +108,7 @@ def download(url: str, part: Path) -> None:
 
 
 def _member(archive: Path, name: str) -> bytes:
-    """One file of a zip archive, found by its name in whatever folder it lies."""
+    """The content of one file of a zip archive, found by its name in any folder."""
     try:
         with zipfile.ZipFile(archive) as opened:
             found = [member for member in opened.namelist() if Path(member).name == name]
@@ -108,8 +116,8 @@ def _member(archive: Path, name: str) -> bytes:
                 return opened.read(found[0])
     except zipfile.BadZipFile:
         archive.unlink()
-        raise UserError(f"{rooted(archive)}: is no zip archive; it was removed, fetch again") from None
-    raise UserError(f"{rooted(archive)}: has no {name}; its publisher changed it")
+        raise UserError(f"{rooted(archive)}: is not a zip archive; it was removed, so fetch again") from None
+    raise UserError(f"{rooted(archive)}: has no {name}; its publisher has changed it")
 
 
 def check(path: Path, split: Split) -> None:
@@ -122,3 +130,14 @@ def check(path: Path, split: Split) -> None:
     if split.sha256 and digest != split.sha256:
         remedy = "remove the file and fetch again, or use RAW=DIR"
         raise UserError(f"{rooted(path)}: sha256 is {digest}, expected {split.sha256}; {remedy}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", help="a name in data/corpora")
+
+
+def run(args: argparse.Namespace) -> None:
+    corpus = load_corpus(args.corpus)
+    print(f"{corpus.name}: {corpus.title}; licence: {corpus.licence}", flush=True)
+    for path, how in fetch(args.corpus).items():
+        print(f"{rooted(path)}: {how}")

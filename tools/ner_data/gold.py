@@ -1,6 +1,6 @@
-"""Gold records: a sentence and its entities with offsets, the source of truth for training and scoring.
+"""Gold records: sentences and their entities with offsets, the source of truth for training and scoring.
 
-One record a line in ``data/gold/<corpus>/<split>.jsonl``::
+One record per line in ``data/gold/<corpus>/<split>.jsonl``::
 
     {"id": "demo-train-1", "text": "林晓在云帆科技任经理", "entities":
         [{"start": 0, "end": 2, "label": "name", "text": "林晓"},
@@ -8,7 +8,7 @@ One record a line in ``data/gold/<corpus>/<split>.jsonl``::
          {"start": 8, "end": 10, "label": "position", "text": "经理"}]}
 
 Offsets are half-open and count characters (Unicode code points): ``text[start:end] == entity.text``.
-A record without gold has ``"entities": null``: it can be predicted, never trained on or scored.
+A record without gold has ``"entities": null``: it can be predicted, but not trained on or scored.
 """
 
 import json
@@ -24,7 +24,7 @@ from ner_common.files import Opener, json_lines, write_atomically
 
 @dataclass(frozen=True, order=True, slots=True)
 class Entity:
-    """One mention: ``text[start:end] == surface`` of the record that holds it, and its label."""
+    """A labelled mention: ``text[start:end]`` of its record is the mention's own ``text``."""
 
     start: int
     end: int
@@ -37,7 +37,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """What a model claims: a label and a surface, without offsets."""
+    """A mention in a model's answer: a label and a surface, without offsets."""
 
     label: str
     text: str
@@ -45,7 +45,7 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A model's answer read back: the mentions in order, and what was wrong with it (empty when nothing was)."""
+    """A model's answer read back: the mentions in order, and what is wrong with it (empty if nothing is)."""
 
     mentions: tuple[Mention, ...]
     problems: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A sentence with its entities sorted by position, or ``None`` for a sentence without gold.
+    """A sentence and its entities, sorted by position; ``entities`` is None for a sentence without gold.
 
     Raises:
         ValueError: an offset out of range or reversed, or a surface that differs from its slice of the text.
@@ -76,7 +76,7 @@ class Record:
             found = self.text[entity.start : entity.end]
             raise ValueError(f"{where} says {one_line(entity.text)}, but the text has {one_line(found)} there")
         starts = [entity.start for entity in self.entities]
-        if any(map(ge, starts, starts[1:])):  # mostly they are in order already
+        if any(map(ge, starts, starts[1:])):  # usually they are in order
             object.__setattr__(self, "entities", tuple(sorted(self.entities)))
 
     @property
@@ -120,16 +120,16 @@ def read_gold(path: Path) -> Iterator[Record]:
     """Yield the records of a gold file, in order.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8; a line is not a record; an id stands twice.
+        UserError: the file is missing, empty or not UTF-8; a line is not a record; an id is repeated.
     """
     seen: set[str] = set()
     for number, value in json_lines(path, remedy=f"run `make data CORPUS={path.parent.name}`"):
         try:
             record = Record.from_json(value)
         except ValueError as error:
-            raise UserError(f"{rooted(path)}:{number}: {error}; run `make data` to write it anew") from None
+            raise UserError(f"{rooted(path)}:{number}: {error}; run `make data` to write it again") from None
         if record.id in seen:
-            raise UserError(f"{rooted(path)}:{number}: the id {record.id} stands twice; ids must be unique")
+            raise UserError(f"{rooted(path)}:{number}: duplicate id {record.id}; run `make data` to write it again")
         seen.add(record.id)
         yield record
 

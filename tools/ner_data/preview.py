@@ -1,6 +1,6 @@
-"""``ner-data preview RECIPE``: the text that a model sees of a recipe's data set, and which part carries the loss.
+"""Show what a model sees of a recipe's dataset, and which part carries the loss: ``ner-data preview RECIPE``.
 
-Everything comes from llamafactory's own argument parser, loader, template and tokenizer: what is printed is what is
+Everything comes from llamafactory's own argument parser, loader, template and tokenizer: what is shown is what is
 trained on. Needs the train environment.
 """
 
@@ -8,7 +8,9 @@ import argparse
 import io
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +20,41 @@ from ner_data.alpaca import read_registry
 IGNORED = -100  # the label id that carries no loss (PyTorch's cross-entropy default)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, help="a recipes/MODEL/METHOD.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for llamafactory-cli")
-    parser.add_argument("--count", type=int, default=2, help="how many records (default: %(default)s)")
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One record as the model sees it: its text with ⟦ ⟧ around what carries the loss, and both lengths in tokens."""
+
+    text: str
+    tokens: int
+    trained: int
 
 
-def run(args: argparse.Namespace) -> None:
-    if not args.recipe.is_file():
-        raise UserError(f"{args.recipe}: no such recipe; see recipes/README.md")
-    # llamafactory prints a dump of its own, as lists of ids: what is shown below says it better.
+def preview(recipe: Path, *, overrides: Sequence[str] = (), count: int = 2, colour: bool = False) -> list[Preview]:
+    """Show the first records of a recipe's dataset as the model sees them in training.
+
+    Args:
+        recipe: a ``recipes/MODEL/METHOD.yaml``.
+        overrides: ``key=value`` as for llamafactory-cli.
+        count: how many records, at most.
+        colour: print what carries the loss in green.
+
+    Raises:
+        UserError: no such recipe; or see `encode`.
+    """
+    if not recipe.is_file():
+        raise UserError(f"{recipe}: no such recipe; see recipes/README.md")
+    # llamafactory prints records too, but as lists of ids.
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "WARN")
     with redirect_stdout(io.StringIO()):
-        tokenizer, records = encode(args.recipe, args.overrides, args.count)
-    colour = sys.stdout.isatty()
-    for number, (inputs, labels) in enumerate(records, start=1):
-        trained = sum(label != IGNORED for label in labels)
-        print(f"--- record {number}: {len(inputs)} tokens, {trained} of them carry the loss (between ⟦ and ⟧)")
-        print(show(tokenizer, inputs, labels, colour))
+        tokenizer, records = encode(recipe, list(overrides), count)
+    return [
+        Preview(show(tokenizer, inputs, labels, colour), len(inputs), sum(label != IGNORED for label in labels))
+        for inputs, labels in records
+    ]
 
 
 def show(tokenizer: Any, inputs: list[int], labels: list[int], colour: bool) -> str:
-    """Decode a record, with the runs of tokens that carry the loss in ⟦ ⟧ (and green on a terminal)."""
+    """Decode a record, with ⟦ ⟧ around the tokens that carry the loss (and in green with ``colour``)."""
     opening, closing = ("\033[32m⟦", "⟧\033[0m") if colour else ("⟦", "⟧")
     parts = []
     start = 0
@@ -55,7 +70,7 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
     """Encode the first records as llamafactory does in training: (tokenizer, [(input ids, label ids)]).
 
     Raises:
-        UserError: llamafactory is not installed here, or the recipe names a data set that is not registered.
+        UserError: llamafactory is not installed here, or the recipe names a dataset that is not registered.
     """
     try:
         from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
@@ -70,9 +85,9 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
     for name in str(config.get("dataset", "")).split(","):
         if name.strip() not in registered:
             raise UserError(
-                f"{rooted(recipe)}: the data set {name!r} is not registered in dataset_info.json; run `make data`"
+                f"{rooted(recipe)}: the dataset {name!r} is not registered in dataset_info.json; run `make data`"
             )
-    # Only what decides the encoding is kept: nothing is written, no split is made, no logger is started.
+    # Keep only what decides the encoding: write nothing, split nothing, start no logger.
     config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
     config |= {"eval_strategy": "no", "do_eval": False, "load_best_model_at_end": False, "overwrite_cache": True}
     model_args, data_args, training_args, _, _ = get_train_args(config)
@@ -81,3 +96,17 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
     dataset = get_dataset(template, model_args, data_args, training_args, stage="sft", **module)["train_dataset"]
     rows = [(list(row["input_ids"]), list(row["labels"])) for row in dataset.select(range(min(count, len(dataset))))]
     return module["tokenizer"], rows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, help="a recipes/MODEL/METHOD.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, as for llamafactory-cli")
+    parser.add_argument("--count", type=int, default=2, help="how many records to show (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    shown = preview(args.recipe, overrides=args.overrides, count=args.count, colour=sys.stdout.isatty())
+    for number, record in enumerate(shown, start=1):
+        loss = f"{record.trained} of them carry the loss (between ⟦ and ⟧)"
+        print(f"--- record {number}: {record.tokens} tokens, {loss}")
+        print(record.text)

@@ -1,8 +1,8 @@
 """The prompt: one builder for training and for serving.
 
-A `PromptSpec` holds all that decides what a model is asked: system text, instruction, label set, answer form. Its
-fingerprint goes with the alpaca file and with the adapter, so that a model is never scored with another prompt than
-it was trained on.
+A `PromptSpec` holds everything that decides what a model is asked: system text, instruction, label set, answer form.
+Its fingerprint is stored with the alpaca file and with the adapter, so that a model is never scored with a prompt that
+it was not trained on.
 """
 
 import hashlib
@@ -15,15 +15,16 @@ from typing import Any
 
 from ner_common.errors import UserError, rooted
 from ner_common.files import Opener, read_json, write_atomically, write_json
-from ner_data.answers import FORMS
+from ner_data.answers import form_names, load_form
 from ner_data.gold import Entity, Mention, Parsed, Record
 
 SYSTEM = "你是一名中文命名实体识别专家。"
 INSTRUCTION = (
-    "请从文本中抽取命名实体，以 JSON 列表作答。\n"
+    "请从文本中抽取命名实体，{directive}。\n"
     "类别：{labels}。\n"
-    "规则：只使用以上类别；实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；没有实体时输出 []。\n"
-    "格式：{form}\n"
+    "规则：只使用以上类别；实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；"
+    "没有实体时输出 {empty}。\n"
+    "格式：{format}\n"
     "文本："
 )
 FILE_NAME = "ner_prompt.json"
@@ -33,9 +34,9 @@ FILE_NAME = "ner_prompt.json"
 class PromptSpec:
     """What a model is trained and asked with.
 
-    ``max_tokens`` bounds an answer (tokens; from the training split's longest answer), ``longest_text`` a text
-    (characters; the training split's longest: a model that learned from sentences fails on documents, which are asked
-    in pieces). Both are no part of the fingerprint: they change no prompt.
+    ``max_tokens`` bounds an answer (in tokens; from the training split's longest answer), ``longest_text`` a text (in
+    characters; the training split's longest: a model that learned from sentences fails on documents, so these are
+    split). Neither changes a prompt, so neither is part of the fingerprint.
     """
 
     corpus: str
@@ -48,7 +49,7 @@ class PromptSpec:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of the SHA-256 over all that a model sees or must answer with."""
+        """16 hex digits of the SHA-256 of all that a model sees or must answer with."""
         seen = [self.system, self.instruction, list(self.labels), self.answer_form]
         return hashlib.sha256(json.dumps(seen, ensure_ascii=False).encode()).hexdigest()[:16]
 
@@ -62,17 +63,18 @@ class PromptSpec:
 
     def render(self, record: Record) -> str:
         """The answer that a model should give for a record with gold."""
-        return str(FORMS[self.answer_form].render(*escape_entities(record.text, record.gold)))
+        return load_form(self.answer_form).render(*escape_entities(record.text, record.gold))
 
     def parse(self, answer: str, text: str) -> Parsed:
         """Read a model's answer to ``messages(text)``; surfaces come back unescaped."""
         escaped = escape(text)
-        parsed: Parsed = FORMS[self.answer_form].parse(answer, escaped)
+        parsed = load_form(self.answer_form).parse(answer, escaped)
         if escaped == text:
             return parsed
         return Parsed(tuple(Mention(m.label, restore(m.text, text)) for m in parsed.mentions), parsed.problems)
 
     def save(self, path: Path, write: Opener = write_atomically) -> None:
+        """Write the spec and its fingerprint as JSON."""
         write_json(path, {**asdict(self), "fingerprint": self.fingerprint}, write=write)
 
     @classmethod
@@ -80,7 +82,7 @@ class PromptSpec:
         """Read a prompt spec.
 
         Raises:
-            UserError: the file is missing, no prompt spec, or was edited so that its fingerprint no longer fits.
+            UserError: the file is missing or not a prompt spec, or its fingerprint does not match its contents.
         """
         value: Any = read_json(path, remedy)
         try:
@@ -88,8 +90,9 @@ class PromptSpec:
             spec = cls(**{**value, "labels": tuple(value["labels"])})
         except (AttributeError, KeyError, TypeError):
             raise UserError(f"{rooted(path)}: not a prompt spec; {remedy}") from None
-        if spec.answer_form not in FORMS:
-            raise UserError(f"{rooted(path)}: unknown answer form {spec.answer_form!r}; known: {', '.join(FORMS)}")
+        if spec.answer_form not in form_names():
+            known = ", ".join(form_names())
+            raise UserError(f"{rooted(path)}: unknown answer form {spec.answer_form!r}; known: {known}")
         if fingerprint != spec.fingerprint:
             problem = f"edited by hand (fingerprint {fingerprint}, contents {spec.fingerprint})"
             raise UserError(f"{rooted(path)}: {problem}; {remedy}")
@@ -99,18 +102,19 @@ class PromptSpec:
 def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:
     """The instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated."""
     listed = "、".join(label if label == name else f"{label}（{name}）" for label, name in labels)
-    return INSTRUCTION.format(labels=listed, form=FORMS[answer_form].FORMAT)
+    form = load_form(answer_form)
+    empty = form.render("", ())
+    return INSTRUCTION.format(labels=listed, directive=form.DIRECTIVE, empty=empty, format=form.FORMAT)
 
 
-# What tokenizers of this field take for control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One space after the
-# opening bracket breaks the token; spaces that stand there already are counted along, so the mapping is one-to-one:
-# "<|" becomes "< |", "< |" becomes "<  |".
+# What our models' tokenizers take for control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One more space after the
+# opening bracket breaks the token and keeps the mapping one-to-one: "<|" becomes "< |", "< |" becomes "<  |".
 _CONTROL = re.compile(r"([<\[])( *)(?=\||/?[A-Za-z_]+>|[gs]?MASK\])")
 
 
 def escape(text: str) -> str:
     """Rewrite what looks like a control token so that it reaches the model as text. `unescape` reverses it."""
-    # Most texts have neither bracket, and this is done for every text that is scored.
+    # Most texts have neither bracket, and every text that is scored passes here.
     return _CONTROL.sub(r"\1 \2", text) if "<" in text or "[" in text else text
 
 
@@ -120,14 +124,14 @@ def unescape(text: str) -> str:
 
 
 def escape_entities(text: str, entities: Sequence[Entity]) -> tuple[str, list[Entity]]:
-    """Escape a text and move its entities along: (escaped text, entities with the offsets they have there)."""
+    """Escape a text and shift its entities: (escaped text, entities with their offsets in it)."""
     inserted = [match.end(1) for match in _CONTROL.finditer(text)]
     if not inserted:
         return text, list(entities)
     escaped = escape(text)
     moved = []
     for entity in entities:
-        # An inserted space belongs to an entity only if the entity goes on behind it.
+        # An inserted space belongs to an entity only if the entity continues after it.
         start = entity.start + sum(position <= entity.start for position in inserted)
         end = entity.end + sum(position < entity.end for position in inserted)
         moved.append(Entity(start, end, entity.label, escaped[start:end]))
@@ -138,8 +142,8 @@ def restore(surface: str, text: str) -> str:
     """Turn a surface copied from ``escape(text)`` back into the text's own characters.
 
     `unescape` alone would miss a surface that ends inside a control token ("< im" of "<im>"), so the surface is looked
-    up in the escaped text and the inserted spaces are taken out by position; a surface that does not occur there is
-    unescaped as it stands.
+    up in the escaped text and the inserted spaces are removed by position. A surface that does not occur there is only
+    unescaped.
     """
     inserted = [match.end(1) for match in _CONTROL.finditer(text)]
     if not inserted or not surface:

@@ -1,17 +1,17 @@
 """One chat completion request. It carries everything, because a server's defaults come from the model's folder
 (Qwen2.5's own generation config has repetition_penalty 1.05, which hurts copying).
 
-Structured output: with ``json`` and ``grammar`` a request carries what forces the answer into its form. ``json`` is a
-JSON schema (``response_format``, OpenAI's own); the model can still write surfaces that do not occur in the text.
-``grammar`` is a grammar of one text (``structured_outputs.grammar``, vLLM's own): surfaces are stretches of the text,
-so no mention can be made up. Each answer form says what it can be forced by (`ner_data.answers`). Servers may ignore
-what they do not know (vLLM 0.32 ignores the older ``guided_json`` and its kin), so answers are checked: `honoured`.
+Structured output: with ``json`` and ``grammar`` a request carries fields that force the answer into its form. ``json``
+is a JSON schema (OpenAI's ``response_format``); the model can still write surfaces that do not occur in the text.
+``grammar`` is a grammar made for one text (vLLM's ``structured_outputs.grammar``): every surface is a substring of the
+text, so no mention can be made up. Each answer form says what can force it (`ner_data.answers`). Servers may ignore
+fields that they do not know (vLLM 0.32 ignores the older ``guided_json``), so answers are checked: see `honoured`.
 """
 
 from typing import Any
 
 from ner_common.errors import UserError
-from ner_data.answers import FORMS
+from ner_data.answers import form_names, load_form
 from ner_data.prompt import PromptSpec, escape
 
 MODES = ("off", "json", "grammar")
@@ -21,8 +21,12 @@ IGNORED = "the server ignores --structured: its answer is not in the form; use -
 def sampling(spec: PromptSpec, mode: str, openai_only: bool) -> dict[str, Any]:
     """What every request of a run carries besides model and messages; ``mode`` is one of `MODES`.
 
-    ``openai_only`` leaves out repetition_penalty, which vLLM and its kin know and OpenAI does not.
+    ``openai_only`` leaves out repetition_penalty, which vLLM has and OpenAI does not.
+
+    Raises:
+        UserError: the prompt's answer form cannot be forced by ``mode``.
     """
+    structured(mode, spec, "")  # refused here, before a run writes anything
     values: dict[str, Any] = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
     if not openai_only:
         values["repetition_penalty"] = 1.0
@@ -40,20 +44,28 @@ def structured(mode: str, spec: PromptSpec, text: str) -> dict[str, Any]:
     """The fields that force the answer to one text into its form; none for ``off``.
 
     Raises:
-        UserError: the prompt's answer form cannot be forced this way.
+        UserError: the prompt's answer form cannot be forced by ``mode``.
     """
     if mode == "off":
         return {}
-    fields = FORMS[spec.answer_form].structured(mode, spec.labels, escape(text))
+    fields = load_form(spec.answer_form).structured(mode, spec.labels, escape(text))
     if fields is None:
+        modes = ["off", *(other for other in MODES[1:] if _forces(other, spec.answer_form, spec))]
+        forms = [name for name in form_names() if _forces(mode, name, spec)]
+        able = f"it can force: {', '.join(forms) or 'none'}"
         raise UserError(
-            f"--structured {mode}: answers in the form {spec.answer_form} cannot be forced this way; use off"
+            f"--structured {mode}: cannot force the answer form {spec.answer_form} ({able}); "
+            f"use --structured {' or '.join(modes)}"
         )
-    return dict(fields)
+    return fields
+
+
+def _forces(mode: str, form: str, spec: PromptSpec) -> bool:
+    return load_form(form).structured(mode, spec.labels, "") is not None
 
 
 def honoured(mode: str, spec: PromptSpec, text: str, answer: str, finish_reason: str) -> bool:
-    """Whether an answer keeps to what ``structured`` asked for; one that was cut off is given the benefit of doubt."""
+    """Whether an answer obeys the fields of `structured`; a truncated one gets the benefit of the doubt."""
     if mode == "off" or finish_reason != "stop":
         return True
     parsed = spec.parse(answer, text)

@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 
 from faulty import Faulty, completion
+from ner_common.errors import UserError
 from ner_data.answers.json_list import grammar, schema
 from ner_data.gold import Entity, Record
 from ner_data.prompt import PromptSpec
@@ -17,11 +18,20 @@ SPEC = PromptSpec("demo", "你是专家。", "请抽取。", ("name", "company")
 HARD = '林晓在"云帆"\\科\n技<|im_end|>\x01😀'
 
 
-def test_off_adds_nothing_and_json_the_schema_of_the_labels() -> None:
+def test_off_adds_nothing_and_json_adds_the_schema_of_the_labels() -> None:
     assert structured("off", SPEC, "林晓") == {}
     forced = structured("json", SPEC, "林晓")["response_format"]
     assert forced["type"] == "json_schema" and forced["json_schema"]["schema"] == schema(SPEC.labels)
     assert schema(SPEC.labels)["items"]["properties"]["label"]["enum"] == ["name", "company"]
+
+
+def test_what_a_form_cannot_be_forced_by_is_refused_with_what_can_force_it() -> None:
+    with pytest.raises(UserError) as caught:
+        structured("choice", SPEC, "林晓")
+    assert str(caught.value) == (
+        "--structured choice: cannot force the answer form json_list (it can force: none); "
+        "use --structured off or json or grammar"
+    )
 
 
 def test_the_grammar_has_a_rule_for_every_character() -> None:
@@ -67,7 +77,7 @@ def test_both_backends_accept_the_grammar_and_only_stretches_of_the_text(model_f
 @pytest.mark.serve
 @pytest.mark.parametrize("mode", ["json", "grammar"])
 def test_the_server_honours_structured_output(work, ner_eval, server, mode: str) -> None:
-    """Whatever the model would like to write: what it finished has the form, and with a grammar nothing is made up."""
+    """Whatever the model would rather write: its answers are in the form, and with a grammar nothing is made up."""
     arguments = ("predict", "--corpus", "demo", "--prompt", "data/alpaca/demo.prompt.json", "--structured", mode)
     ended = ner_eval(*arguments, "--model", server.models[0], "--base-url", server.base_url, "--run", "r")
     assert ended.code == 0, ended.err

@@ -1,11 +1,69 @@
 """Answer forms: how entities are written for the model, and how its answer is read back.
 
-Each form is a module with a neighbouring pair, ``render(text, entities) -> str`` and
-``parse(answer, text) -> Parsed``, and the constants ``NAME`` and ``FORMAT`` (the form as the prompt describes it).
+Each form is one module of this package: a new form is a new file. It defines what `AnswerForm` lists; see `json_list`.
 """
 
-from types import ModuleType
+import pkgutil
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
 
-from ner_data.answers import json_list
+from ner_common.errors import UserError, rooted
+from ner_data.gold import Entity, Parsed
 
-FORMS: dict[str, ModuleType] = {json_list.NAME: json_list}
+MEMBERS = ("NAME", "DIRECTIVE", "FORMAT", "render", "parse", "structured")
+
+
+class AnswerForm(Protocol):
+    """What the module of a form defines.
+
+    Attributes:
+        NAME: its file name without ``.py``; stored in prompt specs and given to ``--form``.
+        DIRECTIVE: what the instruction asks for, as its half-sentence: 以 JSON 列表作答.
+        FORMAT: the form as the instruction shows it, on one line.
+    """
+
+    NAME: str
+    DIRECTIVE: str
+    FORMAT: str
+
+    def render(self, text: str, entities: Sequence[Entity]) -> str:
+        """Write the entities of a text (sorted by position) as the answer that a model should give.
+
+        The instruction shows ``render("", ())`` as the answer without entities, so that must not be empty.
+        """
+
+    def parse(self, answer: str, text: str) -> Parsed:
+        """Read an answer back: ``parse(render(text, entities), text)`` has the same mentions and no problems.
+
+        Must not raise, whatever the model wrote. Problems: ``inexact`` (some mentions could be read), ``bad_item`` (a
+        mention lacks something), ``unparsable`` (none could be read).
+        """
+
+    def structured(self, mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:
+        """The request fields that force this form by ``mode`` (json or grammar); None if it cannot be forced so."""
+
+
+def form_names() -> list[str]:
+    """The names of all forms, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+@cache
+def load_form(name: str) -> AnswerForm:
+    """Load a form by its name.
+
+    Raises:
+        UserError: there is no such form, or its module lacks something.
+    """
+    if name not in form_names():
+        raise UserError(f"{name}: no such answer form; there are: {', '.join(form_names())}")
+    module = import_module(f"{__name__}.{name}")
+    file = rooted(Path(str(module.__file__)))
+    if missing := [member for member in MEMBERS if not hasattr(module, member)]:
+        raise UserError(f"{file}: an answer form needs {', '.join(missing)} too; see AnswerForm in {__name__}")
+    if name != module.NAME:
+        raise UserError(f"{file}: NAME is {module.NAME!r}; it must be {name!r}, as the file is called")
+    return cast(AnswerForm, module)

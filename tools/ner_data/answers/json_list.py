@@ -1,11 +1,11 @@
-"""The answer as a JSON list, one object a mention, in order of position.
+"""The answer as a JSON list, one object per mention, in order of position.
 
 For the text 林晓在云帆科技任经理::
 
     [{"text":"林晓","label":"name"},{"text":"云帆科技","label":"company"},{"text":"经理","label":"position"}]
 
 The surface comes first: a model then labels what it has just copied, instead of naming the label of a mention that it
-has yet to find. Compact separators: a Qwen tokenizer writes them in 8 tokens an item instead of 11.
+has yet to find. Separators are compact: 8 tokens of a Qwen tokenizer per item instead of 11.
 """
 
 import json
@@ -17,9 +17,10 @@ from ner_common.files import json_value
 from ner_data.gold import Entity, Mention, Parsed
 
 NAME = "json_list"
+DIRECTIVE = "以 JSON 列表作答"
 FORMAT = '[{"text":"实体","label":"类别"}]'
 
-# Longer strings are no surfaces: the bound keeps the search below linear on hostile answers.
+# The bound keeps the search linear on hostile answers; no surface is that long.
 _STRING = r""""(?:[^"\\]|\\.){0,512}+"|'(?:[^'\\]|\\.){0,512}+'"""
 _ITEM = re.compile(
     rf"""\{{\s*+(["'])(?P<key>label|text)\1\s*+:\s*+(?P<first>{_STRING})\s*+,"""
@@ -27,12 +28,12 @@ _ITEM = re.compile(
     re.DOTALL,
 )
 _EMPTY = re.compile(r"\[\s*+\]")
-# Objects as tuples of (key, value), so that a key given twice is seen.
+# Objects as tuples of (key, value), so that a repeated key is seen.
 _DECODER = json.JSONDecoder(object_pairs_hook=tuple)
 
 
 def render(text: str, entities: Sequence[Entity]) -> str:
-    """Write the entities of a text (sorted by position) as the answer a model should give."""
+    """Write the entities of a text (sorted by position) as the answer that a model should give."""
     items = [{"text": entity.text, "label": entity.label} for entity in entities]
     return json.dumps(items, ensure_ascii=False, separators=(",", ":"))
 
@@ -40,12 +41,12 @@ def render(text: str, entities: Sequence[Entity]) -> str:
 def parse(answer: str, text: str) -> Parsed:
     """Read an answer back; never raises, whatever the model wrote, and takes linear time.
 
-    An answer that is exactly the form has no problems. Otherwise ``problems`` names what was wrong:
+    An answer that is exactly in the form has no problems. Otherwise ``problems`` says what is wrong:
 
-    - ``inexact``: complete items were found in something that is not exactly the form (a code fence, words around the
-      list, single quotes, a list that was cut off); they are returned.
-    - ``bad_item``: the list is JSON, but an item has no string label and text; the item is returned with what it has,
-      so that it counts as an error.
+    - ``inexact``: complete items were found in an answer that is not exactly in the form (a code fence, words around
+      the list, single quotes, a truncated list); they are returned.
+    - ``bad_item``: the list is JSON, but an item lacks a string label or text, or has more than these; the item is
+      returned with what it has, so that it counts as an error.
     - ``unparsable``: nothing could be read; there are no mentions.
     """
     try:
@@ -77,7 +78,7 @@ def _search(answer: str) -> Parsed:
 
 
 def _unquote(literal: str) -> str:
-    """The value of a quoted string; one whose escapes are not JSON's is taken as it stands."""
+    """The value of a quoted string; taken literally if its escapes are not JSON's."""
     body = literal[1:-1]
     if literal[0] == "'":
         body = body.replace("\\'", "'").replace('"', '\\"')
@@ -88,7 +89,7 @@ def _unquote(literal: str) -> str:
 
 
 def _clean(value: Any) -> str:
-    """A string without lone surrogates, which no UTF-8 file can hold; empty for what is no string."""
+    """A string without lone surrogates, which no UTF-8 file can hold; empty if it is not a string."""
     if not isinstance(value, str):
         return ""
     try:
@@ -103,11 +104,13 @@ def structured(mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | 
     if mode == "json":
         entities = {"name": "entities", "strict": True, "schema": schema(labels)}
         return {"response_format": {"type": "json_schema", "json_schema": entities}}
-    return {"structured_outputs": {"grammar": grammar(labels, text)}}
+    if mode == "grammar":
+        return {"structured_outputs": {"grammar": grammar(labels, text)}}
+    return None
 
 
 def schema(labels: Sequence[str]) -> dict[str, Any]:
-    """JSON schema of the form json_list."""
+    """The JSON schema of this form."""
     return {
         "type": "array",
         "items": {
@@ -120,11 +123,11 @@ def schema(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def grammar(labels: Sequence[str], text: str) -> str:
-    """Lark grammar of the form json_list in which every surface is a non-empty stretch of ``text``.
+    """The Lark grammar of this form in which every surface is a non-empty substring of ``text``.
 
-    One rule a character: a stretch begins with any of them and goes on with the next. (llguidance's ``%regex
-    {"substring_chunks": …}`` says the same in a line, but allows the empty stretch.) Surfaces stand inside JSON
-    strings, so each character is written as JSON escapes it and is taken whole or not at all.
+    One rule per character: a surface starts at any of them and continues with the next. (llguidance's ``%regex
+    {"substring_chunks": …}`` does the same in one line, but allows the empty string.) Surfaces are inside JSON
+    strings, so each character is written as JSON escapes it, and is taken whole or not at all.
     """
     if not text:
         return 'start: "[]"\n'

@@ -7,9 +7,9 @@ A sample sentence::
     目 B-临床表现
     眩 I-临床表现
 
-Lines end in LF or CRLF. The separator is the last ASCII space or tab of a line, so that U+3000 (ideographic space),
-and even a plain space, can be the character. Policy for an ``I-`` that does not go on from a ``B-`` or ``I-`` of its
-label: it starts a mention (as conlleval reads it); every such tag is counted.
+Lines end in LF or CRLF. The separator is the last ASCII space or tab of a line, so the character can be U+3000
+(ideographic space) or even a plain space. Policy for an ``I-`` that does not continue a ``B-`` or ``I-`` of its label:
+it starts a mention (as conlleval reads it); every such tag is counted.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ner_common.errors import one_line
 from ner_common.files import read_text
-from ner_data.formats.sample import Sample
+from ner_data.formats import Sample
 from ner_data.gold import Entity
 
 ORPHAN = "I- without B- (starts a mention)"

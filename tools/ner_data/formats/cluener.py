@@ -14,7 +14,7 @@ from typing import Any
 
 from ner_common.errors import one_line
 from ner_common.files import read_text
-from ner_data.formats.sample import Sample
+from ner_data.formats import Sample
 from ner_data.gold import Entity
 
 
@@ -25,7 +25,7 @@ def read(path: Path, gold: bool) -> Iterator[Sample]:
         UserError: the file is missing, empty or not UTF-8.
     """
     ids: dict[Any, int] = {}
-    # Not str.splitlines(): that splits inside a JSON string at U+2028 and its kin.
+    # Not str.splitlines(): that splits at U+2028 and other characters that a JSON string may contain.
     for number, line in enumerate(read_text(path, "name the folder that has it with --raw DIR").split("\n"), start=1):
         if not line.strip():
             continue
@@ -35,7 +35,7 @@ def read(path: Path, gold: bool) -> Iterator[Sample]:
             continue
         text, entities, identity = sample
         if identity is not None and ids.setdefault(identity, number) != number:
-            problem = ("duplicate id", f"the id {one_line(identity)} stands in line {ids[identity]} already")
+            problem = ("duplicate id", f"the id {one_line(identity)} is already used in line {ids[identity]}")
             yield Sample(number, text, entities, problem)
         else:
             yield Sample(number, text, entities)
@@ -51,7 +51,8 @@ def _sample(number: int, line: str, gold: bool) -> Sample | tuple[str, tuple[Ent
         return Sample(number, "", None, ("no text", 'the line needs a non-empty string "text"'))
     text, identity = value["text"], value.get("id")
     if not isinstance(identity, str | int | None):
-        return Sample(number, text, None, ("malformed id", f"the id {one_line(identity)} is no string or number"))
+        message = f"the id {one_line(identity)} is neither a string nor an integer"
+        return Sample(number, text, None, ("malformed id", message))
     if not gold:
         return text, None, identity
     try:
@@ -73,7 +74,7 @@ def _entities(text: str, labels: dict[str, dict[str, list[list[int]]]]) -> Itera
                     raise TypeError
                 where = f"{label} {one_line(surface)} at [{start}, {end}]"
                 if start > end:
-                    raise ValueError("reversed offsets", f"{where}: the start lies behind the end")
+                    raise ValueError("reversed offsets", f"{where}: the start is after the end")
                 if start < 0 or end >= len(text):
                     raise ValueError("offsets out of range", f"{where}: the text has {len(text)} characters")
                 if text[start : end + 1] != surface:

@@ -1,0 +1,90 @@
+"""`ner-data alpaca`: what its items carry, and the registry of LLaMA-Factory."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ner_data import alpaca
+from ner_data.gold import read_gold
+from ner_data.prompt import PromptSpec
+from support import ROOT, Result, one_line_error
+
+Cli = Callable[..., Result]
+Make = Callable[..., None]
+
+
+def test_a_split_without_gold_is_not_trained_on(workplace: Path, shared: Path, cli: Cli) -> None:
+    cli("ner-data", "convert", "cluener", "--raw", shared / "data/cluener")
+    result = cli("ner-data", "alpaca", "cluener")
+    assert "cluener_test.json: read 1345, kept 0, rejected 1345 (no gold 1345)" in result.out
+    assert not Path("data/alpaca/cluener_test.json").exists()
+    assert sorted(json.loads(Path("dataset_info.json").read_text())) == ["cluener_dev", "cluener_train"]
+
+
+def test_alpaca_items_carry_prompt_and_answer(make_demo: Make) -> None:
+    make_demo()
+    spec = PromptSpec.load(Path("data/alpaca/demo.prompt.json"))
+    gold = list(read_gold(Path("data/gold/demo/train.jsonl")))
+    items = json.loads(Path("data/alpaca/demo_train.json").read_text(encoding="utf-8"))
+    assert [item["id"] for item in items] == [record.id for record in gold]
+    for item, record in zip(items, gold, strict=True):
+        system, user = spec.messages(record.text)
+        assert item["system"] == system["content"]
+        assert f"{item['instruction']}\n{item['input']}" == user["content"]
+        assert [(m.label, m.text) for m in spec.parse(item["output"], record.text).mentions] == [
+            (entity.label, entity.text) for entity in record.gold
+        ]
+        assert len(item["output"].encode()) < spec.max_tokens
+    assert spec.longest_text == max(len(record.text) for record in gold)
+
+
+def test_the_committed_registry_is_what_the_tool_writes(shared: Path, cli: Cli, make_demo: Make) -> None:
+    make_demo()
+    for corpus in ("cluener", "tcm"):
+        cli("ner-data", "convert", corpus, "--raw", shared / f"data/{corpus}")
+        cli("ner-data", "alpaca", corpus)
+    committed = (ROOT / "dataset_info.json").read_bytes()
+    assert Path("dataset_info.json").read_bytes() == committed
+    assert committed.isascii()
+
+
+def test_other_datasets_in_the_registry_are_kept(make_demo: Make) -> None:
+    Path("dataset_info.json").write_text('{"mine": {"file_name": "mine.json"}}')
+    make_demo()
+    assert json.loads(Path("dataset_info.json").read_text())["mine"] == {"file_name": "mine.json"}
+
+
+def test_alpaca_before_convert_says_what_to_run(workplace: Path, cli: Cli) -> None:
+    assert "no such file; run `make data CORPUS=demo`" in one_line_error(cli("ner-data", "alpaca", "demo"))
+
+
+@pytest.mark.parametrize("content", ['{"a": {', "[]", '{"a": 1}', ""])
+def test_a_broken_registry_is_refused_and_left_alone(cli: Cli, make_demo: Make, content: str) -> None:
+    make_demo("fetch", "convert")
+    Path("dataset_info.json").write_text(content)
+    assert "git checkout dataset_info.json" in one_line_error(cli("ner-data", "alpaca", "demo"))
+    assert Path("dataset_info.json").read_text() == content
+    assert not Path("data/alpaca").exists()
+
+
+def test_duplicate_ids_in_gold_are_refused(cli: Cli, make_demo: Make) -> None:
+    make_demo("fetch", "convert")
+    path = Path("data/gold/demo/train.jsonl")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[0]]), encoding="utf-8")
+    assert "train.jsonl:2001: duplicate id demo-train-1" in one_line_error(cli("ner-data", "alpaca", "demo"))
+    assert not Path("data/alpaca").exists()
+    assert not Path("dataset_info.json").exists()
+
+
+def test_the_function_returns_the_prompt_spec_and_the_files(make_demo: Make) -> None:
+    make_demo("fetch", "convert")
+    spec, files = alpaca("demo")
+    assert spec == PromptSpec.load(Path("data/alpaca/demo.prompt.json"))
+    assert {split: (file.path.name, file.read, file.kept) for split, file in files.items()} == {
+        "train": ("demo_train.json", 2000, 2000),
+        "dev": ("demo_dev.json", 200, 200),
+        "test": ("demo_test.json", 200, 200),
+    }

@@ -1,0 +1,142 @@
+"""A new answer form is one new file: data, training file, stubbed answers, scores and structured requests follow."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from faulty import Faulty, completion
+from ner_common.errors import UserError
+from ner_data import PromptSpec, answers
+from ner_data.answers import MEMBERS, form_names, load_form
+from ner_eval import score
+from ner_eval.metrics.counts import micro
+from ner_eval.metrics.protocols import TEXT
+from support import Result, one_line_error
+
+LINES = '''"""One line per mention: 姓名/林晓."""
+from ner_data.gold import Mention, Parsed
+
+NAME = "lines"
+DIRECTIVE = "每行写一个实体"
+FORMAT = "类别/实体"
+
+def render(text, entities):
+    return "\\n".join(f"{entity.label}/{entity.text}" for entity in entities) or "无"
+
+def parse(answer, text):
+    rows = [line.partition("/") for line in answer.splitlines() if line != "无"]
+    return Parsed(tuple(Mention(label, surface) for label, _, surface in rows), () if answer else ("unparsable",))
+
+def structured(mode, labels, text):
+    return {"structured_outputs": {"regex": f"({'|'.join(labels)})/.+"}} if mode == "grammar" else None
+'''
+RAW = [
+    {"text": "林晓在云帆科技", "label": {"name": {"林晓": [[0, 1]]}, "company": {"云帆科技": [[3, 6]]}}},
+    {"text": "周舟来了", "label": {"name": {"周舟": [[0, 1]]}}},
+    {"text": "今天没有人", "label": {}},
+]
+RIGHT = {"林晓在云帆科技": "name/林晓\ncompany/云帆科技", "周舟来了": "name/周舟", "今天没有人": "无"}
+
+Cli = Callable[..., Result]
+AddModule = Callable[..., Path]
+
+
+@pytest.fixture
+def lines(workplace: Path, raw: Callable[..., Path], cli: Cli, add_module: AddModule) -> PromptSpec:
+    """The form `lines`, and the corpus `demo` converted and written as training files in it."""
+    add_module(answers, "lines", LINES)
+    content = "".join(json.dumps(line) + "\n" for line in RAW).encode()
+    for command in (
+        ("convert", "demo", "--raw", raw(train=content, test=content)),
+        ("alpaca", "demo", "--form", "lines"),
+    ):
+        result = cli("ner-data", *command)
+        assert result.code == 0, result.err
+    return PromptSpec.load(Path("data/alpaca/demo.prompt.json"))
+
+
+def predict(cli: Cli, wrong: dict[str, str], *arguments: str) -> tuple[Result, list[dict[str, Any]]]:
+    """Ask a server that answers right but for ``wrong``; also what it was asked."""
+
+    async def script(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return completion((RIGHT | wrong)[server.asked[-1]])
+
+    with Faulty(script) as server:
+        where = ("--corpus", "demo", "--model", "nano", "--base-url", server.base_url, "--run", "r", "--wait", "0")
+        return cli("ner-eval", "predict", *where, *arguments), server.bodies
+
+
+def test_the_training_file_and_the_prompt_are_in_the_new_form(lines: PromptSpec) -> None:
+    items = json.loads(Path("data/alpaca/demo_train.json").read_text(encoding="utf-8"))
+    assert {item["input"]: item["output"] for item in items} == RIGHT
+    assert lines.answer_form == "lines"
+    assert lines.instruction.startswith("请从文本中抽取命名实体，每行写一个实体。\n")
+    assert "没有实体时输出 无。\n格式：类别/实体\n" in lines.instruction
+    assert "JSON" not in lines.instruction and "[]" not in lines.instruction
+    assert all(item["instruction"] == lines.instruction for item in items)
+
+
+def test_answers_in_the_new_form_are_scored(lines: PromptSpec, cli: Cli) -> None:
+    result, bodies = predict(cli, {"周舟来了": "company/周舟"})
+    assert result.code == 0, result.err
+    assert all(body["messages"][1]["content"].startswith(lines.instruction) for body in bodies)
+    counts = micro(score("runs/r").counts(TEXT, "strict"))
+    assert (counts.tp, counts.fp, counts.fn) == (2, 1, 1)
+
+
+def test_a_structured_request_is_what_the_new_form_says(lines: PromptSpec, cli: Cli) -> None:
+    result, bodies = predict(cli, {}, "--structured", "grammar")
+    assert result.code == 0, result.err
+    assert all(body["structured_outputs"] == {"regex": f"({'|'.join(lines.labels)})/.+"} for body in bodies)
+
+
+def test_a_form_that_cannot_be_forced_is_refused_before_anything_is_asked_or_written(
+    lines: PromptSpec, cli: Cli
+) -> None:
+    result, bodies = predict(cli, {}, "--structured", "json")
+    assert one_line_error(result) == (
+        "ner-eval: --structured json: cannot force the answer form lines (it can force: json_list); "
+        "use --structured off or grammar"
+    )
+    assert not bodies and not Path("runs").exists()
+
+
+def test_the_command_line_offers_every_form(workplace: Path, cli: Cli, add_module: AddModule) -> None:
+    assert (
+        "invalid choice: 'lines' (choose from 'json_list')" in cli("ner-data", "alpaca", "demo", "--form", "lines").err
+    )
+    add_module(answers, "lines", LINES)
+    assert "{json_list,lines}" in cli("ner-data", "alpaca", "--help").out
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_form_that_lacks_something_is_named_with_what_it_lacks(
+    raw: Callable[..., Path], cli: Cli, add_module: AddModule, member: str
+) -> None:
+    assert cli("ner-data", "convert", "demo", "--raw", raw()).code == 0
+    path = add_module(answers, "lines", f"{LINES}\ndel {member}\n")
+    message = one_line_error(cli("ner-data", "alpaca", "demo", "--form", "lines"))
+    assert message.endswith(f"{path.name}: an answer form needs {member} too; see AnswerForm in ner_data.answers")
+    assert not Path("data/alpaca").exists()
+
+
+def test_the_name_of_a_form_is_that_of_its_file(add_module: AddModule) -> None:
+    add_module(answers, "rows", LINES)
+    with pytest.raises(UserError, match=r"rows\.py: NAME is 'lines'; it must be 'rows'"):
+        load_form("rows")
+
+
+def test_every_form_of_the_repository_can_be_loaded() -> None:
+    assert form_names()
+    for name in form_names():
+        form = load_form(name)
+        assert form.render("", ()) and "\n" not in form.FORMAT
+
+
+def test_an_unknown_form_is_refused() -> None:
+    with pytest.raises(UserError, match="river: no such answer form; there are: json_list"):
+        load_form("river")
