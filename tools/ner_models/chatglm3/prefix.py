@@ -8,6 +8,7 @@ which is computed here once and for all.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ner_models.chatglm3.shards import TORCH_NAMES, Stored, find_shards, open_sh
 from ner_models.chatglm3.weights import PREFIX
 
 Tensor = Any
+BASE = Path("models/chatglm3-6b-glm")  # what its recipe makes of the download
 CONVERT = "name with --base what `ner-model convert-chatglm3` made of the model it was trained on"
 
 
@@ -27,17 +29,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         type=Path,
-        default=Path("models/chatglm3-6b-glm"),
+        default=BASE,
         help="the converted base model, as the adapter shall name it (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    import_prefix(args.source, args.target, args.base)
+    print(import_prefix(args.source, args.target, base=args.base))
 
 
-def import_prefix(source: Path, target: Path, base: Path) -> None:
-    """Write the adapter and print what it holds.
+@dataclass(frozen=True, slots=True)
+class ImportedPrefix:
+    """An adapter made of a P-Tuning v2 checkpoint: its folder, its sizes, and how many tensors were read and used."""
+
+    target: Path
+    tokens: int
+    layers: int
+    parameters: int
+    read: int
+    used: int
+
+    def __str__(self) -> str:
+        """Two lines for the user."""
+        sizes = f"{self.tokens} virtual tokens, {self.layers} layers, {self.parameters:,} parameters"
+        return (
+            f"{rooted(self.target)}: {sizes}\n"
+            f"tensors: read {self.read}, used {self.used}, left out {self.read - self.used} (not part of the prefix)"
+        )
+
+
+def import_prefix(source: Path, target: Path, *, base: Path = BASE) -> ImportedPrefix:
+    """Write the adapter that computes what the checkpoint's prefix did.
+
+    Args:
+        source: checkpoint folder of the original training script.
+        target: the adapter's folder, which must not exist.
+        base: the converted base model, as the adapter shall name it.
 
     Raises:
         UserError: the target exists; the source is no P-Tuning v2 checkpoint of chatglm2/3, or does not fit the config
@@ -62,9 +89,7 @@ def import_prefix(source: Path, target: Path, base: Path) -> None:
         entry = ("prompt_embeddings", "F32", (tokens, width))
         write_shard(partial / "adapter_model.safetensors", [entry], [embeddings.numpy().tobytes()])
         peft_config(shape, tokens, base).save_pretrained(partial)
-    others = len(stored) - len(own)
-    print(f"{rooted(target)}: {tokens} virtual tokens, {shape.layers} layers, {embeddings.numel():,} parameters")
-    print(f"tensors: read {len(stored)}, used {len(own)}, left out {others} (not the prefix's)")
+    return ImportedPrefix(target, tokens, shape.layers, embeddings.numel(), len(stored), len(own))
 
 
 def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:

@@ -9,6 +9,7 @@ below the best real one for the hidden states that the model has (see `row_witho
 import argparse
 import hashlib
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    adapter = load_adapter(args.adapter.name, args.adapter)
-    base = args.base or Path(adapter.base)
-    check(adapter, base, args.out)
+    done = export(args.adapter, args.out, base=args.base)
+    print(f"{rooted(args.out)}: {done.tokens} virtual tokens, least margin of their logits {done.margin:.1f}")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A baked checkpoint: its number of virtual tokens, and how far their logits stay below the best real ones."""
+
+    tokens: int
+    margin: float
+
+
+def export(path: Path, out: Path, *, base: Path | None = None) -> Export:
+    """Bake a P-tuning adapter into a plain checkpoint in a new folder; prints a warning about a renamed base.
+
+    Args:
+        path: the adapter's folder.
+        out: the checkpoint's folder, which must not exist.
+        base: the base model's folder; by default the one the adapter was trained on.
+
+    Raises:
+        UserError: see `check` and `bake_checkpoint`; or there is no adapter.
+    """
+    adapter = load_adapter(path.name, path)
+    base = base or Path(adapter.base)
+    check(adapter, base, out)
     warn_of_another_name(adapter, base)
-    margin = export(adapter, base, args.out)
-    print(f"{rooted(args.out)}: {tokens_of(adapter)} virtual tokens, least margin of their logits {margin:.1f}")
+    return Export(tokens_of(adapter), bake_checkpoint(adapter, base, out))
 
 
 def check(adapter: Adapter, base: Path, out: Path) -> None:
@@ -58,11 +81,13 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     check_free(out)
 
 
-def export(adapter: Adapter, base: Path, out: Path) -> float:
-    """Write the baked checkpoint; its chat template puts the virtual tokens before every conversation.
+def bake_checkpoint(adapter: Adapter, base: Path, out: Path) -> float:
+    """Write the checkpoint for an adapter that has been checked; returns the least margin of its tokens' logits.
 
-    For what `check`, or `ner-model serve` with its own checks, has let through. Returns the least margin of the
-    virtual tokens' logits; raises UserError if it is too small.
+    The checkpoint's chat template puts the virtual tokens before every conversation.
+
+    Raises:
+        UserError: the margin is too small.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

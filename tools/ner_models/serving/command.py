@@ -9,6 +9,7 @@ from pathlib import Path
 from ner_common.errors import UserError
 from ner_common.files import read_json
 from ner_common.machine import installed
+from ner_models.base_models import base_model_of
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
 from ner_models.serving.process import HOST, PORT
@@ -24,7 +25,7 @@ class Settings:
 
     Attributes:
         host, port: where it listens.
-        dtype: number format; None: float32 on a CPU, else vLLM's choice.
+        dtype: number format; None: float32 on a CPU, else that of the base model's ``model.yaml``, else vLLM's choice.
         max_model_len: tokens of prompt and answer together.
         gpu_memory_utilization: share of the GPU's memory.
         tensor_parallel_size: GPUs that the model is spread over.
@@ -49,7 +50,7 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
     """The whole vLLM command for a base model and its adapters.
 
     Raises:
-        UserError: vLLM is not installed here, or ``vllm_args`` has a quote that does not close.
+        UserError: vLLM is not installed here, or ``vllm_args`` has an unclosed quote.
     """
     lora = [adapter for adapter in adapters if adapter.kind == "LORA"]
     p_tuned = [adapter for adapter in adapters if adapter.kind == P_TUNING]
@@ -61,7 +62,7 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         *("--max-model-len", str(settings.context(base))),
         # The model's own sampling defaults (Qwen2.5: repetition_penalty 1.05) would hurt copying.
         *("--generation-config", "vllm"),
-        *("--dtype", settings.dtype or ("float32" if on_cpu() else "auto")),
+        *("--dtype", settings.dtype or default_dtype(base)),
     ]
     if on_cpu():
         command += ["--kv-cache-memory-bytes", str(CPU_CACHE_BYTES), "--enforce-eager"]
@@ -80,6 +81,14 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         return command + soft.arguments + shlex.split(settings.vllm_args)
     except ValueError as error:
         raise UserError(f"--vllm-args {settings.vllm_args}: {error}; quote it as a shell would") from None
+
+
+def default_dtype(base: Path) -> str:
+    """The number format for a base model whose user names none."""
+    if on_cpu():
+        return "float32"
+    known = base_model_of(base)
+    return known.dtype if known else "auto"
 
 
 def on_cpu() -> bool:

@@ -18,7 +18,7 @@ from ner_common.errors import UserError, rooted
 from ner_common.files import write_atomically
 from ner_models.serving import process, soft_prompts
 from ner_models.serving.adapters import Adapter, check_base, load_adapter, refusals, warn_of_another_name
-from ner_models.serving.baking import baked_folder, export
+from ner_models.serving.baking import bake_checkpoint, baked_folder
 from ner_models.serving.command import MAX_MODEL_LEN, Settings, vllm_command
 from ner_models.serving.middleware import limits
 
@@ -69,7 +69,7 @@ def serve(
     for adapter in loaded:
         if adapter.kind == soft_prompts.P_TUNING and not (baked := baked_folder(adapter, base)).is_dir():
             print(f"baking {rooted(adapter.path)} into {rooted(baked)}", flush=True)
-            export(adapter, base, baked)
+            bake_checkpoint(adapter, base, baked)
     environment = soft.environment | ({"VLLM_API_KEY": api_key} if api_key else {})
     started = process.start(command, settings.host, settings.port, names, environment)
     try:
@@ -162,7 +162,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--api-key", default=os.environ.get("VLLM_API_KEY"), help="ask clients for it (default: $VLLM_API_KEY)"
     )
     parser.add_argument(
-        "--dtype", help="auto, float32, bfloat16, or half for cards without bf16 (default: float32 on a CPU)"
+        "--dtype",
+        help="auto, float32, bfloat16, or half for cards without bf16 (default: the base model's; float32 on a CPU)",
     )
     parser.add_argument("--max-model-len", type=int, default=MAX_MODEL_LEN, help="tokens (default: %(default)s)")
     parser.add_argument(
