@@ -68,7 +68,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def adapter(chain: Path) -> Path:
     """A LoRA adapter of nano over demo, trained by llamafactory-cli for a few steps, with its prompt spec beside it."""
     kept = ROOT / "cache/tests/nano-lora"
-    # The train environment's tests come first and train anew; the serve environment's take what they left.
+    # The train environment's tests come first and train it again; the serve environment's take what they left.
     if not (ROOT / ".venv-serve").samefile(sys.prefix) or not (kept / "adapter_model.safetensors").is_file():
         shutil.rmtree(kept, ignore_errors=True)
         train(chain, kept, "max_steps=40", "eval_strategy=steps", "eval_steps=20", "save_steps=20", "logging_steps=5")

@@ -55,7 +55,7 @@ def test_lora_is_trained_the_same_with_and_without_the_plugin(recipe, tmp_path: 
     import torch
     from safetensors.torch import load_file
 
-    stand_in = tmp_path / "stand_in"  # without the plugin nothing stands in for torchaudio
+    stand_in = tmp_path / "stand_in"  # without the plugin nothing replaces torchaudio
     stand_in.mkdir()
     (stand_in / "torchaudio.py").write_text("")
     adapters = []

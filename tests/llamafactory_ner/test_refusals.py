@@ -1,4 +1,4 @@
-"""What cannot work is said in one line, with exit status 2, before any model loads."""
+"""What cannot work is refused in one line, with exit status 2, before any model loads."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Every recipe: valid for llamafactory's own argument classes, safe, described, and different only where it must be."""
+"""Every recipe: accepted by llamafactory's own argument classes, safe, described, and different only where it must be."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hook of `llamafactory.model.adapter`: build or load the soft prompt where llamafactory would build LoRA layers."""
+"""Hook of `llamafactory.model.adapter`: build or load a soft prompt instead of LoRA layers."""
 
 from functools import wraps
 from types import ModuleType

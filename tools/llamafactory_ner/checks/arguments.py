@@ -1,4 +1,4 @@
-"""Arguments that cannot work with a soft prompt, each as a line that says what to do instead."""
+"""Arguments that cannot work with a soft prompt, and what to do instead."""
 
 import json
 from pathlib import Path
@@ -74,7 +74,7 @@ def zero_stage(deepspeed: Any) -> int | None:
 
 
 def model_problems(model_args: Any, finetuning_args: Any) -> list[str]:
-    """Problems of a soft prompt with the command that it is given to."""
+    """Problems of a soft prompt with `llamafactory-cli export` and with inference backends."""
     method = finetuning_args.finetuning_type
     problems = []
     if model_args.export_dir is not None:

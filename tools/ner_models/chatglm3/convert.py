@@ -1,7 +1,7 @@
 """``ner-model convert-chatglm3 SRC DST``: an original chatglm3-6b (or chatglm2-6b) as a native ``glm`` checkpoint.
 
 The result is loaded by transformers, PEFT, LLaMA-Factory and vLLM without remote code. Everything is checked before
-anything is written; the result grows in ``DST.partial-<process id>`` and gets its name when it is whole.
+anything is written; the result is written to ``DST.partial-<process id>`` and renamed when it is complete.
 """
 
 import argparse
@@ -78,14 +78,14 @@ def convert(source: Path, target: Path) -> Conversion:
             if (source / name).is_file():
                 shutil.copyfile(source / name, partial / name)
         eos = end_ids(pieces, shape)
-        # No sampling defaults: vLLM would apply them to every request that does not set its own.
+        # No sampling defaults: vLLM would apply them to every request without its own.
         write_json(partial / "generation_config.json", {"eos_token_id": eos, "pad_token_id": 0})
         write_json(partial / "config.json", glm_config(shape, TORCH_NAMES[dtype], eos))
     return Conversion(target, shape, used, dropped, size)
 
 
 def check_weights(source: Path, shards: list[Path], wanted: dict[str, Wanted]) -> str:
-    """Compare all tensors with what the config asks for, from the files' headers; returns the one type they have.
+    """Compare all tensors with what the config asks for, by the files' headers; returns the type that all have.
 
     Raises:
         UserErrors: every missing, unknown, duplicate or misshapen tensor.

