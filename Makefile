@@ -22,7 +22,7 @@ NAME    = $(MODEL)-$(METHOD)-$(CORPUS)
 RECIPE  = recipes/$(MODEL)/$(METHOD).yaml
 ADAPTER = saves/$(MODEL)/$(METHOD)/$(CORPUS)
 # What recipes/MODEL/model.yaml says, read here because no environment may exist yet.
-model_says = $(shell sed -nE 's/^$(1):[[:space:]]*([^[:space:]]+).*/\1/p' recipes/$(MODEL)/model.yaml 2>/dev/null)
+model_says = $(shell sed -nE 's/^$(1):[[:space:]]*"?([^[:space:]"]+).*/\1/p' recipes/$(MODEL)/model.yaml 2>/dev/null)
 WEIGHTS   := $(call model_says,weights)
 NEEDS_GPU := $(call model_says,needs_gpu)
 BASE      := $(notdir $(WEIGHTS))

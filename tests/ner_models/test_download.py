@@ -169,9 +169,11 @@ def test_a_model_is_complete_only_with_every_file_of_its_index(tmp_path: Path) -
     assert download.is_complete(tmp_path)
 
 
-def test_a_model_that_is_part_of_the_repository_needs_no_download(recipes: Path, workplace: Path, cli: Cli) -> None:
-    done = cli("ner-model", "download", "nano")
-    assert (done.code, done.out) == (0, "data/nano: part of the repository, nothing to download\n")
+def test_a_model_without_a_source_must_be_there(recipes: Path, workplace: Path, cli: Cli) -> None:
+    message = one_line_error(cli("ner-model", "download", "nano"))
+    assert "data/nano: no model there; put its files there, or add source to recipes/nano/model.yaml" in message
+    (workplace / "data/nano").symlink_to(ROOT / "data/nano")
+    assert cli("ner-model", "download", "nano") == (0, "data/nano: already here\n", "")
     assert not (workplace / "models").exists()
 
 

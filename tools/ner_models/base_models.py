@@ -6,7 +6,7 @@
     needs_gpu: true
     template: qwen
     dtype: auto
-    source: Qwen/Qwen2-7B-Instruct      # on ModelScope; absent where the weights are part of the repository
+    source: Qwen/Qwen2-7B-Instruct      # on ModelScope; left out if there is nothing to download
     revision: master
     gigabytes: 15.3
     sha256:
@@ -56,7 +56,7 @@ class BaseModel:
         needs_gpu: whether training without a GPU is refused.
         template: LLaMA-Factory's name of the chat template.
         dtype: number format on a GPU, as vLLM's ``--dtype``.
-        source: id on ModelScope; None where the weights are part of the repository.
+        source: id on ModelScope; None if there is nothing to download.
         revision: branch or tag of ``source``.
         gigabytes: size of the download in 10^9 bytes.
         sha256: file name -> checksum (64 hex digits) of the files whose content is known.

@@ -36,14 +36,15 @@ class Download:
 def download(name: str) -> Download:
     """Fetch a base model where it is not there yet, check it, and perform its ``after_download``.
 
-    Nothing is done for a model that is part of the repository.
-
     Raises:
-        UserError: no such model, too little room, files missing in a folder that is there, ModelScope cannot be
+        UserError: no such model, one without a source is not there, too little room, files missing in a folder that is there, ModelScope cannot be
             reached, a checksum differs, or the step afterwards fails.
     """
     model = load_base_model(name)
     if model.source is None:
+        if not is_complete(model.weights):
+            remedy = f"put its files there, or add source to {RECIPES / name / FILE_NAME}"
+            raise UserError(f"{rooted(model.weights)}: no model there; {remedy}")
         return Download(model, fetched=False)
     if model.after_download and model.after_download not in AFTER_DOWNLOAD:
         problem = f"after_download: {model.after_download} is not one of {', '.join(AFTER_DOWNLOAD)}"
@@ -63,13 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     done = download(args.name)
-    if done.model.source is None:
-        print(f"{done.model.weights}: part of the repository, nothing to download")
-    elif done.fetched:
+    if done.fetched:
         files = f"{len(done.model.sha256)} files as published (SHA-256)"
         print(f"{rooted(done.model.downloaded)}: {done.model.source}, {files}")
     else:
-        print(f"{rooted(done.model.downloaded)}: already here")
+        print(f"{rooted(done.model.downloaded if done.model.source else done.model.weights)}: already here")
     if done.conversion:
         print(done.conversion)
 
