@@ -37,8 +37,8 @@ def download(name: str) -> Download:
     """Fetch a base model where it is not there yet, check it, and perform its ``after_download``.
 
     Raises:
-        UserError: no such model, one without a source is not there, too little room, files missing in a folder that is there, ModelScope cannot be
-            reached, a checksum differs, or the step afterwards fails.
+        UserError: no such model, one without a source that is not there, too little room, an incomplete folder of that
+            name, ModelScope cannot be reached, a checksum differs, or the step afterwards fails.
     """
     model = load_base_model(name)
     if model.source is None:
