@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,20 @@ def write_shards(folder: Path, tensors: dict[str, Any], form: str = "safetensors
             torch.save(content, folder / shard)
     weight_map = {name: shard for shard, part in shards.items() for name in part}
     (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def edit_config(source: Path, **changes: Any) -> None:
+    """Change fields of a checkpoint's config; ``...`` takes one away."""
+    path = source / "config.json"
+    value = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: item for key, item in value.items() if item is not ...}))
+
+
+def edit_tensors(source: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Write a checkpoint's tensors again, changed."""
+    tensors = random_tensors(json.loads((source / "config.json").read_text()))
+    change(tensors)
+    write_shards(source, tensors)
 
 
 SPECIAL = ["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"]

@@ -8,24 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT, assert_free, free_port, tool
+from make_support import link, link_environments
+from support import assert_free, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A tree in which make finds everything built: the environments' programs are links, their marks are new."""
-    for name in ("Makefile", "pyproject.toml", "requirements", "recipes", "data/corpora", "data/nano"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).symlink_to(ROOT / name)
-    for environment in (".venv", ".venv-train", ".venv-serve"):
-        tool(environment, "python")
-        (tmp_path / environment).mkdir()
-        for name in ("bin", "lib", "pyvenv.cfg"):
-            (tmp_path / environment / name).symlink_to(ROOT / environment / name)
-        (tmp_path / environment / ".locked").touch()
-        (tmp_path / environment / ".ready").touch()
+    """A copy of the repository in which make finds everything built."""
+    link(tmp_path, "Makefile", "pyproject.toml", "requirements", "recipes", "data/corpora", "data/nano")
+    link_environments(tmp_path)
     return tmp_path
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ def test_training_leaves_an_adapter_a_falling_loss_and_a_plot(adapter: Path) -> 
     assert (adapter / "adapter_model.safetensors").is_file()
     assert (adapter / "training_loss.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((adapter / "adapter_config.json").read_text())["r"] <= 16
+
+
+def test_training_records_what_it_was_told(adapter: Path) -> None:
+    record = json.loads((adapter / "ner_training.json").read_text())
+    assert record["recipe"] == "recipes/nano/lora.yaml"
+    assert record["base_model"] == record["arguments"]["model_name_or_path"] == "data/nano"
+    told = record["arguments"]
+    assert (told["lora_rank"], told["max_steps"], told["output_dir"]) == (16, 40, str(adapter))  # recipe and overrides
+    assert set(record["versions"]) == {"llamafactory", "transformers", "peft", "torch"}
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(record["started"])) < timedelta(days=1)
 
 
 def test_training_goes_on_from_the_last_checkpoint(chain: Path, tmp_path: Path) -> None:
@@ -74,6 +85,7 @@ def test_preview_prints_the_text_with_the_answer_between_its_marks(chain: Path, 
     )
     found = re.fullmatch(records, done.out)
     assert found, done.out
+    assert not (chain / "saves").exists()
     tokens, trained, *_ = map(int, found.groups())
     assert 0 < trained < tokens
 

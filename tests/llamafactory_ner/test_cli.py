@@ -1,5 +1,6 @@
 """The stock command in fresh processes: LoRA as ever, and two processes under torchrun on this CPU."""
 
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,9 @@ def test_two_processes_train_what_one_process_trains_with_twice_the_batch(method
         args = recipe(finetuning_type=method, output_dir=str(out), per_device_train_batch_size=batch)
         done = launch(args, tmp_path, processes)
         assert done.returncode == 0, done.stderr[-3000:]
+        assert json.loads((out / "ner_training.json").read_text())["recipe"] == str(
+            tmp_path / f"recipe{processes}.yaml"
+        )
         prompts.append(load_file(out / "adapter_model.safetensors")["prompt_embeddings"])
     assert torch.allclose(prompts[0], prompts[1], atol=1e-3)
 
@@ -51,7 +55,7 @@ def test_lora_is_trained_the_same_with_and_without_the_plugin(recipe, tmp_path: 
     import torch
     from safetensors.torch import load_file
 
-    stand_in = tmp_path / "stand_in"  # without the plugin nothing stands in for torchaudio
+    stand_in = tmp_path / "stand_in"  # without the plugin nothing replaces torchaudio
     stand_in.mkdir()
     (stand_in / "torchaudio.py").write_text("")
     adapters = []
@@ -60,6 +64,7 @@ def test_lora_is_trained_the_same_with_and_without_the_plugin(recipe, tmp_path: 
         args = recipe(finetuning_type="lora", num_virtual_tokens=None, output_dir=str(out), max_steps=2)
         done = launch(args, tmp_path, 1, **extra)
         assert done.returncode == 0, done.stderr[-3000:]
+        assert (out / "ner_training.json").exists() == (name == "with")
         adapters.append(load_file(out / "adapter_model.safetensors"))
     assert adapters[0].keys() == adapters[1].keys()
     assert all(torch.equal(adapters[0][key], adapters[1][key]) for key in adapters[0])

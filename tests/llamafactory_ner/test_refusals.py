@@ -1,4 +1,4 @@
-"""What cannot work is said in one line, with exit status 2, before any model loads."""
+"""What cannot work is refused in one line, with exit status 2, before any model loads."""
 
 import json
 import shutil
@@ -196,6 +196,21 @@ def test_the_context_must_hold_the_adapter_s_own_length(use, refused, recipe, ru
 def test_training_on_from_an_adapter_without_its_encoder_is_refused(refused, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "a")
     assert "prompt_encoder.safetensors" in refused(finetuning_type="p_tuning", adapter_name_or_path=adapter)
+
+
+def test_a_broken_adapter_configuration_is_refused(refused, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "a")
+    (tmp_path / "a/adapter_config.json").write_text('{"peft_type": ')
+    line = refused(finetuning_type="p_tuning", adapter_name_or_path=adapter)
+    assert "/a/adapter_config.json:1: not JSON (Expecting value); restore the file" in line
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_broken_deepspeed_configuration_is_refused(inline: bool, refused, tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text('{"zero_optimization": ')
+    line = refused(finetuning_type="p_tuning", deepspeed=path.read_text() if inline else str(path))
+    assert "not JSON (Expecting value" in line and ("deepspeed: " in line if inline else "/ds.json:1: " in line)
 
 
 # --- data sets -------------------------------------------------------------------------------------------------------

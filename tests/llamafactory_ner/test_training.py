@@ -41,6 +41,14 @@ def test_training_lowers_the_loss_and_saves_what_lora_saves(method, run_exp, rec
     assert config["base_model_name_or_path"] == args["model_name_or_path"]
 
 
+def test_a_training_is_recorded_without_its_secrets(run_exp, recipe, tmp_path: Path) -> None:
+    args = recipe(finetuning_type="p_tuning", hf_hub_token="hf_secret", max_steps=1)
+    run_exp(args)
+    record = json.loads((tmp_path / "out/ner_training.json").read_text())
+    assert record["recipe"] is None  # the arguments came from Python
+    assert record["arguments"] == {name: value for name, value in args.items() if name != "hf_hub_token"}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(method, run_exp, recipe, tmp_path: Path) -> None:
     import torch

@@ -13,7 +13,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
+from chatglm_support import train_tokenizer, write_checkpoint
 from ner_models import download
 from support import ROOT, Result, one_line_error
 
@@ -76,7 +78,7 @@ def modelscope_at(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     def point(port: int) -> None:
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("MODELSCOPE_CACHE", str(workplace / "modelscope"))
-        monkeypatch.setenv("MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS", "2")  # saves seconds, where it is read in time
+        monkeypatch.setenv("MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS", "2")  # saves seconds if it is read in time
         from modelscope_hub import set_default_config
 
         set_default_config(None)  # modelscope keeps the environment's endpoint from its first use
@@ -85,10 +87,18 @@ def modelscope_at(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 
 @pytest.fixture
-def hub(modelscope_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def recipes(workplace: Path) -> Path:
+    """The repository's recipes, with the base models that they describe, for the test to change."""
+    shutil.copytree(ROOT / "recipes", workplace / "recipes")
+    return workplace / "recipes"
+
+
+@pytest.fixture
+def hub(modelscope_at: Callable[[int], None], recipes: Path) -> Iterator[Hub]:
     """A hub on this machine with a model that is published under a known checksum, called qwen2-7b."""
-    source = download.Source("Qwen/X", 0.1, {"model.safetensors": hashlib.sha256(WEIGHTS).hexdigest()})
-    monkeypatch.setitem(download.SOURCES, "qwen2-7b", source)
+    known = {"weights": "models/qwen2-7b", "needs_gpu": True, "template": "qwen", "source": "Qwen/X", "gigabytes": 0.1}
+    known["sha256"] = {"model.safetensors": hashlib.sha256(WEIGHTS).hexdigest()}
+    (recipes / "qwen2-7b/model.yaml").write_text(yaml.safe_dump(known))
     with Hub() as running:
         modelscope_at(running.server_port)
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -97,7 +107,7 @@ def hub(modelscope_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_too_little_disk_for_a_model_is_said_before_the_download(
-    workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    recipes: Path, workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(workplace)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**9))
@@ -105,7 +115,9 @@ def test_too_little_disk_for_a_model_is_said_before_the_download(
 
 
 @pytest.mark.train
-def test_without_a_network_download_says_what_to_put_where(cli: Cli, modelscope_at: Callable[[int], None]) -> None:
+def test_without_a_network_download_says_what_to_put_where(
+    recipes: Path, cli: Cli, modelscope_at: Callable[[int], None]
+) -> None:
     modelscope_at(9)  # the port of "discard": nothing listens there
     message = one_line_error(cli("ner-model", "download", "qwen2.5-0.5b"))
     assert message.startswith("ner-model: Qwen/Qwen2.5-0.5B-Instruct: cannot be downloaded")
@@ -157,6 +169,43 @@ def test_a_model_is_complete_only_with_every_file_of_its_index(tmp_path: Path) -
     assert download.is_complete(tmp_path)
 
 
-def test_every_downloadable_model_has_a_recipe() -> None:
-    recipes = {path.name for path in (ROOT / "recipes").iterdir() if path.is_dir()}
-    assert set(download.SOURCES) - {"chatglm3-6b"} <= recipes
+def test_a_model_without_a_source_must_be_there(recipes: Path, workplace: Path, cli: Cli) -> None:
+    message = one_line_error(cli("ner-model", "download", "nano"))
+    assert "data/nano: no model there; put its files there, or add source to recipes/nano/model.yaml" in message
+    (workplace / "data/nano").symlink_to(ROOT / "data/nano")
+    assert cli("ner-model", "download", "nano") == (0, "data/nano: already here\n", "")
+    assert not (workplace / "models").exists()
+
+
+def test_a_model_that_is_there_is_left_alone(recipes: Path, workplace: Path, cli: Cli) -> None:
+    folder = workplace / "models/qwen2-7b"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert "lacks files of Qwen/Qwen2-7B-Instruct" in one_line_error(cli("ner-model", "download", "qwen2-7b"))
+    (folder / "model.safetensors").touch()
+    assert cli("ner-model", "download", "qwen2-7b") == (0, "models/qwen2-7b: already here\n", "")
+
+
+def test_an_unknown_model_is_refused_with_those_that_exist(recipes: Path, cli: Cli) -> None:
+    message = one_line_error(cli("ner-model", "download", "qwen9"))
+    assert "recipes/qwen9/model.yaml: no such base model; there are: chatglm3-6b, nano, " in message
+
+
+def test_an_unknown_step_after_the_download_is_refused_before_it(recipes: Path, workplace: Path, cli: Cli) -> None:
+    with (recipes / "qwen2-7b/model.yaml").open("a") as file:
+        file.write("after_download: unpack\n")
+    message = one_line_error(cli("ner-model", "download", "qwen2-7b"))
+    assert "recipes/qwen2-7b/model.yaml: after_download: unpack is not one of convert-chatglm3; correct it" in message
+    assert not (workplace / "models").exists()
+
+
+@pytest.mark.train
+def test_a_download_that_must_be_converted_is_converted_once(recipes: Path, workplace: Path, cli: Cli) -> None:
+    write_checkpoint(workplace / "models/chatglm3-6b", train_tokenizer(workplace / "tiny"))
+    done = cli("ner-model", "download", "chatglm3-6b")
+    assert done.code == 0, done.err
+    first, second, *_ = done.out.splitlines()
+    assert first == "models/chatglm3-6b: already here"
+    assert second.startswith("models/chatglm3-6b-glm: chatglm3 as glm, 3 layers")
+    assert (workplace / "models/chatglm3-6b-glm/config.json").is_file()
+    assert cli("ner-model", "download", "chatglm3-6b").out == f"{first}\n"

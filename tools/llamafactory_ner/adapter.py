@@ -1,19 +1,19 @@
-"""Hook of `llamafactory.model.adapter`: build or load the soft prompt where llamafactory would build LoRA layers."""
+"""Hook of `llamafactory.model.adapter`: build or load a soft prompt instead of LoRA layers."""
 
 from functools import wraps
 from types import ModuleType
 from typing import Any
 
-from llamafactory_ner.finetuning_args import DEFAULT_VIRTUAL_TOKENS, SOFT_PROMPTS
+from llamafactory_ner.methods import METHODS
 
 
 def hook(module: ModuleType) -> None:
-    """Let `init_adapter` send the soft-prompt types here and everything else to the original."""
+    """Let `init_adapter` send the plugin's finetuning types here and everything else to the original."""
     original = module.init_adapter
 
     @wraps(original)
     def init_adapter(config: Any, model: Any, model_args: Any, finetuning_args: Any, is_trainable: bool) -> Any:
-        if finetuning_args.finetuning_type not in SOFT_PROMPTS:
+        if finetuning_args.finetuning_type not in METHODS:
             return original(config, model, model_args, finetuning_args, is_trainable)
         return init_soft_prompt(model, model_args, finetuning_args, is_trainable, module.logger)
 
@@ -30,7 +30,8 @@ def init_soft_prompt(model: Any, model_args: Any, finetuning_args: Any, is_train
         return model
     if model_args.adapter_name_or_path is None:
         logger.info_rank0(f"Fine-tuning method: {finetuning_args.finetuning_type}")
-        model = SoftPromptModel(model, new_config(finetuning_args))
+        config = METHODS[finetuning_args.finetuning_type].peft_config(finetuning_args)
+        model = SoftPromptModel(model, config)
     else:
         (adapter,) = model_args.adapter_name_or_path
         config = PeftConfig.from_pretrained(adapter)
@@ -42,17 +43,3 @@ def init_soft_prompt(model: Any, model_args: Any, finetuning_args: Any, is_train
         for parameter in model.prompt_encoder.parameters():
             parameter.data = parameter.data.float()
     return model
-
-
-def new_config(finetuning_args: Any) -> Any:
-    """PEFT's configuration of a new soft prompt; what it leaves open PEFT takes from the base model's."""
-    from peft import PrefixTuningConfig, PromptEncoderConfig, TaskType
-
-    common = {
-        "task_type": TaskType.CAUSAL_LM,
-        "num_virtual_tokens": finetuning_args.num_virtual_tokens or DEFAULT_VIRTUAL_TOKENS,
-        "encoder_hidden_size": finetuning_args.prompt_encoder_hidden_size,
-    }
-    if finetuning_args.finetuning_type == "p_tuning":
-        return PromptEncoderConfig(**common)
-    return PrefixTuningConfig(prefix_projection=finetuning_args.prefix_projection, **common)

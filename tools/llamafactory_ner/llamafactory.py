@@ -1,10 +1,11 @@
-"""Hook of the package `llamafactory` itself: first of all, so that an unknown version is left wholly unpatched."""
+"""Hook of the package `llamafactory` itself: runs first, so that an unknown version is not patched at all."""
 
 import sys
 from types import ModuleType
 
 from llamafactory_ner import TESTED_LLAMAFACTORY
 from llamafactory_ner.checks.refusal import stop
+from llamafactory_ner.methods import METHODS
 from llamafactory_ner.mm_plugin import TorchaudioStandIn
 
 
@@ -14,6 +15,6 @@ def hook(module: ModuleType) -> None:
     if version not in TESTED_LLAMAFACTORY:
         stop(
             f"llamafactory {version} is not one of the tested versions ({', '.join(TESTED_LLAMAFACTORY)}); "
-            "install one of them, or unset AUTOWRAPT_BOOTSTRAP to run without p_tuning and prefix_tuning"
+            f"install one of them, or unset AUTOWRAPT_BOOTSTRAP to run without {' and '.join(METHODS)}"
         )
     sys.meta_path.insert(0, TorchaudioStandIn())

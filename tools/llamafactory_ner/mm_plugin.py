@@ -1,8 +1,8 @@
 """`llamafactory.data.mm_plugin` imports torchaudio unconditionally, and the CPU environment cannot have it.
 
-The registry's torchaudio is a CUDA build, which breaks on import beside a CPU torch. Text-only training never touches
-it, so an empty module stands in, and only while `mm_plugin` is being executed: before and after, no other library can
-find a `torchaudio` that is not there.
+The package index's torchaudio is a CUDA build, which fails to import with a CPU torch. Text-only training never uses
+it, so an empty module takes its place, only while `mm_plugin` is being executed: before and after, no other library
+finds a `torchaudio`.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ class _WithoutTorchaudio(Loader):
     def exec_module(self, module: ModuleType) -> None:
         from transformers.utils import is_torchaudio_available
 
-        # transformers caches the answer: asked now, it stays "no" for whatever mm_plugin imports in turn.
+        # transformers caches the answer: asked now, it stays "no" for everything that mm_plugin imports.
         is_torchaudio_available()
         stand_in = ModuleType("torchaudio", "Empty stand-in of llamafactory_ner.")
         stand_in.__getattr__ = _no_audio  # type: ignore[method-assign]
@@ -44,7 +44,7 @@ class _WithoutTorchaudio(Loader):
 
 
 class TorchaudioStandIn(MetaPathFinder):
-    """Finds `llamafactory.data.mm_plugin`, and nothing else, where there is no real torchaudio."""
+    """Finds `llamafactory.data.mm_plugin`, and nothing else, if there is no real torchaudio."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""Hook of `llamafactory.hparams.parser`: refuse in one line, before any model loads, what cannot work."""
+"""Hook of `llamafactory.hparams.parser`: refuse what cannot work in one line, before any model loads."""
 
 import copy
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from llamafactory_ner.checks.adapters import adapter_problems, training_problems
 from llamafactory_ner.checks.arguments import argument_problems, model_problems
 from llamafactory_ner.checks.base_model import base_doubt
 from llamafactory_ner.checks.datasets import dataset_problems
-from llamafactory_ner.checks.refusal import stop, warn
-from llamafactory_ner.finetuning_args import SOFT_PROMPTS
+from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
+from llamafactory_ner.methods import METHODS
 from ner_common.files import read_object
 
 
@@ -20,7 +20,7 @@ def hook(module: ModuleType) -> None:
     """Wrap the three functions through which every llamafactory command reads its arguments."""
     module._parse_args = _checking_arguments(module)  # type: ignore[attr-defined]
     module._verify_model_args = _checking_model(module._verify_model_args)  # type: ignore[attr-defined]
-    module.get_train_args = _as_for_lora(module.get_train_args)  # type: ignore[attr-defined]
+    module.get_train_args = _with_lora_defaults(module.get_train_args)  # type: ignore[attr-defined]
 
 
 def _refuse(problems: list[str]) -> None:
@@ -34,10 +34,11 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
     @wraps(original)
     def parse_args(parser: Any, args: Any = None, allow_extra_keys: bool = False) -> Any:
         args = module.read_args(args)
-        if module.FinetuningArguments in parser.dataclass_types:
-            _refuse(argument_problems(as_mapping(args), lora_only_arguments()))
-        if module.TrainingArguments in parser.dataclass_types:
-            _refuse(dataset_problems(as_mapping(args), module.DataArguments.dataset_dir))
+        with user_errors_in_one_line():
+            if module.FinetuningArguments in parser.dataclass_types:
+                _refuse(argument_problems(as_mapping(args), lora_only_arguments()))
+            if module.TrainingArguments in parser.dataclass_types:
+                _refuse(dataset_problems(as_mapping(args), module.DataArguments.dataset_dir))
         return original(parser, args, allow_extra_keys=allow_extra_keys)
 
     return parse_args
@@ -69,27 +70,29 @@ def lora_only_arguments() -> set[str]:
 def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
     @wraps(original)
     def verify_model_args(model_args: Any, data_args: Any, finetuning_args: Any) -> None:
-        _refuse(adapter_problems(model_args, finetuning_args))
-        if finetuning_args.finetuning_type in SOFT_PROMPTS:
+        with user_errors_in_one_line():
+            _refuse(adapter_problems(model_args, finetuning_args))
+            for adapter in model_args.adapter_name_or_path or []:
+                config = read_object(Path(adapter) / "adapter_config.json")
+                if doubt := base_doubt(adapter, config, model_args.model_name_or_path):
+                    warn(doubt)
+        if finetuning_args.finetuning_type in METHODS:
             _refuse(model_problems(model_args, finetuning_args))
             finetuning_args = copy.copy(finetuning_args)
             finetuning_args.finetuning_type = "lora"  # adapters and quantised bases are allowed to LoRA only
-        for adapter in model_args.adapter_name_or_path or []:
-            config = read_object(Path(adapter) / "adapter_config.json")
-            if doubt := base_doubt(adapter, config, model_args.model_name_or_path):
-                warn(doubt)
         original(model_args, data_args, finetuning_args)
 
     return verify_model_args
 
 
-def _as_for_lora(original: Callable[..., Any]) -> Callable[..., Any]:
+def _with_lora_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def get_train_args(args: Any = None) -> Any:
         parsed = original(args)
         model_args, data_args, training_args, finetuning_args, _ = parsed
-        if finetuning_args.finetuning_type in SOFT_PROMPTS:
-            _refuse(training_problems(model_args, data_args, training_args, finetuning_args))
+        if finetuning_args.finetuning_type in METHODS:
+            with user_errors_in_one_line():
+                _refuse(training_problems(model_args, data_args, training_args, finetuning_args))
             training_args.label_names = training_args.label_names or ["labels"]
             if training_args.ddp_find_unused_parameters is None:
                 training_args.ddp_find_unused_parameters = False

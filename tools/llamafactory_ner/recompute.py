@@ -1,9 +1,9 @@
 """Gradient checkpointing for soft prompts.
 
-llamafactory checkpoints a layer only if the layer itself has trainable parameters, which under a soft prompt none has,
-so its own checkpointing silently does nothing; and transformers takes the key-value cache, which is where a prefix is,
-away from a checkpointed layer. Here each layer's forward is recomputed in the backward pass with all its arguments.
-Non-reentrant, because the gradient of a prefix flows through the cache, which is no positional tensor.
+llamafactory checkpoints a layer only if the layer itself has trainable parameters. With a soft prompt none has, so its
+own checkpointing silently does nothing; and transformers withholds the key-value cache, which holds the prefix, from a
+checkpointed layer. Here each layer's forward is recomputed in the backward pass with all its arguments. Non-reentrant,
+because the gradient of a prefix flows through the cache, which is not a positional tensor.
 """
 
 from functools import partial
@@ -21,7 +21,7 @@ def _forward(layer: Any, forward: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def recompute_layers(model: torch.nn.Module) -> None:
-    """Make every layer of `model` that knows gradient checkpointing recompute itself; a second call changes nothing.
+    """Make every layer of `model` that supports gradient checkpointing recompute itself; calling it twice is fine.
 
     Raises ValueError if no layer does.
     """

@@ -1,12 +1,12 @@
-"""PEFT's soft-prompt model with the four things put right that training and batched generation need.
+"""PEFT's soft-prompt model with four corrections that training and batched generation need.
 
-Imported only once llamafactory builds a model: torch and peft are heavy.
+Imported when llamafactory builds a model, not before: torch and peft are heavy.
 
 1. Positions count from the attention mask, so left padding changes nothing (PEFT drops `position_ids`).
 2. The prefix is attended to but never appended to in training, so layers can be recomputed (see recompute.py).
-3. The prompt encoder itself is saved beside the adapter. PEFT saves what the encoder puts out, which serves, but which
-   no training can resume from: it would go through the encoder a second time.
-4. Logits have the length of the labels also for p_tuning, whose virtual tokens take part in the forward pass.
+3. The prompt encoder itself is saved beside the adapter. PEFT saves only the encoder's output, which is enough to
+   serve, but not to resume training: it would go through the encoder a second time.
+4. Logits have the length of the labels for p_tuning too, whose virtual tokens take part in the forward pass.
 """
 
 import warnings
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModelForCausalLM, PeftType
+from peft import PeftConfig, PeftModelForCausalLM
 from safetensors.torch import load_file, save_file
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from llamafactory_ner.checks.adapters import ENCODER_FILE
+from llamafactory_ner.methods import method_of
 from llamafactory_ner.recompute import recompute_layers
 
 
@@ -75,7 +76,8 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         mask = torch.cat([mask.new_ones(batch, count), mask], dim=1)
         kwargs |= {"attention_mask": mask, "use_cache": False}
-        if self.active_peft_config.peft_type == PeftType.PREFIX_TUNING:
+        method = method_of(vars(self.active_peft_config))
+        if method and method.in_every_layer:
             prefix = DynamicCache()
             prefix.layers = [PrefixLayer(layer.keys, layer.values) for layer in self.get_prompt(batch).layers]
             kwargs |= {"past_key_values": prefix, "position_ids": positions(mask)[:, count:]}
@@ -125,4 +127,5 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
 
 def needs_encoder_file(config: PeftConfig) -> bool:
     """Whether training on needs more than the saved prompt: not where the prompt itself is the trained parameter."""
-    return config.peft_type == PeftType.P_TUNING or bool(config.prefix_projection)
+    method = method_of(vars(config))
+    return method is not None and method.has_mlp(vars(config))

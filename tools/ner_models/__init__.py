@@ -1,1 +1,1 @@
-"""A model's life: download, convert, export, quantise, serve; and the small base model `nano`."""
+"""Base models and their adapters: download, conversion, export and serving; and `nano`, the embedded base model."""

@@ -1,4 +1,4 @@
-"""nano: its pretraining shares nothing with demo, its tokenizer loses nothing, its prompt is LLaMA-Factory's."""
+"""nano: its pretraining shares nothing with demo, its tokenizer is lossless, its prompt is LLaMA-Factory's."""
 
 import random
 import re
@@ -48,19 +48,19 @@ def test_pretraining_has_no_entity_of_demo(pretraining: list[text.Sample]) -> No
 
 def test_pretraining_shares_no_word_with_demo() -> None:
     """The lists hold, unlike samples, all that the committed model can have seen. Chinese does not separate words, so
-    none may be a part of what stands on the other side either (得了 in 获得了)."""
+    none may be a part of a word of the other side either (得了 in 获得了)."""
     ours = (*demo.LABELS.values(), *(value for name, value in vars(demo_words).items() if name.isupper()))
     cues = (*text_words.BEFORE, *text_words.AFTER, *text_words.JOINTS, *text_words.FILLERS)
     assert _shared(_words(*ours), _words(text_words.TYPES, *cues)) == set()
 
 
 def _words(*texts: str) -> set[str]:
-    """The runs of two or more Chinese characters, slots taken out: words of a list, or what stands between two slots."""
+    """The runs of two or more Chinese characters, slots taken out: words of a list, or the text between two slots."""
     return {word for line in texts for word in re.findall(r"[\u4e00-\u9fff]{2,}", re.sub(r"\{\w+\}", " ", line))}
 
 
 def _shared(one: set[str], other: set[str]) -> set[str]:
-    """What of either side stands on the other, also inside something longer."""
+    """Words of either side that the other has too, also inside longer ones."""
     return {word for word in one if any(word in longer for longer in other)} | {
         word for word in other if any(word in longer for longer in one)
     }

@@ -85,7 +85,7 @@ def test_a_missing_base_model_is_refused(cli: Cli, workplace: Path) -> None:
 def test_one_name_for_two_adapters_is_refused(base: Path, cli: Cli, tmp_path: Path) -> None:
     one, other = make_adapter(tmp_path / "a", base), make_adapter(tmp_path / "b", base)
     message = one_line_error(cli("ner-model", "serve", f"x={one}", f"x={other}"))
-    assert "the name x is claimed twice" in message
+    assert "two models are called x;" in message
 
 
 def test_adapters_of_two_bases_are_refused(base: Path, cli: Cli, workplace: Path) -> None:

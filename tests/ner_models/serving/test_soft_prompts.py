@@ -161,14 +161,14 @@ def test_a_base_of_another_name_is_warned_of_once(cli, base: Path, adapter, trai
     assert not warned or ("was trained on models/other, not on" in found[0] and "base_model_name_or_path" in found[0])
 
 
-def test_two_p_tuning_adapters_are_served_apart(cli, adapter) -> None:
+def test_two_p_tuning_adapters_are_served_separately(cli, adapter) -> None:
     folders = adapter("a", "P_TUNING"), adapter("b", "P_TUNING")
-    assert "served apart" in one_line_error(cli("ner-model", "serve", *folders, "--dry-run"))
+    assert "served separately" in one_line_error(cli("ner-model", "serve", *folders, "--dry-run"))
 
 
 def test_two_adapters_that_claim_one_name_are_refused(cli, adapter) -> None:
     folders = f"x={adapter('a', 'PREFIX_TUNING')}", f"x={adapter('b', 'PREFIX_TUNING')}"
-    assert "the name x is claimed twice" in one_line_error(cli("ner-model", "serve", *folders, "--dry-run"))
+    assert "two models are called x;" in one_line_error(cli("ner-model", "serve", *folders, "--dry-run"))
 
 
 @pytest.mark.parametrize("kind", ["LORA", "PREFIX_TUNING"])

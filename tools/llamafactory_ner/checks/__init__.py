@@ -1,1 +1,1 @@
-"""What cannot work, refused in one line before a model loads. All functions return every problem they find."""
+"""Checks of arguments, data sets, adapters and base models before a model loads; each returns all problems found."""

@@ -4,50 +4,49 @@ from pathlib import Path
 from typing import Any
 
 from llamafactory_ner.checks.base_model import base_problems
-from llamafactory_ner.finetuning_args import DEFAULT_VIRTUAL_TOKENS, SOFT_PROMPTS
+from llamafactory_ner.methods import DEFAULT_VIRTUAL_TOKENS, METHODS, method_of
 from ner_common.files import read_object
 
 ENCODER_FILE = "prompt_encoder.safetensors"
-PEFT_TYPES = {"P_TUNING": "p_tuning", "PREFIX_TUNING": "prefix_tuning"}
 
 
 def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
-    """Problems of the local adapters given: another method than the recipe's, another base, no encoder to train on."""
+    """Problems of the local adapters: another method than the recipe's, another base model, another length."""
     method = finetuning_args.finetuning_type
     adapters = model_args.adapter_name_or_path or []
     problems = []
-    if method in SOFT_PROMPTS and len(adapters) > 1:
+    if method in METHODS and len(adapters) > 1:
         problems.append(f"{method} takes one adapter, not {len(adapters)}")
     for adapter in adapters:
         config = read_object(Path(adapter) / "adapter_config.json")
-        kind = PEFT_TYPES.get(config.get("peft_type", ""), "lora")
-        if method in SOFT_PROMPTS and not config and Path(adapter).exists():
+        trained_by = method_of(config)
+        kind = trained_by.name if trained_by else "lora"
+        if method in METHODS and not config and Path(adapter).exists():
             problems.append(f"{adapter}: no adapter_config.json there; give an adapter's folder")
-        elif config and kind != method and (kind in SOFT_PROMPTS or method in SOFT_PROMPTS):
+        elif config and kind != method and (kind in METHODS or method in METHODS):
             problems.append(f"{adapter} is a {kind} adapter: set finetuning_type: {kind}")
         elif config:
             problems += base_problems(adapter, config, model_args.model_name_or_path)
-            if kind in SOFT_PROMPTS:
+            if kind in METHODS:
                 problems += length_mismatch(adapter, config, finetuning_args)
     return problems
 
 
 def length_mismatch(adapter: str, config: dict[str, Any], finetuning_args: Any) -> list[str]:
-    """Where a soft-prompt adapter and what the recipe says of its length differ."""
+    """A recipe that names another length than the soft-prompt adapter has."""
     length = finetuning_args.num_virtual_tokens
-    if length is None or length == config["num_virtual_tokens"]:
-        return []
-    return [f"{adapter} has {config['num_virtual_tokens']} virtual tokens, not {length}"]
+    own = config.get("num_virtual_tokens")
+    return [f"{adapter} has {own} virtual tokens, not {length}"] if length not in (None, own) else []
 
 
 def training_problems(model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> list[str]:
-    """Problems of a soft prompt with training on from an adapter, and with the length of the texts trained on."""
+    """Problems of further training from an adapter, and of a soft prompt and its texts that are too long together."""
     problems = []
     for adapter in model_args.adapter_name_or_path or [] if training_args.do_train else []:
         config = read_object(Path(adapter) / "adapter_config.json")
-        has_mlp = config.get("peft_type") == "P_TUNING" or config.get("prefix_projection")
-        if has_mlp and not (Path(adapter) / ENCODER_FILE).is_file():
-            problems.append(f"{adapter} lacks {ENCODER_FILE}, which further training needs: it was not trained here")
+        method = method_of(config)
+        if method and method.has_mlp(config) and not (Path(adapter) / ENCODER_FILE).is_file():
+            problems.append(f"{adapter} lacks {ENCODER_FILE}, which further training needs; train a new one")
     return problems + context_problems(model_args, data_args, finetuning_args, training_args.do_train)
 
 

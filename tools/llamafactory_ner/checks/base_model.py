@@ -1,10 +1,11 @@
-"""Whether an adapter belongs to a base model: on another one of the same size it would load, and answer wrongly."""
+"""Whether an adapter belongs to a base model: on another one of the same size it would load and answer wrongly."""
 
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+from llamafactory_ner.methods import method_of
 from ner_common.files import read_object
 from ner_common.fingerprints import other_weights, safetensors_header
 
@@ -19,7 +20,8 @@ def base_problems(adapter: str, config: dict[str, Any], model: str) -> list[str]
     head = f"{adapter}: was trained on another base"
     remedy = f"name {trained_on or 'its own'}, or train on {model} again"
     base = read_object(Path(model) / "config.json")
-    theirs = base_shape(base, config.get("peft_type") == "PREFIX_TUNING") if base else {}
+    method = method_of(config)
+    theirs = base_shape(base, bool(method and method.in_every_layer)) if base else {}
     problems = [
         f"{head} ({name} {ours}, {model} has {theirs[name]}); {remedy}"
         for name, ours in adapter_shape(Path(adapter), config).items()
@@ -46,15 +48,15 @@ def model_name(model: str) -> str:
     return Path(model).name.lower().removesuffix("-glm")
 
 
-def base_shape(base: dict[str, Any], prefix: bool) -> dict[str, Any]:
-    """What a base model's configuration says of its layers and of the width of what an adapter feeds into them."""
+def base_shape(base: dict[str, Any], in_every_layer: bool) -> dict[str, Any]:
+    """A base model's number of layers, and the width of what a soft prompt feeds into every layer or the first."""
     heads, hidden = base.get("num_attention_heads", 1), base.get("hidden_size", 0)
     key_width = (base.get("head_dim") or hidden // heads) * base.get("num_key_value_heads", heads)
-    return {"layers": base.get("num_hidden_layers"), "width": key_width if prefix else hidden}
+    return {"layers": base.get("num_hidden_layers"), "width": key_width if in_every_layer else hidden}
 
 
 def adapter_shape(adapter: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The same of an adapter; a LoRA adapter's is read from its tensors, as far as it is known what they act on."""
+    """The same of an adapter; a LoRA adapter's is read from those of its tensors whose role is known."""
     if config.get("peft_type") != "LORA":
         return {"layers": config.get("num_layers"), "width": config.get("token_dim")}
     layers, width = 0, None
@@ -69,7 +71,7 @@ def adapter_shape(adapter: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def stored_shapes(path: Path) -> dict[str, list[int]]:
-    """Name -> shape of a safetensors file's tensors, {} where there is no such file or PEFT will report it."""
+    """Name -> shape of a safetensors file's tensors; {} if it is missing or damaged, which PEFT reports."""
     try:
         header = json.loads(safetensors_header(path))
         return {tensor: entry["shape"] for tensor, entry in header.items() if tensor != "__metadata__"}

@@ -1,16 +1,16 @@
-"""The data sets that a recipe names, looked up before llamafactory does so: it would end in a traceback."""
+"""The data sets that a recipe names, looked up here because llamafactory would end in a traceback."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-# What an entry of the registry may name beside a file: llamafactory takes the first that it finds.
+# Where an entry of the registry may say its data are; llamafactory takes the first key that it finds.
 SOURCES = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name")
-MEND = "mend it by hand, or run `git checkout dataset_info.json` and `make data`"
+FIX = "fix it by hand, or run `git checkout dataset_info.json` and `make data`"
 
 
 def dataset_problems(given: dict[str, Any], default_folder: str) -> list[str]:
-    """Problems of the data sets in the arguments as written; none where llamafactory reads no local registry."""
+    """Problems of the data sets in the arguments as written; none if llamafactory reads no local registry."""
     folder = given.get("dataset_dir") or default_folder
     names = [name for argument in ("dataset", "eval_dataset") for name in split(given.get(argument))]
     if not names or has_files(given.get("tokenized_path")):
@@ -23,9 +23,9 @@ def dataset_problems(given: dict[str, Any], default_folder: str) -> list[str]:
     except OSError as error:
         return [f"{path}: cannot be read ({error.strerror}); run `make data`, or set dataset_dir to its folder"]
     except ValueError as error:  # no JSON, or no text
-        return [f"{path}: not JSON ({error}); {MEND}"]
+        return [f"{path}: not JSON ({error}); {FIX}"]
     if not isinstance(registry, dict):
-        return [f"{path}: not an object with one entry a data set; {MEND}"]
+        return [f"{path}: not an object with one entry per data set; {FIX}"]
     return [problem for name in names if (problem := entry_problem(path, name, registry))]
 
 
@@ -35,7 +35,7 @@ def entry_problem(path: Path, name: str, registry: dict[str, Any]) -> str | None
         return f"the data set {name!r} is not registered in {path}; run `make data CORPUS=…`, or correct the name"
     entry = registry[name]
     if not isinstance(entry, dict) or not any(isinstance(entry.get(source), str) for source in SOURCES):
-        return f"{path}: the entry {name!r} names no file (file_name); {MEND}"
+        return f"{path}: the entry {name!r} names no file (file_name); {FIX}"
     return None
 
 
@@ -47,5 +47,5 @@ def split(names: Any) -> list[str]:
 
 
 def has_files(folder: Any) -> bool:
-    """Whether a folder of tokenised data is there, which llamafactory then takes instead of any data set."""
+    """Whether there is a folder of tokenised data, which llamafactory prefers to any data set."""
     return folder is not None and Path(str(folder)).is_dir() and any(Path(str(folder)).iterdir())

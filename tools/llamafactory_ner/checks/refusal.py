@@ -1,17 +1,30 @@
-"""How the plugin ends a run that cannot work: one line and exit status 2, as `ner_common.errors` elsewhere.
+"""How the plugin ends a run that cannot work: one line and exit status 2, as our own programs do.
 
 Under torchrun only the first local process prints.
 """
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
+
+from ner_common.errors import UserError
 
 
 def stop(message: str) -> NoReturn:
     """Print `message` once and end the process with status 2."""
     _say(message)
     raise SystemExit(2)
+
+
+@contextmanager
+def user_errors_in_one_line() -> Iterator[None]:
+    """End the process as `stop` does on a user's mistake in the block, such as broken JSON in an adapter's folder."""
+    try:
+        yield
+    except UserError as error:
+        stop("; ".join(str(error).splitlines()))
 
 
 def warn(message: str) -> None:

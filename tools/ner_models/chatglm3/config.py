@@ -19,8 +19,8 @@ SIZES = {
     "vocab": "padded_vocab_size",
     "context": "seq_length",
 }
-# What chatglm3-6b and chatglm2-6b have in common and their relatives (chatglm-6b, the 32k and 128k versions, the int4
-# ones, glm-4-9b) have not: field -> (value, value where the field is absent).
+# What chatglm3-6b and chatglm2-6b share, unlike their relatives (chatglm-6b, the 32k, 128k and int4 versions,
+# glm-4-9b): field -> (value, value if the field is absent).
 SAME = {
     "original_rope": (True, False),
     "rope_ratio": (1, 1),
@@ -33,13 +33,13 @@ SAME = {
     "multi_query_attention": (True, False),
     "tie_word_embeddings": (False, False),
 }
-# Relatives that differ in nothing but their training, by the names they are published under.
+# Relatives that differ only in their training, by the names they are published under.
 OTHERS = re.compile(r"codegeex|longalign|visualglm|chatglm-6b|chatglm[23]-6b-(?:base|\d+k)|glm-?4", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the weights' shapes follow from; ``name`` is what the config calls its model.
+    """The sizes that determine the shapes of the weights; ``name`` is what the config calls its model.
 
     ``version`` is 2 or 3: the two differ in special tokens and template only, and nothing but the name tells them
     apart.
@@ -86,7 +86,7 @@ def read_config(source: Path, ignore: tuple[str, ...] = ()) -> Shape:
         if key not in ignore and (absent if found is None else found) != wanted:
             raise UserError(f"{refused}: {key} is {found}, not {wanted}; {REMEDY}")
     if OTHERS.search(str(value.get("_name_or_path") or source.name)):
-        raise UserError(f"{refused}: of the same shape, but trained for something else; {REMEDY}")
+        raise UserError(f"{refused}: of the same shape but trained for another purpose; {REMEDY}")
     version = 2 if "chatglm2" in f"{name} {source.name}".lower() else 3
     sizes: dict[str, int] = {field: value[key] for field, key in SIZES.items()}
     shape = Shape(name, version, norm_eps=float(value.get("layernorm_epsilon", 1e-5)), **sizes)
@@ -117,7 +117,7 @@ def glm_config(shape: Shape, dtype: str, eos: list[int]) -> dict[str, Any]:
         "initializer_range": 0.02,
         "use_cache": True,
         "dtype": dtype,
-        # The class's defaults lie outside this vocabulary.
+        # The class's defaults are outside this vocabulary.
         "bos_token_id": None,
         "eos_token_id": eos,
         "pad_token_id": 0,

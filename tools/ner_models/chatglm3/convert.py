@@ -1,12 +1,13 @@
 """``ner-model convert-chatglm3 SRC DST``: an original chatglm3-6b (or chatglm2-6b) as a native ``glm`` checkpoint.
 
 The result is loaded by transformers, PEFT, LLaMA-Factory and vLLM without remote code. Everything is checked before
-anything is written; the result grows in ``DST.partial-<process id>`` and gets its name when it is whole.
+anything is written; the result is written to ``DST.partial-<process id>`` and renamed when it is complete.
 """
 
 import argparse
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    convert(args.source, args.target)
+    print(convert(args.source, args.target))
 
 
-def convert(source: Path, target: Path) -> None:
-    """Convert one checkpoint and print what became of its tensors.
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A finished conversion: the new folder, the sizes of the model, and what became of its tensors.
+
+    Attributes:
+        used: number of tensors that were copied.
+        dropped: names of those that the native model has no use for.
+        size: bytes of the new tensors.
+    """
+
+    target: Path
+    shape: Shape
+    used: int
+    dropped: list[str]
+    size: int
+
+    def __str__(self) -> str:
+        """Three lines for the user."""
+        shape, dropped = self.shape, "".join(f", dropped {name} ({DROPPED[name]})" for name in self.dropped)
+        return (
+            f"{rooted(self.target)}: chatglm{shape.version} as glm, {shape.layers} layers, {self.size / 1e9:.2f} GB\n"
+            f"tensors: read {self.used + len(self.dropped)}, used {self.used}{dropped}, rejected 0\n"
+            f"tokenizer and chat template: chatglm{shape.version} (by the name {shape.name})"
+        )
+
+
+def convert(source: Path, target: Path) -> Conversion:
+    """Convert one checkpoint, with progress on stderr.
 
     Raises:
         UserError: the target exists; the source is another model, incomplete or damaged; too little room.
@@ -51,17 +78,17 @@ def convert(source: Path, target: Path) -> None:
             if (source / name).is_file():
                 shutil.copyfile(source / name, partial / name)
         eos = end_ids(pieces, shape)
-        # No sampling defaults: vLLM would apply them to every request that does not set its own.
+        # No sampling defaults: vLLM would apply them to every request without its own.
         write_json(partial / "generation_config.json", {"eos_token_id": eos, "pad_token_id": 0})
         write_json(partial / "config.json", glm_config(shape, TORCH_NAMES[dtype], eos))
-    report(target, shape, used, dropped, size)
+    return Conversion(target, shape, used, dropped, size)
 
 
 def check_weights(source: Path, shards: list[Path], wanted: dict[str, Wanted]) -> str:
-    """Compare all tensors with what the config asks for, from the files' headers; returns the one type they have.
+    """Compare all tensors with what the config asks for, by the files' headers; returns the type that all have.
 
     Raises:
-        UserErrors: every missing, unknown, doubled or misshapen tensor.
+        UserErrors: every missing, unknown, duplicate or misshapen tensor.
     """
     found: dict[str, tuple[int, ...]] = {}
     types: dict[str, str] = {}
@@ -69,7 +96,7 @@ def check_weights(source: Path, shards: list[Path], wanted: dict[str, Wanted]) -
     for path in shards:
         for name, stored in open_shard(path).items():
             if name in found:
-                lines.append(f"{name} stands in two shards (again in {path.name})")
+                lines.append(f"{name} is in two shards (again in {path.name})")
             found[name] = stored.shape
             if name not in DROPPED:
                 types.setdefault(stored.dtype, name)
@@ -124,10 +151,3 @@ def _copied(sources: dict[str, Stored], wanted: dict[str, Wanted], progress: "tq
             for chunk in stored.read(target.start, target.stop):
                 progress.update(memoryview(chunk).nbytes)
                 yield chunk
-
-
-def report(target: Path, shape: Shape, used: int, dropped: list[str], size: int) -> None:
-    gone = "".join(f", dropped {name} ({DROPPED[name]})" for name in dropped)
-    print(f"{rooted(target)}: chatglm{shape.version} as glm, {shape.layers} layers, {size / 1e9:.2f} GB")
-    print(f"tensors: read {used + len(dropped)}, used {used}{gone}, rejected 0")
-    print(f"tokenizer and chat template: chatglm{shape.version} (by the name {shape.name})")

@@ -2,12 +2,13 @@
 
 The original code and PEFT keep a prefix in the same order: for each virtual token, layer after layer, its key and its
 value, each ``[groups, head_dim]``. They differ in where the text begins: at position 0 in the original code, at N (the
-number of virtual tokens) in PEFT and in vLLM. Rotary embedding makes a score depend on the difference of positions, so
-a key turned by N positions gives at N what it gave at 0. Turning comes after the projection (`prefix_projection`),
-which is computed here once and for all.
+number of virtual tokens) in PEFT and in vLLM. With rotary embedding a score depends on the difference of positions, so
+a key rotated by N positions has the same effect on a text at N as the original key on a text at 0. The rotation comes
+after the projection (`prefix_projection`), which is computed here once and for all.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ner_models.chatglm3.shards import TORCH_NAMES, Stored, find_shards, open_sh
 from ner_models.chatglm3.weights import PREFIX
 
 Tensor = Any
+BASE = Path("models/chatglm3-6b-glm")  # what its recipe makes of the download
 CONVERT = "name with --base what `ner-model convert-chatglm3` made of the model it was trained on"
 
 
@@ -27,17 +29,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         type=Path,
-        default=Path("models/chatglm3-6b-glm"),
-        help="the converted base model, as the adapter shall name it (default: %(default)s)",
+        default=BASE,
+        help="the converted base model, as the adapter will name it (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    import_prefix(args.source, args.target, args.base)
+    print(import_prefix(args.source, args.target, base=args.base))
 
 
-def import_prefix(source: Path, target: Path, base: Path) -> None:
-    """Write the adapter and print what it holds.
+@dataclass(frozen=True, slots=True)
+class ImportedPrefix:
+    """An adapter made of a P-Tuning v2 checkpoint: its folder, its sizes, and how many tensors were read and used."""
+
+    target: Path
+    tokens: int
+    layers: int
+    parameters: int
+    read: int
+    used: int
+
+    def __str__(self) -> str:
+        """Two lines for the user."""
+        sizes = f"{self.tokens} virtual tokens, {self.layers} layers, {self.parameters:,} parameters"
+        return (
+            f"{rooted(self.target)}: {sizes}\n"
+            f"tensors: read {self.read}, used {self.used}, left out {self.read - self.used} (not part of the prefix)"
+        )
+
+
+def import_prefix(source: Path, target: Path, *, base: Path = BASE) -> ImportedPrefix:
+    """Write the adapter that computes what the checkpoint's prefix did.
+
+    Args:
+        source: checkpoint folder of the original training script.
+        target: the adapter's folder, which must not exist.
+        base: the converted base model, as the adapter will name it.
 
     Raises:
         UserError: the target exists; the source is no P-Tuning v2 checkpoint of chatglm2/3, or does not fit the config
@@ -45,7 +72,7 @@ def import_prefix(source: Path, target: Path, base: Path) -> None:
     """
     check_free(target)
     try:
-        import peft  # noqa: F401 - asked for before anything is read
+        import peft  # noqa: F401 - needed at the end, missed at the start
     except ImportError as error:
         raise UserError(f"the import needs the train environment ({error}): .venv-train/bin/ner-model") from None
     # The old scripts can train on a base quantised in memory, and say so in the config; the prefix is not quantised.
@@ -56,22 +83,20 @@ def import_prefix(source: Path, target: Path, base: Path) -> None:
     own = {name.removeprefix(PREFIX): tensor for name, tensor in stored.items() if name.startswith(PREFIX)}
     check_prefix(source, own, shape)
     check_base(source, shape, base)
-    embeddings = turned_keys(flat_prefix({name: load(tensor) for name, tensor in own.items()}), shape)
+    embeddings = rotated_keys(flat_prefix({name: load(tensor) for name, tensor in own.items()}), shape)
     tokens, width = embeddings.shape
     with whole_folder(target) as partial:
         entry = ("prompt_embeddings", "F32", (tokens, width))
         write_shard(partial / "adapter_model.safetensors", [entry], [embeddings.numpy().tobytes()])
         peft_config(shape, tokens, base).save_pretrained(partial)
-    others = len(stored) - len(own)
-    print(f"{rooted(target)}: {tokens} virtual tokens, {shape.layers} layers, {embeddings.numel():,} parameters")
-    print(f"tensors: read {len(stored)}, used {len(own)}, left out {others} (not the prefix's)")
+    return ImportedPrefix(target, tokens, shape.layers, embeddings.numel(), len(stored), len(own))
 
 
 def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:
-    """Compare the prefix encoder's tensors with what the config makes of them.
+    """Compare the prefix encoder's tensors with the shapes that follow from the config.
 
     Raises:
-        UserError: they are missing, of another shape, or more virtual tokens than the context holds.
+        UserError: a tensor is missing or has another shape, or the prefix is longer than the context.
     """
     if "embedding.weight" not in own:
         problem = f"has no {PREFIX}embedding.weight"
@@ -97,7 +122,7 @@ def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:
 
 
 def check_base(source: Path, shape: Shape, base: Path) -> None:
-    """Compare the model that the prefix was trained on with the base that the adapter shall name, if it is there.
+    """Compare the model that the prefix was trained on with the base that the adapter will name, if that is there.
 
     Raises:
         UserError: the folder holds a model of another shape, or the original instead of the converted one.
@@ -126,7 +151,7 @@ def load(stored: Stored) -> Tensor:
 
 
 def flat_prefix(own: dict[str, Tensor]) -> Tensor:
-    """What the prefix encoder yields, ``[tokens, layers * 2 * groups * head_dim]``: an embedding, or an MLP on it."""
+    """The prefix encoder's output, ``[tokens, layers * 2 * groups * head_dim]``: an embedding, or an MLP on it."""
     import torch
 
     embedding = own["embedding.weight"]
@@ -136,10 +161,10 @@ def flat_prefix(own: dict[str, Tensor]) -> Tensor:
     return inner @ own["trans.2.weight"].T + own["trans.2.bias"]
 
 
-def turned_keys(prefix: Tensor, shape: Shape) -> Tensor:
-    """Turn every key by as many positions as there are virtual tokens; values stay; same shape in and out.
+def rotated_keys(prefix: Tensor, shape: Shape) -> Tensor:
+    """Rotate every key by as many positions as there are virtual tokens; values stay; same shape in and out.
 
-    chatglm turns the first half of each head, pair by neighbouring pair: pair j by the angle
+    chatglm rotates the first half of each head in pairs of neighbours: pair j by the angle
     ``position * 10000 ** (-2j / rotated)``.
     """
     import torch

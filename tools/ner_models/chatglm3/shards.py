@@ -1,9 +1,10 @@
-"""Weight files read and written a few megabytes at a time.
+"""Weight files, read and written a few megabytes at a time.
 
 A safetensors file is 8 bytes (little-endian length), a JSON header of that length, and the tensors' bytes, row-major,
-at the header's offsets (https://github.com/huggingface/safetensors, "Format"). As nothing is computed here, bytes are
-copied and no tensor is ever built. A ``.bin`` shard is a pickle: it is read through `torch.load` with `weights_only`,
-which builds tensors and runs nothing, and mapped into memory instead of read.
+at the header's offsets (https://github.com/huggingface/safetensors, "Format"). Nothing is computed here, so bytes are
+copied and no tensor is built. Not through safetensors' own `safe_open`: it maps the whole file into memory, and a
+single file of 12.5 GB would exceed the 4 GiB that a conversion may take. A ``.bin`` shard is a pickle: `torch.load`
+maps it into memory and, with `weights_only`, builds tensors and runs nothing.
 """
 
 import json
@@ -27,7 +28,7 @@ Chunk = bytes | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A tensor in a file: safetensors' name of its type, its shape, and its bytes from one row up to another."""
+    """A tensor in a file: safetensors' name of its type, its shape, and a reader of its bytes between two rows."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -70,7 +71,7 @@ def open_shard(path: Path) -> dict[str, Stored]:
     """The tensors of one weight file, by name.
 
     Raises:
-        UserError: the file is truncated, damaged, or holds something else than weights.
+        UserError: the file is truncated, damaged, or holds something other than weights.
     """
     return _open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
 
@@ -120,7 +121,7 @@ def _open_bin(path: Path) -> dict[str, Stored]:
 
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # zip, pickle and torch each raise their own for a damaged or hostile file
+    except Exception as error:  # zip, pickle and torch raise errors of their own for a damaged or hostile file
         problem = one_line(str(error).split("\n", 1)[0], 120)
         raise UserError(f"{rooted(path)}: torch cannot read it as weights only ({problem}); {AGAIN}") from None
     names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}

@@ -1,17 +1,17 @@
 """The fast tokenizer and the chat template of chatglm2/3, built from ``tokenizer.model``.
 
 SentencePiece's BPE merges, at each step, the neighbouring pair whose joined piece has the best score; the fast
-tokenizer merges the pair that stands first in a list. With every split of every piece in the list, in the order of
-the scores (no two pieces share one), both do the same. Characters without a piece become bytes in both.
+tokenizer merges the pair that comes first in a list. If the list holds every split of every piece in the order of the
+scores (no two pieces share one), both do the same. Characters without a piece become bytes in both.
 
 A fast tokenizer finds its special tokens anywhere in a text, SentencePiece nowhere. So:
 
 - The chat template breaks up what looks like a special token in a message, with the one space that
-  `ner_data.prompt.escape` puts there too: no client can forge a turn.
-- `sop` and `eop` cannot be broken up ("philosophy"). They are found only where nothing else stands between two
-  special tokens, as in the template's ``[gMASK]sop<|user|>``: the normaliser turns such a stretch into " sop", which
-  is what it turns the token's own name into, and no other text has a space left, for spaces become "▁".
-  (What remains: a text that consists of nothing but the word sop, encoded by itself, is the special token.)
+  `ner_data.prompt.escape` uses too: no client can forge a turn.
+- `sop` and `eop` cannot be broken up ("philosophy"). They are found only if nothing else is between two special
+  tokens, as in the template's ``[gMASK]sop<|user|>``: the normaliser turns such a stretch, and the token's own name,
+  into " sop", and leaves no space in any other text, where spaces become "▁".
+  (One exception remains: a text that is just the word sop, encoded on its own, is the special token.)
 """
 
 import json
@@ -45,7 +45,7 @@ def read_pieces(path: Path) -> Pieces:
     """Read a SentencePiece model that works as chatglm's does.
 
     Raises:
-        UserError: the file is missing or no SentencePiece model, or one that normalises or splits in another way.
+        UserError: the file is missing, is no SentencePiece model, or is one that normalises or splits differently.
     """
     try:
         from google.protobuf.message import DecodeError
@@ -68,7 +68,7 @@ def read_pieces(path: Path) -> Pieces:
         "a dummy prefix": normaliser.add_dummy_prefix and not trainer.treat_whitespace_as_suffix,
         "spaces kept": not normaliser.remove_extra_whitespaces and normaliser.escape_whitespaces,
         "ids <unk> 0, <s> 1, </s> 2": [p.piece for p in model.pieces[:3]] == ["<unk>", "<s>", "</s>"],
-        "one score a piece": len({p.score for p in model.pieces if p.type == NORMAL}) == normal,
+        "one score per piece": len({p.score for p in model.pieces if p.type == NORMAL}) == normal,
         "no user-defined pieces": all(p.type in (NORMAL, UNKNOWN, CONTROL, BYTE) for p in model.pieces),
     }
     if lacking := [name for name, holds in as_chatglm.items() if not holds]:
@@ -81,7 +81,7 @@ def check_size(pieces: Pieces, vocab: int) -> None:
 
     Raises:
         UserError: chatglm2/3 with 65,024 rows have 64,789 pieces, and any other number must round up to the rows; or a
-            special token's name is a piece too, which a fast tokenizer cannot tell apart.
+            special token's name is a piece too, and a fast tokenizer could not tell them apart.
     """
     if clash := {piece for piece, _, _ in pieces.rows} & {*COMMANDS, *ROLES}:
         raise UserError(f"{rooted(pieces.path)}: has {sorted(clash)} as pieces; it is another model's tokenizer")
@@ -90,7 +90,7 @@ def check_size(pieces: Pieces, vocab: int) -> None:
     if rows != vocab or (vocab == 65024 and count != 64789):
         raise UserError(
             f"{rooted(pieces.path)}: has {count} pieces, which do not fit the {vocab} rows of the embedding; "
-            "it is another model's tokenizer, download it again"
+            "it is another model's tokenizer; download it again"
         )
 
 
@@ -110,8 +110,8 @@ def merges(pieces: Pieces) -> list[tuple[str, str]]:
     """Every split of every piece into two pieces, best joined piece first.
 
     Splits of one piece share a score, and SentencePiece then takes the leftmost pair, whatever its split. Here one
-    split must come first: the one with the longer left part. Where two overlap ("aa"+"a", "a"+"aa"), no text is known
-    on which the order shows, and the tests look for one.
+    split must come first: the one with the longer left part. If two overlap ("aa"+"a", "a"+"aa"), no text is known
+    for which the order matters; the tests look for one.
     """
     normal = {piece: score for piece, score, kind in pieces.rows if kind == NORMAL}
     found = [
@@ -170,7 +170,7 @@ def _normalizers(version: int) -> Iterator[dict[str, Any]]:
     for token in ALONE:
         yield {"type": "Replace", "pattern": {"Regex": rf"\A{SPACE}{re.escape(token)}\z"}, "content": f" {token}"}
     if version == 2:
-        # Its template goes on in plain text after `sop`, with no special token to end the stretch.
+        # Its template continues in plain text after `sop`; no special token ends the stretch.
         first = rf"\A{SPACE}sop(?=\[Round{SPACE}1\])"
         yield {"type": "Replace", "pattern": {"Regex": first}, "content": f" sop{SPACE}"}
 
@@ -178,7 +178,7 @@ def _normalizers(version: int) -> Iterator[dict[str, Any]]:
 def write_tokenizer(folder: Path, pieces: Pieces, shape: Shape) -> None:
     """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja``.
 
-    ``tokenizer.model`` is left out on purpose: beside it, some loaders would build a tokenizer of their own.
+    ``tokenizer.model`` is left out on purpose: some loaders would build a tokenizer of their own from it.
     """
     with write_atomically(folder / "tokenizer.json") as file:
         json.dump(tokenizer_json(pieces, shape.version), file, ensure_ascii=False)

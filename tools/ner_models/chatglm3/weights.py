@@ -1,6 +1,6 @@
 """Which tensor of the original checkpoint becomes which of the native one.
 
-Every tensor is copied as it is, row by row; only `query_key_value` is cut: its rows are the queries of all heads,
+Every tensor is copied as it is, row by row; only `query_key_value` is split: its rows are the queries of all heads,
 then the keys, then the values of the key-value groups. The MLP's first matrix keeps its order (gate, then up).
 """
 
@@ -63,7 +63,7 @@ def _query_key_value(shape: Shape, old: str, new: str) -> Iterator[tuple[str, Wa
 
 
 def problems(wanted: Mapping[str, Wanted], found: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What keeps the tensors ``found`` (name -> shape) from being converted, one line each; none is passed over."""
+    """What keeps the tensors ``found`` (name -> shape) from being converted, one line each; no tensor is ignored."""
     lines = [f"{name} is missing" for name in wanted if name not in found]
     for name, size in found.items():
         if name in wanted and wanted[name].shape != size:

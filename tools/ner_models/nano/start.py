@@ -1,21 +1,21 @@
-"""nano's first weights: random, but with the two heads that copying needs already joined up.
+"""nano's first weights: random, but with the two heads that copying needs already connected.
 
 Copying is done by an induction circuit (Olsson et al. 2022, "In-context Learning and Induction Heads"): a head of one
-layer writes at each position which token stood before it; a head of the next layer looks for the position whose
-previous token is the present one, and predicts the token found there. Training finds this circuit only after very many
+layer writes at each position which token came before it; a head of the next layer looks for the position whose
+previous token is the current one, and predicts the token found there. Training finds this circuit only after very many
 tokens; with these weights the model copies, roughly, before its first step, and the training spends its time on what
-to copy. Everything else is learnt: the weights below are ordinary parameters and move as all others do.
+to copy. Everything else is learnt: the weights below are ordinary parameters and are trained like all others.
 """
 
 from typing import Any
 
-EMBEDDING_SCALE = 0.05  # standard deviation; large enough that a copied token's own logit stands out
+EMBEDDING_SCALE = 0.05  # standard deviation; large enough for a copied token's own logit to be the highest
 OFFSETS = (1, 1, 2, 3)  # how far back the first heads of layer 0 look
 COPYING_HEADS = 4  # the first heads of layer 1
-FAST_PAIRS = 5  # rotary pairs that turn too quickly to compare contents at a distance
+FAST_PAIRS = 5  # rotary pairs that rotate too fast to compare contents at a distance
 
 
-def join_heads(model: Any) -> None:
+def connect_heads(model: Any) -> None:
     """Set layer 0's first heads to look back by OFFSETS and layer 1's first heads to copy by what they wrote."""
     import torch
 

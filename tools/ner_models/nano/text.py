@@ -1,9 +1,8 @@
 """nano's pretraining text: the general skill behind extraction, on labels and words of our own.
 
-A sample is what the model will be asked for, in the very prompt: a label set, a sentence, and the answer. To learn it
-by rule and not by heart, words are mostly random characters with an ending of their kind, the label set is drawn anew
-each time, and a sentence may mention kinds that were not asked for. What a sentence mentions can always be told, by the
-ending or by what stands around it.
+A sample is a real prompt with a label set, a sentence, and the answer. So that the model learns the rule instead of the
+words, words are mostly random characters with an ending of their kind, every sample has a new label set, and a sentence
+may mention kinds that were not asked for. The kind of a mention can always be told, by its ending or by its context.
 """
 
 import random
@@ -18,7 +17,7 @@ from ner_models.nano import text_words as words
 from ner_models.nano.tokenizer import common_characters
 
 HAN = [character for character in common_characters() if "\u4e00" <= character <= "\u9fff"]
-# Half of the random words are of characters that also stand around them: none may tell by itself what it is in.
+# Half of the random words use characters that their context uses too: no character gives away whether it is in a word.
 FREQUENT = sorted({c for c in "".join([*words.BEFORE, *words.AFTER, *words.FILLERS, words.TYPES]) if c in set(HAN)})
 LATIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 MARKS = ["“”", "「」", "『』", "《》", "【】", "（）", '""', "〈〉"]
@@ -27,7 +26,7 @@ Span = tuple[str, "Kind"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of entity: its label in the prompt (id, Chinese name), how its words end and what stands around them."""
+    """A kind of entity: its label in the prompt (id, Chinese name), how its words end and what surrounds them."""
 
     id: str
     name: str
@@ -40,16 +39,16 @@ class Kind:
 class Difficulty:
     """How hard samples are: the curriculum of the pretraining raises it."""
 
-    labels: int  # at most so many labels are asked for
-    clauses: int  # at most so many clauses in a sentence
-    word: int  # at most so many random characters in a word
+    labels: int  # the most labels that are asked for
+    clauses: int  # the most clauses in a sentence
+    word: int  # the most random characters in a word
 
 
 EASY, MIDDLE, FULL = Difficulty(3, 2, 3), Difficulty(6, 3, 3), Difficulty(10, 4, 4)
 
 
 def kinds() -> list[Kind]:
-    """The kinds that have a meaning: a row of TYPES each."""
+    """The kinds that have a meaning: one row of TYPES each."""
     rows = [[cell.split() for cell in line.split("|")] for line in words.TYPES.strip().split("\n")]
     return [Kind(row[0][0], row[1][0], *(tuple(cell) for cell in row[2:])) for row in rows]
 
@@ -69,7 +68,7 @@ def _characters(rng: random.Random, size: int) -> str:
 
 
 def _surface(kind: Kind, rng: random.Random, longest: int) -> tuple[str, bool]:
-    """A mention of a kind, and whether its form alone tells the kind (if not, what stands around it must)."""
+    """A mention of a kind, and whether its form alone tells the kind (if not, its context must)."""
     size = rng.randrange(1, longest + 1)
     draw = rng.random()
     if draw < 0.6:
@@ -115,7 +114,7 @@ def _clause(asked: Sequence[Kind], rng: random.Random, longest: int) -> list[str
 
 
 def touching_surface(kind: Kind, rng: random.Random, longest: int) -> str:
-    """A mention whose form tells its kind: only such a one can stand next to another without anything between."""
+    """A mention whose form tells its kind: only such mentions can follow each other with nothing between them."""
     surface, telling = _surface(kind, rng, longest)
     return surface if telling else touching_surface(kind, rng, longest)
 
@@ -153,8 +152,8 @@ def _labels(level: Difficulty, rng: random.Random) -> list[Kind]:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The prompt spec with its label set, the sentence with its gold entities, and all that it mentions, asked for or
-    not, as (start, end, number of the kind in KINDS)."""
+    """The prompt spec with its label set, the sentence with its gold entities, and everything it mentions, asked for or
+    not, as (start, end, index of the kind in KINDS)."""
 
     spec: PromptSpec
     record: Record
@@ -166,7 +165,7 @@ def sample(rng: random.Random, level: Difficulty = FULL) -> Sample:
     asked = _labels(level, rng)
     others = [kind for kind in (rng.choice(KINDS) for _ in range(2)) if kind.name not in {a.name for a in asked}]
     draw = rng.random()
-    # Mostly kinds that were asked for; sometimes others beside them, sometimes only others: then the answer is empty.
+    # Mostly kinds that were asked for; sometimes others too; sometimes only others, and then the answer is empty.
     present = asked if draw < 0.86 else [*asked, *others] if draw < 0.94 else others
     text, entities, mentions = "", [], []
     for part in _parts(present, level, rng):

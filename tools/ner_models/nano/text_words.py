@@ -1,9 +1,9 @@
 """The words and labels of nano's pretraining text; all of them were written for this project.
 
-None of it stands in the corpus ``demo``: no label, no entity, no sentence template (a test checks it).
+The corpus ``demo`` contains none of it: no label, no entity, no sentence template (a test checks it).
 """
 
-# A type a line: label id | Chinese name | endings of its words | what may stand before | what may stand after.
+# One type per line: label id | Chinese name | endings of its words | what may precede it | what may follow it.
 TYPES = """
 disease|疾病|炎 症 病 综合征 癌 瘤 热 疹 结核 梗死|患有 确诊为 死于 预防 得了|的病人 发作了 会传染 的病因不清
 symptom|症状|疼 痛 乏力 麻木 出血 水肿 发冷 咳嗽|出现 伴有 感到 主诉|持续三周 有所缓解 加重

@@ -1,7 +1,7 @@
-"""nano's tokenizer: ByteLevel BPE as Qwen's, but with merges that are laid, not learnt.
+"""nano's tokenizer: ByteLevel BPE like Qwen's, but most of its merges are constructed, not learnt.
 
-A common Chinese character is one token and stays one token inside a word, so that copying a mention is copying its
-characters; the phrases of the prompt, the chat roles and the JSON around an answer are few tokens. Every other
+A common Chinese character is one token and stays one token inside a word, so that copying a mention means copying
+its characters; the phrases of the prompt, the chat roles and the JSON around an answer are few tokens. Every other
 character falls back to its bytes: any Unicode text encodes, and decodes to itself (there is no normalisation, where
 Qwen's tokenizer normalises to NFC).
 """
@@ -19,7 +19,7 @@ from ner_models.nano import text_words as words
 
 END_OF_TEXT, TURN, END_OF_TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (END_OF_TEXT, TURN, END_OF_TURN)
-# How a text is cut before merging; the pattern of Qwen2's published tokenizer.json.
+# How a text is split before merging; the pattern of Qwen2's published tokenizer.json.
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -56,14 +56,14 @@ def byte_alphabet() -> dict[int, str]:
 
 
 def fixed_phrases() -> list[str]:
-    """All that stands in every prompt or answer of the default form, between the parts that change."""
+    """The fixed text of every prompt and answer of the default form, between the parts that change."""
     asked = instruction([], json_list.NAME)
     answers = '[{"text":"', '","label":"', '"},{"text":"', '"}]', "[]"
     return [SYSTEM, asked, *answers, "system\n", "user\n", "assistant\n", "：\n", "）、", "）。\n"]
 
 
 def _learn(pieces: list[list[str]], most: int | None = None) -> list[tuple[str, str]]:
-    """Byte-pair merges of the most frequent neighbours (the first seen where equal), until ``most`` or all is one."""
+    """Byte-pair merges of the most frequent neighbours (the first seen if equal), until ``most`` or each piece is one token."""
     merges: list[tuple[str, str]] = []
     while most is None or len(merges) < most:
         pairs = Counter(pair for piece in pieces for pair in pairwise(piece))
@@ -85,8 +85,8 @@ def _apply(piece: Sequence[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-def _lay(characters: Iterable[str], alphabet: dict[int, str]) -> list[tuple[str, str]]:
-    """Merges that make each character one token: first two bytes first, then the third (never the last two first)."""
+def _character_merges(characters: Iterable[str], alphabet: dict[int, str]) -> list[tuple[str, str]]:
+    """Merges that make each character one token: its first two bytes first, then the third (never the last two first)."""
     spelled = [[alphabet[byte] for byte in character.encode()] for character in characters]
     heads = dict.fromkeys((spelling[0], spelling[1]) for spelling in spelled if len(spelling) > 1)
     tails = dict.fromkeys((spelling[0] + spelling[1], spelling[2]) for spelling in spelled if len(spelling) > 2)
@@ -107,7 +107,7 @@ def build_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
         cuts = [piece for text in texts for piece, _ in cut.pre_tokenize_str(text)]
         return [["".join(alphabet[byte] for byte in character.encode()) for character in piece] for piece in cuts]
 
-    merges = _lay(characters, alphabet)
+    merges = _character_merges(characters, alphabet)
     merges += _learn(pieces([*words.ID_WORDS, *(row[0] for row in type_words)]), LATIN_MERGES)
     known = set(merges)
     phrases = pieces(fixed_phrases())

@@ -1,4 +1,4 @@
-"""What an adapter folder says of itself, and what vLLM would refuse in it."""
+"""Adapter folders: what they hold, and what vLLM would reject in them."""
 
 import sys
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ner_common.files import read_json
 
 # The ranks that vLLM 0.32 reserves memory for (vllm.config.lora.MaxLoRARanks).
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-# Initialisations that only set the adapter's first weights; all others change the base model under it.
+# Initialisations that only set the adapter's first weights; all others change the base model too.
 PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 
 
@@ -50,21 +50,21 @@ def check_base(adapter: Adapter, base: Path) -> None:
     """Refuse an adapter of another base model.
 
     Raises:
-        UserError: it has another number of layers or another width; or the base it was trained on is there too, and
-            its weights differ.
+        UserError: it has another number of layers or another width; or the base it was trained on is available and
+            has different weights.
     """
     if problems := base_problems(rooted(adapter.path), adapter.config, rooted(base)):
         raise UserError(problems[0])
 
 
 def warn_of_another_name(adapter: Adapter, base: Path) -> None:
-    """Say on stderr that an adapter's base had another name."""
+    """Warn on stderr if an adapter's base had another name."""
     if doubt := base_doubt(rooted(adapter.path), adapter.config, rooted(base)):
         print(f"warning: {doubt}", file=sys.stderr)
 
 
 def refusals(adapter: Adapter) -> list[str]:
-    """Why vLLM would reject a LoRA adapter; empty when it would not (rules of vllm.lora.peft_helper, 0.32)."""
+    """Why vLLM would reject a LoRA adapter; empty if it would not (rules of vllm.lora.peft_helper, 0.32)."""
     config = adapter.config
     init = config.get("init_lora_weights", True)
     checks = [

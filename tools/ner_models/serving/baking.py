@@ -1,14 +1,15 @@
 """``ner-model export``: bake a P-tuning adapter into a plain checkpoint that any vLLM serves to any client.
 
-The learned virtual tokens become special tokens with rows of their own in the embedding, and the chat template puts
-them before every conversation: position for position what PEFT computes. They must never be generated: the output
-layer is untied from the embedding where it was tied, and their rows in it are chosen so that their logits lie far
-below the best real one for the hidden states that the model has (see `row_without_chance`); the margin is measured.
+The learned virtual tokens become special tokens with embedding rows of their own, and the chat template puts them
+before every conversation: position by position what PEFT computes. They must never be generated. So the output layer
+is untied from the embedding if it was tied, and their rows in it are fitted to give logits far below the best real one
+for the model's hidden states (see `row_without_chance`); the margin is measured.
 """
 
 import argparse
 import hashlib
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_models.serving.adapters import Adapter, check_base, load_adapter, warn_of_another_name
 from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
 
-# The distance to the best real logit that a virtual token is to keep, and the least that is accepted:
-# exp(-20) a token is 2e-9, for 128 of them over 1,000 answers of 100 tokens one in 40.
+# How far below the best real logit a virtual token's is fitted, and the least that is accepted: exp(-20) is 2e-9 per
+# token, or 1 in 40 for 128 virtual tokens over 1,000 answers of 100 tokens.
 WANTED, MARGIN = 40.0, 20.0
 CONVERSATIONS, LENGTH = 32, 48  # conversations to collect hidden states from; tokens sampled in each
 
@@ -33,12 +34,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    adapter = load_adapter(args.adapter.name, args.adapter)
-    base = args.base or Path(adapter.base)
-    check(adapter, base, args.out)
+    done = export(args.adapter, args.out, base=args.base)
+    print(f"{rooted(args.out)}: {done.tokens} virtual tokens, least margin of their logits {done.margin:.1f}")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A baked checkpoint: its number of virtual tokens, and how far their logits stay below the best real ones."""
+
+    tokens: int
+    margin: float
+
+
+def export(path: Path, out: Path, *, base: Path | None = None) -> Export:
+    """Bake a P-tuning adapter into a plain checkpoint in a new folder; prints a warning about a renamed base.
+
+    Args:
+        path: the adapter's folder.
+        out: the checkpoint's folder, which must not exist.
+        base: the base model's folder; by default the one the adapter was trained on.
+
+    Raises:
+        UserError: see `check` and `bake_checkpoint`; or there is no adapter.
+    """
+    adapter = load_adapter(path.name, path)
+    base = base or Path(adapter.base)
+    check(adapter, base, out)
     warn_of_another_name(adapter, base)
-    margin = export(adapter, base, args.out)
-    print(f"{rooted(args.out)}: {tokens_of(adapter)} virtual tokens, least margin of their logits {margin:.1f}")
+    return Export(tokens_of(adapter), bake_checkpoint(adapter, base, out))
 
 
 def check(adapter: Adapter, base: Path, out: Path) -> None:
@@ -58,11 +81,13 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     check_free(out)
 
 
-def export(adapter: Adapter, base: Path, out: Path) -> float:
-    """Write the baked checkpoint; its chat template puts the virtual tokens before every conversation.
+def bake_checkpoint(adapter: Adapter, base: Path, out: Path) -> float:
+    """Write the checkpoint for an adapter that has been checked; returns the least margin of its tokens' logits.
 
-    For what `check`, or `ner-model serve` with its own checks, has let through. Returns the least margin of the
-    virtual tokens' logits; raises UserError if it is too small.
+    The checkpoint's chat template puts the virtual tokens before every conversation.
+
+    Raises:
+        UserError: the margin is too small.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -94,10 +119,10 @@ def stored_prompt(adapter: Adapter) -> Any:
 
 
 def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], list[int]]]:
-    """Token ids of prompts, each with an answer that may be empty (then the model is to say one).
+    """Token ids of prompts, each with an answer; if that is empty, the model is to generate one.
 
-    The texts are random tokens. Where the adapter has its prompt spec, half of them are asked as it was trained, with
-    an answer of that form: a model's states inside its answers are like no others.
+    The texts are random tokens. If the adapter has its prompt spec, half of them are asked as in its training, with an
+    answer of that form: the hidden states inside answers are unlike all others.
     """
     rng = random.Random(0)
     path = adapter.path / FILE_NAME
@@ -122,8 +147,8 @@ def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], lis
 def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, Any]:
     """Hidden states [states, hidden] before the output layer, and the best real logit [states] at each.
 
-    They are those in the answers of `conversations`, given or said by the model at temperature 1, with the soft prompt
-    and (the baked model serves its base too) without it.
+    They are those in the answers of `conversations`, given or generated at temperature 1, with the soft prompt and,
+    because the baked model serves its base too, without it.
     """
     import torch
     from transformers import GenerationConfig
@@ -148,10 +173,10 @@ def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, An
 
 
 def row_without_chance(states: Any, best: Any) -> Any:
-    """The smallest output row [hidden] whose logits lie WANTED below the `best` real ones [n] on `states` [n, hidden].
+    """The smallest output row [hidden] whose logits are WANTED below the `best` real ones [n] on `states` [n, hidden].
 
-    A squared hinge: states on which it already lies low enough do not pull, so the row stays small and keeps its
-    distance on states that were not seen; a least-squares fit does not.
+    A squared hinge loss: states on which the logit is low enough already have no influence, so the row stays small and
+    keeps the margin on unseen states; a least-squares fit does not.
     """
     import torch
 
@@ -171,12 +196,12 @@ def row_without_chance(states: Any, best: Any) -> Any:
 
 
 def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> float:
-    """Put the virtual tokens into `model` in place; returns the least margin on a third of the states set aside."""
+    """Put the virtual tokens into `model` in place; returns the least margin on a held-out third of the states."""
     import torch
 
-    aside = torch.arange(len(states)) % 3 == 0
-    row = row_without_chance(states[~aside], best[~aside])
-    margin = float((best[aside] - states[aside] @ row.to(model.dtype).float()).min())
+    held_out = torch.arange(len(states)) % 3 == 0
+    row = row_without_chance(states[~held_out], best[~held_out])
+    margin = float((best[held_out] - states[held_out] @ row.to(model.dtype).float()).min())
     vocabulary = max(max(ids) + 1, model.get_input_embeddings().weight.shape[0])
     head = model.get_output_embeddings().weight.detach().clone()
     model.resize_token_embeddings(vocabulary, mean_resizing=False)
@@ -190,8 +215,8 @@ def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> flo
 
 
 def baked_folder(adapter: Adapter, base: Path) -> Path:
-    """Where `ner-model serve` keeps the baked copy: in cache/baked, named after all that shapes it (the weights of
-    adapter and base, and the prompt spec, whose prompts the baked rows are fitted to)."""
+    """Where `ner-model serve` keeps the baked copy: in cache/baked, named by a hash of all that it is made from (the
+    weights of adapter and base, and the prompt spec, whose prompts the baked rows are fitted to)."""
     spec = adapter.path / FILE_NAME
     name = hashlib.sha256(f"{weights_fingerprint(adapter.path)} {weights_fingerprint(base)} ".encode())
     name.update(spec.read_bytes() if spec.is_file() else b"")

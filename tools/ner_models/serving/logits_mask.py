@@ -1,7 +1,7 @@
-"""A vLLM logits processor: the virtual tokens of a baked P-tuning model are never generated, whoever is asked.
+"""A vLLM logits processor: the virtual tokens of a baked P-tuning model are never generated under any model name.
 
-The baked rows of the output layer ensure that for requests like those that the adapter was trained on, in any vLLM
-(`ner_models.serving.baking`). A server that also holds other adapters meets hidden states that nobody has measured.
+For requests like those in the adapter's training, the baked rows of the output layer ensure that in any vLLM
+(`ner_models.serving.baking`). A server with other adapters has hidden states that were not measured.
 """
 
 from typing import Any

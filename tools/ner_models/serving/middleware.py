@@ -1,7 +1,7 @@
 """ASGI middleware for vLLM: a soft prompt is chosen by the model's name, from any OpenAI client, as a LoRA module is.
 
-`ner-model serve` lets vLLM accept and list the names (`--served-model-name` takes several); NER_SOFT_PROMPTS says
-what each stands for: {"base": name, "soft_prompts": {name: {"text": tokens before the prompt, "prefix": bool}}}.
+`ner-model serve` makes vLLM accept and list the names (`--served-model-name` takes several); NER_SOFT_PROMPTS says
+what each means: {"base": name, "soft_prompts": {name: {"text": tokens before the prompt, "prefix": bool}}}.
 A request for such a name gets the text through the chat template's variable `soft_prompt`, a cache of its own
 (`cache_salt`: the placeholders of two prefixes are the same tokens), and its name in the answer.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 VARIABLE = "NER_SOFT_PROMPTS"
 CHAT = "/v1/chat/completions"
-# With these vLLM computes the prompt anew, without the prefix, or cuts the placeholders off.
+# With these vLLM computes the prompt again without the prefix, or cuts the placeholders off.
 REFUSED = ("prompt_logprobs", "echo", "truncate_prompt_tokens", "chat_template", "kv_transfer_params")
 
 Message = MutableMapping[str, Any]
@@ -48,7 +48,7 @@ class SoftPromptNames:
 
 
 def refusal(path: str, request: dict[str, Any]) -> str | None:
-    """Why a request for a soft prompt cannot be answered as it stands, or None."""
+    """Why a request for a soft prompt cannot be answered as it is, or None."""
     name = request["model"]
     if not path.endswith(CHAT):
         return f"{name} is a soft prompt: it answers {CHAT} only, not {path}"
@@ -58,7 +58,7 @@ def refusal(path: str, request: dict[str, Any]) -> str | None:
 
 
 def limits(names: list[str]) -> str:
-    """What vLLM cannot do with soft prompts, in one line for the user who starts it (`refusal` says it to clients)."""
+    """What vLLM cannot do with soft prompts, in one line for the user who starts it (`refusal` tells clients)."""
     return f"{', '.join(names)}: soft prompts answer {CHAT} only, and no request with {', '.join(REFUSED)}"
 
 

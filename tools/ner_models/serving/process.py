@@ -1,4 +1,4 @@
-"""A vLLM server as a background process: its state file, its start, its health, its end.
+"""A vLLM server as a background process: state file, start, health check and stop.
 
 ``.serve/<port>.json`` says what runs (process id, models, command), ``.serve/<port>.log`` holds vLLM's own output.
 """
@@ -48,7 +48,7 @@ class Server:
         write_json(state_file(self.port), asdict(self))
 
     def alive(self) -> bool:
-        """Whether the process that was started still runs (and is not another one that got its number)."""
+        """Whether the process that was started still runs (and its id is not another process's now)."""
         try:
             words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
@@ -65,7 +65,7 @@ def log_file(port: int) -> Path:
 
 
 def load_server(port: int) -> Server | None:
-    """The server that was started on a port, or None where none was or it has ended (its state file is removed)."""
+    """The server that was started on a port, or None if there was none or it has ended (its state file is removed)."""
     path = state_file(port)
     if not path.is_file():
         return None
@@ -83,7 +83,7 @@ def require_free(host: str, port: int) -> None:
     """Refuse a port that something listens on.
 
     Raises:
-        UserError: the port is taken; the message says by what, if it is ours.
+        UserError: the port is in use; the message names the models if the server is ours.
     """
     if server := load_server(port):
         names = ", ".join(server.models)
@@ -118,7 +118,7 @@ def start(command: list[str], host: str, port: int, models: list[str], environme
         if not isinstance(error, OSError):
             raise
         problem = f"cannot be written ({error.strerror or error}), so vLLM was stopped again"
-        raise UserError(f"{rooted(state_file(port))}: {problem}; make room and start it anew") from None
+        raise UserError(f"{rooted(state_file(port))}: {problem}; make room and start it again") from None
     return server
 
 
@@ -126,7 +126,7 @@ def wait_until_healthy(server: Server, timeout_s: float) -> float:
     """Wait until the server answers /health, showing what its log says last; returns the seconds it took.
 
     Raises:
-        UserError: it ended, or was not ready in time (it is stopped then); the message holds the log's last error.
+        UserError: it ended, or was not ready in time (and was stopped); the message has the log's last error.
     """
     begin = time.monotonic()
     print(f"starting vLLM (log: {rooted(server.log)})", flush=True)
@@ -164,9 +164,9 @@ def last_line(log: Path) -> str:
 
 
 def last_error(log: Path) -> str:
-    """The line of a log that says most about a failed start: its last ``…Error: …``, else its last line."""
+    """The line of a log that best explains a failed start: its last ``…Error: …``, else its last line."""
     lines = log.read_bytes()[-65536:].decode("utf-8", "replace").split("\n")
-    # The engine's own error comes before the API server's "Engine core initialization failed", which explains nothing.
+    # The engine's own error precedes the API server's "Engine core initialization failed", which explains nothing.
     named = [line for line in lines if "Error:" in line and "Engine core initialization failed" not in line]
     return (named[-1] if named else last_line(log)).strip()[-300:]
 

@@ -1,7 +1,7 @@
 """``ner-model serve``: vLLM with a base model and any number of adapters, behind its OpenAI API.
 
-The whole command is worked out from the adapters (base, rank, names), checked for what vLLM would reject, printed, and
-run in the background on 127.0.0.1; the command returns when the server answers. `ner-model stop` ends it.
+The vLLM command is derived from the adapters (base, rank, names), checked for what vLLM would reject, printed, and run
+in the background on 127.0.0.1; `ner-model serve` returns when the server answers. `ner-model stop` ends it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from ner_common.errors import UserError, rooted
 from ner_common.files import write_atomically
 from ner_models.serving import process, soft_prompts
 from ner_models.serving.adapters import Adapter, check_base, load_adapter, refusals, warn_of_another_name
-from ner_models.serving.baking import baked_folder, export
+from ner_models.serving.baking import bake_checkpoint, baked_folder
 from ner_models.serving.command import MAX_MODEL_LEN, Settings, vllm_command
 from ner_models.serving.middleware import limits
 
@@ -46,7 +46,7 @@ def serve(
         The server; None after a dry run.
 
     Raises:
-        UserError: an adapter or base model that cannot be served, a busy port, or vLLM did not start.
+        UserError: an adapter or base model cannot be served, the port is busy, or vLLM did not start.
     """
     settings = settings or Settings()
     loaded = [load_adapter(*_name_and_path(text)) for text in adapters]
@@ -69,7 +69,7 @@ def serve(
     for adapter in loaded:
         if adapter.kind == soft_prompts.P_TUNING and not (baked := baked_folder(adapter, base)).is_dir():
             print(f"baking {rooted(adapter.path)} into {rooted(baked)}", flush=True)
-            export(adapter, base, baked)
+            bake_checkpoint(adapter, base, baked)
     environment = soft.environment | ({"VLLM_API_KEY": api_key} if api_key else {})
     started = process.start(command, settings.host, settings.port, names, environment)
     try:
@@ -96,14 +96,14 @@ def common_base(adapters: list[Adapter]) -> Path:
     """The base model that all adapters were trained on.
 
     Raises:
-        UserError: there is no adapter, or they name several.
+        UserError: there are no adapters, or they have several bases.
     """
     bases = sorted({adapter.base for adapter in adapters})
     if not bases:
         raise UserError("nothing to serve: name adapter folders, or a base model with --base")
     if len(bases) > 1:
         raise UserError(
-            f"the adapters were trained on several bases ({', '.join(bases)}); serve them apart, one port each"
+            f"the adapters were trained on several bases ({', '.join(bases)}); serve them separately, one port each"
         )
     return Path(bases[0])
 
@@ -112,7 +112,7 @@ def check(base: Path, adapters: list[Adapter]) -> None:
     """Refuse, before the slow start, what vLLM would refuse after it.
 
     Raises:
-        UserError: no base model there, a name claimed twice, or an adapter of another base or that vLLM cannot serve.
+        UserError: there is no base model, two share a name, or an adapter has another base or vLLM cannot serve it.
     """
     if not (base / "config.json").is_file():
         raise UserError(
@@ -120,13 +120,15 @@ def check(base: Path, adapters: list[Adapter]) -> None:
         )
     names = Counter([base.resolve().name, *(adapter.name for adapter in adapters)])
     if doubled := [name for name, count in names.items() if count > 1]:
-        raise UserError(f"the name {doubled[0]} is claimed twice; name one of them otherwise with NAME=DIR")
+        raise UserError(f"two models are called {doubled[0]}; give one of them another name with NAME=DIR")
     for adapter in adapters:
         if adapter.kind in soft_prompts.KINDS:
             continue
         if adapter.kind != "LORA":
             remedy = "train with finetuning_type: lora, p_tuning or prefix_tuning"
-            raise UserError(f"{rooted(adapter.path)}: LoRA and soft prompts are served, not {adapter.kind}; {remedy}")
+            raise UserError(
+                f"{rooted(adapter.path)}: only LoRA and soft prompts are served, not {adapter.kind}; {remedy}"
+            )
         if reasons := refusals(adapter):
             problem = f"vLLM cannot serve this adapter: {'; '.join(reasons)}"
             raise UserError(f"{rooted(adapter.path)}: {problem}; merge it with `make merge`")
@@ -137,7 +139,7 @@ def check(base: Path, adapters: list[Adapter]) -> None:
 
 
 def require_served(started: process.Server, api_key: str | None) -> None:
-    """Make sure that the server lists every name it should.
+    """Check that the server lists every name it should.
 
     Raises:
         UserError: it does not (another server may have answered on this port).
@@ -157,16 +159,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base", type=Path, metavar="DIR", help="base model (default: the one the adapters were trained on)"
     )
     parser.add_argument("--host", default=process.HOST, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=process.PORT, help="(default: %(default)s)")
+    parser.add_argument("--port", type=int, default=process.PORT, help="port to listen on (default: %(default)s)")
     parser.add_argument(
-        "--api-key", default=os.environ.get("VLLM_API_KEY"), help="ask clients for it (default: $VLLM_API_KEY)"
+        "--api-key",
+        default=os.environ.get("VLLM_API_KEY"),
+        help="require this key from clients (default: $VLLM_API_KEY)",
     )
     parser.add_argument(
-        "--dtype", help="auto, float32, bfloat16, or half for cards without bf16 (default: float32 on a CPU)"
+        "--dtype",
+        help="auto, float32, bfloat16, or half for cards without bf16 (default: the base model's; float32 on a CPU)",
     )
-    parser.add_argument("--max-model-len", type=int, default=MAX_MODEL_LEN, help="tokens (default: %(default)s)")
     parser.add_argument(
-        "--gpu-memory-utilization", type=float, default=0.9, help="share of GPU memory (default: %(default)s)"
+        "--max-model-len",
+        type=int,
+        default=MAX_MODEL_LEN,
+        help="most tokens of prompt and answer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--gpu-memory-utilization",
+        type=float,
+        default=0.9,
+        help="share of the GPU's memory to use (default: %(default)s)",
     )
     parser.add_argument(
         "--tensor-parallel-size", type=int, default=1, help="GPUs to spread the model over (default: %(default)s)"

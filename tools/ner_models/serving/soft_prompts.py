@@ -1,8 +1,8 @@
-"""How `ner-model serve` starts vLLM for soft prompts: what each adapter kind needs, checked before the slow start.
+"""What vLLM needs to serve soft prompts, by the kind of adapter, checked before the slow start.
 
 Prefix tuning goes through our KV connector (`kv_connector`); P-tuning is baked into a copy of the base model
-(`baking`). Both are chosen by name, through the middleware (`middleware`) and one chat template that puts the variable
-`soft_prompt` first.
+(`baking`). Clients choose both by name: the middleware (`middleware`) sets the variable `soft_prompt`, which the
+chat template puts first.
 """
 
 import json
@@ -21,7 +21,7 @@ TEMPLATE_HEAD = "{{- soft_prompt | default('') -}}"
 
 @dataclass(frozen=True, slots=True)
 class SoftPrompts:
-    """What vLLM's command and environment need beside the base model and LoRA modules; empty without soft prompts."""
+    """What vLLM's command and environment need besides the base model and LoRA modules; empty without soft prompts."""
 
     names: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
@@ -33,8 +33,8 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
     """Work out how to serve the soft prompts among `adapters` on `base`; its chat template goes into `folder`.
 
     Raises:
-        UserError: a soft prompt that leaves no room in `context` tokens, or two P-tuning adapters (each has a baked
-            copy of the base of its own).
+        UserError: a soft prompt leaves no room in `context` tokens, or there are two P-tuning adapters (each needs its
+            own baked copy of the base).
     """
     soft = [adapter for adapter in adapters if adapter.kind in KINDS]
     if not soft:
@@ -42,7 +42,7 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
     for adapter in soft:
         check_fit(adapter, base, context)
     if len(baked := [rooted(adapter.path) for adapter in soft if adapter.kind == P_TUNING]) > 1:
-        raise UserError(f"{' and '.join(baked)}: P-tuning adapters are served apart, one port each")
+        raise UserError(f"{' and '.join(baked)}: P-tuning adapters are served separately, one port each")
     placeholder, placeholder_id = find_placeholder(base)
     entries = {
         adapter.name: {"text": placeholder * tokens_of(adapter), "prefix": True}
@@ -94,7 +94,7 @@ def check_fit(adapter: Adapter, base: Path, context: int | None = None) -> None:
 
 
 def find_placeholder(base: Path) -> tuple[str, int]:
-    """A special token (text, id) of the base that ends no answer: it only marks the places of a prefix in a prompt.
+    """A special token (text, id) of the base that does not end answers, to mark the positions of a prefix in a prompt.
 
     Raises:
         UserError: the tokenizer has none.
@@ -106,7 +106,9 @@ def find_placeholder(base: Path) -> tuple[str, int]:
     for token in tokenizer.get("added_tokens", []):
         if token.get("special") and token["content"] not in ending:
             return str(token["content"]), int(token["id"])
-    raise UserError(f"{rooted(base / 'tokenizer.json')}: has no special token to hold the places of a prefix")
+    raise UserError(
+        f"{rooted(base / 'tokenizer.json')}: has no special token to mark a prefix's positions; use another base model"
+    )
 
 
 def chat_template(base: Path) -> str:
@@ -120,10 +122,12 @@ def chat_template(base: Path) -> str:
         return separate.read_text(encoding="utf-8")
     template = read_json(base / "tokenizer_config.json", "the base model is incomplete").get("chat_template")
     if not isinstance(template, str):
-        raise UserError(f"{rooted(base)}: has no chat template, so vLLM cannot serve chats with it")
+        raise UserError(
+            f"{rooted(base)}: has no chat template, so vLLM cannot serve chats with it; add chat_template.jinja"
+        )
     return template
 
 
 def virtual_tokens(count: int) -> list[str]:
-    """The names of `count` baked virtual tokens; no text that people write holds them."""
+    """The names of `count` baked virtual tokens; they do not occur in ordinary text."""
     return [f"<|ner_virtual_{number}|>" for number in range(count)]

@@ -6,7 +6,7 @@ from ner_models.serving import process
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=process.PORT, help="(default: %(default)s)")
+    parser.add_argument("--port", type=int, default=process.PORT, help="the server's port (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:

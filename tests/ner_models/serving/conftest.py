@@ -1,0 +1,56 @@
+"""Random soft-prompt and LoRA adapters of nano and of a small chatglm3."""
+
+from pathlib import Path
+
+import pytest
+
+from ner_data.prompt import FILE_NAME
+from soft_prompt_support import NANO, prompt_spec
+
+
+@pytest.fixture(scope="session")
+def adapters(tmp_path_factory) -> dict[str, Path]:
+    """Random adapters, strong enough to change most answers: parity does not ask what they have learned."""
+    import torch
+    from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, TaskType, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    kinds = {
+        "lora": LoraConfig(task_type=TaskType.CAUSAL_LM, r=8, target_modules="all-linear", init_lora_weights=False),
+        "prefix64": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=64),
+        "prefix72": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=72),
+        "ptuning": PromptEncoderConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=16),
+    }
+    folders = {}
+    for name, config in kinds.items():
+        torch.manual_seed(sum(map(ord, name)))
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(NANO), config)
+        if name == "lora":
+            for key, weight in model.named_parameters():
+                if "lora_B" in key:
+                    weight.data *= 0.3
+        folders[name] = tmp_path_factory.mktemp("adapters") / name
+        model.save_pretrained(folders[name])
+        prompt_spec().save(folders[name] / FILE_NAME)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def glm(tmp_path_factory) -> tuple[Path, Path, Path]:
+    """A small random chatglm3, converted, a P-tuning adapter for it (its output layer is not tied), and a prefix."""
+    import torch
+    from peft import PrefixTuningConfig, PromptEncoderConfig, TaskType, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from chatglm_support import train_tokenizer, write_checkpoint
+    from ner_models.chatglm3.convert import convert
+
+    folder = tmp_path_factory.mktemp("glm")
+    write_checkpoint(folder / "src", train_tokenizer(folder / "tiny"))
+    convert(folder / "src", folder / "glm")
+    for kind, count in ((PromptEncoderConfig, 16), (PrefixTuningConfig, 72)):
+        torch.manual_seed(0)
+        config = kind(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=count)
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder / "glm"), config)
+        model.save_pretrained(folder / kind.__name__)
+    return folder / "glm", folder / "PromptEncoderConfig", folder / "PrefixTuningConfig"

@@ -1,0 +1,96 @@
+"""`recipes/<name>/model.yaml`: how a base model is described, and how a mistake in the description is reported."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ner_common.errors import UserError
+from ner_models.base_models import BaseModel, base_model_of, load_base_model, model_names
+from ner_models.serving.command import default_dtype, on_cpu
+
+GIVEN: dict[str, Any] = {
+    "weights": "models/tiny",
+    "needs_gpu": False,
+    "template": "qwen",
+    "source": "me/Tiny",
+    "gigabytes": 1,
+    "sha256": {"model.safetensors": "0" * 64},
+}
+
+
+@pytest.fixture
+def write(workplace: Path) -> Callable[..., Path]:
+    """Describe the base model `tiny`; ``...`` takes a key away."""
+
+    def write(**changes: Any) -> Path:
+        path = workplace / "recipes/tiny/model.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump({key: value for key, value in (GIVEN | changes).items() if value is not ...}))
+        return path
+
+    return write
+
+
+def refusal() -> str:
+    with pytest.raises(UserError) as refused:
+        load_base_model("tiny")
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_description_is_read(write: Callable[..., Path]) -> None:
+    write(dtype="half", revision="v1")
+    assert model_names() == ["tiny"]
+    assert load_base_model("tiny") == BaseModel(
+        "tiny", Path("models/tiny"), False, "qwen", "half", "me/Tiny", "v1", 1, {"model.safetensors": "0" * 64}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weights": ...}, "weights is missing; add the folder with the weights"),
+        ({"needs_gpu": "maybe"}, "needs_gpu: 'maybe' is not true or false; correct it"),
+        ({"template": ""}, "template: '' is not the name of a LLaMA-Factory template"),
+        ({"template": 5}, "template: 5 is not the name"),
+        ({"gigabytes": True}, "gigabytes: True is not a size in GB"),
+        ({"wieghts": "x"}, "wieghts: no such key; remove it, or correct it to one of weights, needs_gpu"),
+        ({"source": ...}, "gigabytes: nothing is downloaded without source"),
+        ({"gigabytes": ...}, "gigabytes is missing"),
+        ({"weights": "elsewhere"}, "weights: elsewhere is not models/tiny, where the download is stored"),
+        ({"sha256": {"model.safetensors": "abc"}}, "'model.safetensors' needs 64 hex digits, not 'abc'"),
+        ({"sha256": {"../model.safetensors": "0" * 64}}, "sha256: '../model.safetensors' needs"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(write: Callable[..., Path], changes: dict[str, Any], said: str) -> None:
+    write(**changes)
+    message = refusal()
+    assert message.startswith("recipes/tiny/model.yaml: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("weights: [a\nx: y", ":2: not YAML ("),
+        ("weights: \x00", ": not YAML ("),
+        ("- a list", ": not a list of keys and values"),
+        ("", ": the file is empty"),
+    ],
+)
+def test_a_file_that_describes_nothing_is_refused(write: Callable[..., Path], text: str, said: str) -> None:
+    write().write_text(text)
+    assert refusal().startswith(f"recipes/tiny/model.yaml{said}")
+
+
+def test_a_base_model_is_found_by_the_folder_of_its_weights(write: Callable[..., Path], workplace: Path) -> None:
+    write(dtype="float16")
+    found = base_model_of(workplace / "models/../models/tiny")
+    assert found is not None and found.name == "tiny"
+    assert base_model_of(Path("models/other")) is None
+    served = "float32" if on_cpu() else "float16"
+    assert default_dtype(Path("models/tiny")) == served
+    assert default_dtype(Path("models/other")) == ("float32" if on_cpu() else "auto")

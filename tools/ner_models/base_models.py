@@ -1,0 +1,144 @@
+"""What is known of a base model: ``recipes/<name>/model.yaml``.
+
+::
+
+    weights: models/qwen2-7b            # the folder that recipes train and servers load
+    needs_gpu: true
+    template: qwen
+    dtype: auto
+    source: Qwen/Qwen2-7B-Instruct      # on ModelScope; left out if there is nothing to download
+    revision: master
+    gigabytes: 15.3
+    sha256:
+      model-00001-of-00004.safetensors: 26d9919262ccd063fcdfd926763fe9025ef1e3073767aaa8c83a375d7c5140c4
+
+make reads ``weights`` and ``needs_gpu`` of the same file with sed, before there is an environment.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ner_common.errors import UserError, one_line
+from ner_common.files import read_text
+
+RECIPES = Path("recipes")
+MODELS = Path("models")
+FILE_NAME = "model.yaml"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+# Key -> its type, and what it must be in words.
+KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "weights": (str, "the folder with the weights"),
+    "needs_gpu": (bool, "true or false"),
+    "template": (str, "the name of a LLaMA-Factory template"),
+    "dtype": (str, "a number format of vLLM"),
+    "source": (str, "a model on ModelScope"),
+    "revision": (str, "a branch or tag"),
+    "gigabytes": ((int, float), "a size in GB"),
+    "sha256": (dict, "a mapping from file names to checksums"),
+    "after_download": (str, "a step after the download"),
+}
+REQUIRED = ("weights", "needs_gpu", "template")
+OF_A_SOURCE = ("revision", "gigabytes", "sha256", "after_download")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A base model, as its ``model.yaml`` describes it.
+
+    Attributes:
+        name: the folder's name, MODEL of the Makefile.
+        weights: the folder that recipes train and servers load.
+        needs_gpu: whether training without a GPU is refused.
+        template: LLaMA-Factory's name of the chat template.
+        dtype: number format on a GPU, as vLLM's ``--dtype``.
+        source: id on ModelScope; None if there is nothing to download.
+        revision: branch or tag of ``source``.
+        gigabytes: size of the download in 10^9 bytes.
+        sha256: file name -> checksum (64 hex digits) of the files whose content is known.
+        after_download: the `ner-model` command that makes ``weights`` of the download; None: they are the same.
+    """
+
+    name: str
+    weights: Path
+    needs_gpu: bool
+    template: str
+    dtype: str = "auto"
+    source: str | None = None
+    revision: str = "master"
+    gigabytes: float = 0.0
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    after_download: str | None = None
+
+    @property
+    def downloaded(self) -> Path:
+        """The folder that a download is stored in."""
+        return MODELS / self.name
+
+
+def model_names() -> list[str]:
+    """The base models that there are, sorted."""
+    return sorted(path.parent.name for path in RECIPES.glob(f"*/{FILE_NAME}"))
+
+
+def load_base_model(name: str) -> BaseModel:
+    """Read ``recipes/<name>/model.yaml``.
+
+    Raises:
+        UserError: there is no such model, or its file is not as described above; the message names the key.
+    """
+    path = RECIPES / name / FILE_NAME
+    if name not in model_names():
+        known = ", ".join(model_names()) or "none; run this in the repository's folder"
+        raise UserError(f"{path}: no such base model; there are: {known}")
+    value = _mapping(path)
+    _check_keys(path, value)
+    model = BaseModel(name, Path(value.pop("weights")), **value)
+    if model.source and not model.after_download and model.weights != model.downloaded:
+        problem = f"weights: {model.weights} is not {model.downloaded}, where the download is stored"
+        raise UserError(f"{path}: {problem}; correct it, or name in after_download what makes it")
+    return model
+
+
+def base_model_of(weights: Path) -> BaseModel | None:
+    """The base model whose weights are in this folder; None where no ``model.yaml`` names it."""
+    known = (load_base_model(name) for name in model_names())
+    return next((model for model in known if model.weights.resolve() == weights.resolve()), None)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(read_text(path, "restore the file"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "a character that YAML does not allow"
+        raise UserError(f"{path}{line}: not YAML ({problem}); correct the line") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a list of keys and values; see {RECIPES}/*/{FILE_NAME}")
+    return value
+
+
+def _check_keys(path: Path, value: dict[str, Any]) -> None:
+    for key, given in value.items():
+        if key not in KEYS:
+            raise UserError(f"{path}: {key}: no such key; remove it, or correct it to one of {', '.join(KEYS)}")
+        wanted, meaning = KEYS[key]
+        if not isinstance(given, wanted) or (wanted is not bool and isinstance(given, bool)) or given == "":
+            raise UserError(f"{path}: {key}: {one_line(given)} is not {meaning}; correct it")
+    needed = [*REQUIRED, *(("gigabytes", "sha256") if "source" in value else ())]
+    for key in needed:
+        if key not in value:
+            raise UserError(f"{path}: {key} is missing; add {KEYS[key][1]}")
+    for key in OF_A_SOURCE:
+        if key in value and "source" not in value:
+            raise UserError(f"{path}: {key}: nothing is downloaded without source; add {KEYS['source'][1]}")
+    for name, digest in value.get("sha256", {}).items():
+        if not SHA256.fullmatch(str(digest)) or Path(str(name)).name != name:
+            raise UserError(
+                f"{path}: sha256: {one_line(name)} needs 64 hex digits, not {one_line(digest)}; correct it"
+            )
