@@ -14,8 +14,6 @@ from ner_data.prompt import PromptSpec
 from ner_eval.reporting.terminal import highlight
 
 PROMPT = "data/alpaca/demo.prompt.json"
-
-
 EXTRACT = ("extract", "--model", "nano", "--prompt", PROMPT, "--wait", "0")
 
 
@@ -24,7 +22,7 @@ def entity(text: str, surface: str, label: str = "name") -> dict:
     return {"start": start, "end": start + len(surface), "label": label, "text": surface}
 
 
-# --- pieces of a document ---------------------------------------------------------------------------------------------
+# --- files and pipes -------------------------------------------------------------------------------------------------
 
 
 def test_lines_json_and_csv_come_out_in_order_with_their_fields(work, ner_eval) -> None:
@@ -188,9 +186,6 @@ def test_pretty_shows_text_and_problems(work, ner_eval) -> None:
     with Faulty(odd) as server:
         ended = ner_eval(*EXTRACT, "--base-url", server.base_url, "--pretty", "a.txt")
     assert ended.out == "[林晓 name]在\n  ! a.txt:1: not in the text: '谁' (name)\n"
-
-
-# --- from Python ------------------------------------------------------------------------------------------------------
 
 
 # --- dry run ----------------------------------------------------------------------------------------------------------

@@ -14,11 +14,7 @@ from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import read_predictions
 
 RUN = Path("runs/nano-demo-test")
-
-
 PREDICT = ("predict", "--model", "nano", "--corpus", "demo", "--wait", "0")
-
-
 FILE = RUN / "predictions.jsonl"
 
 

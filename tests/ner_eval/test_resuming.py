@@ -15,11 +15,7 @@ from ner_eval.runs.predictions import read_predictions
 from support import ROOT
 
 RUN = Path("runs/nano-demo-test")
-
-
 PREDICT = ("predict", "--model", "nano", "--corpus", "demo", "--wait", "0")
-
-
 FILE = RUN / "predictions.jsonl"
 
 

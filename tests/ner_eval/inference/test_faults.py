@@ -15,8 +15,6 @@ from ner_eval.inference.client import Client
 from ner_eval.runs.predictions import read_predictions
 
 RUN = Path("runs/nano-demo-test")
-
-
 PREDICT = ("predict", "--model", "nano", "--corpus", "demo", "--wait", "0", "--concurrency", "8")
 
 

@@ -34,9 +34,6 @@ def test_what_cannot_be_used_is_named(work: Path) -> None:
     assert read_answer(spec, "林晓在", "?", "stop").problems == ("answer unparsable",)
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
 def test_three_lines_of_python_are_enough(work) -> None:
     with Faulty() as server:
         recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT)

@@ -14,8 +14,6 @@ from faulty import Faulty, drop, failure, slow
 from ner_eval.runs.predictions import read_predictions
 
 RUN = Path("runs/nano-demo-test")
-
-
 PREDICT = ("predict", "--model", "nano", "--corpus", "demo", "--wait", "0", "--concurrency", "8")
 
 

@@ -1,57 +1,18 @@
 """Intervals: resampling classes of sentences is resampling sentences."""
 
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
 from ner_data.alignment import align
 from ner_data.gold import Entity, Mention, Parsed, Record
-from ner_data.prompt import PromptSpec
 from ner_eval.metrics import bootstrap
-from ner_eval.metrics.loaded_run import Answered, LoadedRun
+from ner_eval.metrics.loaded_run import Answered
 from ner_eval.metrics.mention_arrays import mention_arrays
 from ner_eval.metrics.protocols import tally_span, tally_text
 from ner_eval.metrics.results import score_run
-from ner_eval.runs.manifest import Manifest
-
-LABELS = ("a", "b")
-
-
-PROMPT = PromptSpec("demo", "", "", LABELS, "json_list", 8)
-
-
-MANIFEST = Manifest(1, "m", (), "demo", "test", "gold.jsonl", "0", PROMPT, {}, {}, {})
-
-
-def loaded(answered: list[Answered]) -> LoadedRun:
-    return LoadedRun(Path("run"), MANIFEST, LABELS, tuple(answered), 0, 0)
-
-
-@st.composite
-def sentences(draw: st.DrawFn) -> Answered:
-    text = draw(st.text("甲乙", min_size=1, max_size=6))
-    spans = draw(st.sets(st.tuples(st.integers(0, 5), st.integers(1, 6), st.sampled_from(LABELS)), max_size=3))
-    gold = tuple(Entity(s, e, label, text[s:e]) for s, e, label in spans if s < e <= len(text))
-    same = draw(st.booleans())
-    named = st.builds(Mention, st.sampled_from((*LABELS, "x", "")), st.text("甲乙丙", max_size=3))
-    record = Record("r", text, gold)
-    mentions = tuple(Mention(e.label, e.text) for e in record.gold) if same else draw(st.lists(named, max_size=4))
-    problems = draw(st.sampled_from([(), (), ("inexact",), ("bad_item",), ("unparsable",)]))
-    mentions = () if problems == ("unparsable",) else mentions
-    return Answered(record, "", Parsed(tuple(mentions), problems), tuple(align(mentions, text)), draw(st.booleans()))
-
-
-def example(count_of: int = 40) -> list[Answered]:
-    rng = random.Random(0)
-    items = []
-    for number in range(count_of):
-        record = Record(f"r-{number}", "甲乙丙", (Entity(0, 1, "a", "甲"), Entity(1, 2, "b", "乙")))
-        mentions = tuple(Mention(e.label if rng.random() < 0.8 else "a", e.text) for e in record.gold)
-        items.append(Answered(record, "", Parsed(mentions), tuple(align(mentions, record.text)), False))
-    return items
+from scored import LABELS, example, loaded
 
 
 def drawn_one_by_one(tally: np.ndarray, resamples: int = 4000) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,23 +10,10 @@ from hypothesis import strategies as st
 from ner_common.errors import UserError
 from ner_data.alignment import align
 from ner_data.gold import Entity, Mention, Parsed, Record
-from ner_data.prompt import PromptSpec
 from ner_eval.metrics.counts import macro, micro
-from ner_eval.metrics.loaded_run import Answered, LoadedRun
+from ner_eval.metrics.loaded_run import Answered
 from ner_eval.metrics.results import Scores, read_scores, score_run
-from ner_eval.runs.manifest import Manifest
-
-LABELS = ("a", "b")
-
-
-PROMPT = PromptSpec("demo", "", "", LABELS, "json_list", 8)
-
-
-MANIFEST = Manifest(1, "m", (), "demo", "test", "gold.jsonl", "0", PROMPT, {}, {}, {})
-
-
-def loaded(answered: list[Answered]) -> LoadedRun:
-    return LoadedRun(Path("run"), MANIFEST, LABELS, tuple(answered), 0, 0)
+from scored import LABELS, example, loaded
 
 
 @st.composite
@@ -114,16 +99,6 @@ def test_strict_reads_no_mention_from_an_answer_that_is_not_exactly_the_form(ans
         for item in answered
     ]
     assert score_run(loaded(answered)).readings["strict"] == score_run(loaded(emptied)).readings["lenient"]
-
-
-def example(count_of: int = 40) -> list[Answered]:
-    rng = random.Random(0)
-    items = []
-    for number in range(count_of):
-        record = Record(f"r-{number}", "甲乙丙", (Entity(0, 1, "a", "甲"), Entity(1, 2, "b", "乙")))
-        mentions = tuple(Mention(e.label if rng.random() < 0.8 else "a", e.text) for e in record.gold)
-        items.append(Answered(record, "", Parsed(mentions), tuple(align(mentions, record.text)), False))
-    return items
 
 
 def test_scores_come_back_as_written(tmp_path):
