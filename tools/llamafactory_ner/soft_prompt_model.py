@@ -4,7 +4,7 @@ Imported when llamafactory builds a model, not before: torch and peft are heavy.
 
 1. Positions count from the attention mask, so left padding changes nothing (PEFT drops `position_ids`).
 2. The prefix is attended to but never appended to in training, so layers can be recomputed (see recompute.py).
-3. The prompt encoder itself is saved beside the adapter. PEFT saves only the encoder's output, which is enough to
+3. The prompt encoder itself is saved with the adapter. PEFT saves only the encoder's output, which is enough to
    serve, but not to resume training: it would go through the encoder a second time.
 4. Logits have the length of the labels for p_tuning too, whose virtual tokens take part in the forward pass.
 """

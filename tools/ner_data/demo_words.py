@@ -185,7 +185,7 @@ TEMPLATES = """
 {address}{government}的{position}{name}向记者作了说明
 """
 
-# Said before or after a clause; no entity of the ten labels stands in them.
+# Said before or after a clause; they contain no entity of the ten labels.
 OPENINGS = """
 据了解， 昨天， 本月三日， 记者获悉， 消息称， 另外， 日前， 上周五， 目前， 不过， 据悉， 值得一提的是， 当天下午，
 去年年底，

@@ -17,7 +17,7 @@ from ner_common.errors import UserError, rooted
 from ner_eval.runs.manifest import MANIFEST
 from ner_eval.runs.predictions import PREDICTIONS
 
-GATHER = 0.5  # seconds; a thread and a sync for every answer would cost a fifth of the client's CPU time
+GATHER = 0.5  # seconds; a thread and a sync for every single answer would cost too much CPU time
 
 
 @contextmanager
