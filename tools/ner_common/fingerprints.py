@@ -37,7 +37,10 @@ def other_weights(one: Path, other: Path) -> bool:
 
 
 def safetensors_header(path: Path) -> bytes:
-    """The JSON header of a safetensors file: names, types, shapes and offsets of its tensors."""
+    """The JSON header of a safetensors file: names, types, shapes and offsets of its tensors.
+
+    Read here because the base environment has no safetensors.
+    """
     with path.open("rb") as file:
         return file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size))
 
