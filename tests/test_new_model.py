@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,13 @@ def test_a_model_folder_is_all_that_a_new_base_model_needs(checkout: Path) -> No
         done = make("serve", *options, f"PORT={port}", folder=checkout, timeout=300)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         assert "pico, pico-lora-demo at http://127.0.0.1" in done.stdout
+        (hint,) = [line.removeprefix("try: ") for line in done.stdout.splitlines() if line.startswith("try: ")]
+        tried = subprocess.run(["bash", "-c", hint], cwd=checkout, capture_output=True, text=True, timeout=120)
         done = make("eval", *options, f"PORT={port}", folder=checkout, timeout=300)
     finally:
         stopped = make("stop", *options, f"PORT={port}", folder=checkout)
+    assert tried.returncode == 0, tried.stderr
+    assert "1 texts, " in tried.stderr and "0 without an answer" in tried.stderr
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"answers: {RECORDS};" in done.stdout and "Micro" in done.stdout
     assert stopped.stdout == f"stopped pico, pico-lora-demo on port {port}\n"

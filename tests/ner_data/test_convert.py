@@ -86,10 +86,10 @@ BEFORE = {"demo": (GOOD.replace("{", '{"id": 7, ', 1), 1), "tcm": ("头 O\n晕 B
     ("corpus", "content", "parts"),
     [
         ("demo", b"", ["train.json: the file is empty"]),
-        ("demo", "{'text': '甲'}\n".encode("gbk"), ["train.json:1: not UTF-8", "GBK", "iconv"]),
+        ("demo", "{'text': '甲'}\n".encode("gbk"), ["train.json:1: not UTF-8", "GBK", "iconv -f GB18030 -t UTF-8"]),
         ("demo", b'\xff\xfe{"text"', ["train.json:1: not UTF-8"]),
         ("tcm", b"", ["medical_train.txt: the file is empty"]),
-        ("tcm", "甲 O\n".encode("gbk"), ["medical_train.txt:1: not UTF-8", "GBK", "iconv"]),
+        ("tcm", "甲 O\n".encode("gbk"), ["medical_train.txt:1: not UTF-8", "GBK", "iconv -f GB18030 -t UTF-8"]),
     ],
 )
 def test_an_unreadable_file_ends_in_one_line_and_writes_nothing(

@@ -106,7 +106,7 @@ def read_text(path: Path, remedy: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        hint = " (it looks like GBK: `iconv -f GBK -t UTF-8`)" if _is_gbk(data) else ""
+        hint = " (it looks like GBK: `iconv -f GB18030 -t UTF-8`)" if _is_gbk(data) else ""
         raise UserError(
             f"{rooted(path)}:{line}: not UTF-8 at byte {error.start}; convert the file to UTF-8{hint}"
         ) from None

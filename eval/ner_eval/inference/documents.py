@@ -50,7 +50,8 @@ def read_documents(name: str, form: str | None, column: str, whole: bool) -> Ite
         with _opened(name) as file:
             yield from read(file, shown, column)
     except UnicodeDecodeError as error:
-        raise UserError(f"{shown}: not UTF-8 ({error.reason}); convert it with `iconv -t UTF-8`") from None
+        remedy = "convert it; from GBK with `iconv -f GB18030 -t UTF-8`"
+        raise UserError(f"{shown}: not UTF-8 ({error.reason}); {remedy}") from None
 
 
 @contextmanager

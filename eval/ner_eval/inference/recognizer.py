@@ -164,7 +164,13 @@ class Recognizer:
         return [list(recognized.entities) for recognized in self.recognize(texts)]
 
     def recognize(self, texts: Iterable[str]) -> list[Recognized]:
-        """Like `predict`, with the problems of each text."""
+        """Like `predict`, with the problems of each text.
+
+        Raises:
+            TypeError: ``texts`` is a string: put it into a list.
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list of strings, not one string: put it into a list")
         work = self._recognize(list(texts))
         try:
             asyncio.get_running_loop()

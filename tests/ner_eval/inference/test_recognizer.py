@@ -75,3 +75,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     program = "import sys, ner_eval, ner_eval.extract, ner_eval.predict; print(*sys.modules, sep='\\n')"
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert not re.search(rf"^({heavy})$", modules, re.MULTILINE)
+
+
+def test_a_string_is_not_taken_for_texts_of_one_character() -> None:
+    with pytest.raises(TypeError, match="put it into a list"):
+        Recognizer("http://127.0.0.1:1/v1", "nano").predict("张伟在杭州。")

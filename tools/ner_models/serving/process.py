@@ -3,8 +3,8 @@
 ``.serve/<port>.json`` says what runs (process id, models, command), ``.serve/<port>.log`` holds vLLM's own output.
 """
 
-import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -197,10 +197,11 @@ def _gone(group: int, timeout_s: float) -> bool:
     return False
 
 
-def describe(server: Server) -> str:
-    """Two lines for the user: where it answers, and a curl call."""
-    body = json.dumps({"model": server.models[-1], "messages": [{"role": "user", "content": "…"}]}, ensure_ascii=False)
+def describe(server: Server, adapter: Path | None) -> str:
+    """Two lines for the user: where it answers, and how to ask it (a bare curl call would lack the trained prompt)."""
+    prompt = f"--adapter {shlex.quote(str(adapter))}" if adapter else "--prompt data/alpaca/CORPUS.prompt.json"
+    model = f"--model {shlex.quote(server.models[-1])} --base-url {server.url}/v1"
     return (
         f"{', '.join(server.models)} at {server.url}/v1 (pid {server.pid}, log {rooted(server.log)})\n"
-        f"try: curl {server.url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'"
+        f"try: echo 林晓在云帆科技任经理 | .venv/bin/ner-eval extract --pretty {model} {prompt}"
     )

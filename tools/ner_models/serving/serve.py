@@ -78,7 +78,7 @@ def serve(
     except BaseException:
         process.stop(started)
         raise
-    print(f"ready after {seconds:.0f} s: {process.describe(started)}")
+    print(f"ready after {seconds:.0f} s: {process.describe(started, loaded[-1].path if loaded else None)}")
     return started
 
 
