@@ -14,10 +14,16 @@ from typing import Any
 from ner_common.errors import one_line
 
 LONGEST_WAIT = 600.0  # seconds
+# How vLLM ends, with HTTP 200, the answers that it is writing when it is stopped or fails: they are not complete.
+ABORTED = ("abort", "error")
 
 
 class MalformedReply(ValueError):
     """A response body that is not a chat completion."""
+
+
+class AbortedReply(MalformedReply):
+    """An answer that the server broke off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +41,12 @@ def read_reply(content: bytes, seconds: float) -> Reply:
     """Read a response body; a content of null is an empty answer, missing usage counts as 0 tokens.
 
     Raises:
-        MalformedReply: it is not a chat completion.
+        MalformedReply: it is not a chat completion, or the server broke it off.
     """
     try:
         return reply_of(json.loads(content), seconds)
+    except AbortedReply:
+        raise
     except (ValueError, RecursionError):
         raise MalformedReply(
             f"malformed reply (not a chat completion): {one_line(content[:200].decode(errors='replace'))}"
@@ -49,7 +57,7 @@ def reply_of(value: Any, seconds: float) -> Reply:
     """Read a decoded chat completion.
 
     Raises:
-        MalformedReply: it is not one.
+        MalformedReply: it is not one, or the server broke it off.
     """
     try:
         choice = value["choices"][0]
@@ -60,6 +68,8 @@ def reply_of(value: Any, seconds: float) -> Reply:
         raise MalformedReply("malformed reply (not a chat completion)") from None
     if not isinstance(answer, str | None) or not isinstance(finish_reason, str | None):
         raise MalformedReply("malformed reply (not a chat completion)")
+    if finish_reason in ABORTED:
+        raise AbortedReply(f"the server broke the answer off (finish_reason {finish_reason})")
     return Reply(answer or "", finish_reason or "", tokens[0], tokens[1], round(seconds, 4))
 
 

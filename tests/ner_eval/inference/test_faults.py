@@ -57,6 +57,7 @@ def assert_complete_and_right() -> None:
         lambda: web.json_response({"choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}], "usage": 3}),
         lambda: web.json_response([1]),
         lambda: web.Response(body=b"[" * 100_000),
+        lambda: completion('[{"label": "name", "te', "abort"),
         drop,
     ],
 )

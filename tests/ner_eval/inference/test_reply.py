@@ -49,3 +49,10 @@ def test_no_body_breaks_the_reader(body: bytes) -> None:
     error_text(body)
     with pytest.raises(MalformedReply):
         read_reply(body, 0.1)
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_an_answer_that_the_server_broke_off_is_none(reason: str) -> None:
+    body = {"choices": [{"message": {"content": "[]"}, "finish_reason": reason}]}
+    with pytest.raises(MalformedReply, match=f"finish_reason {reason}"):
+        read_reply(json.dumps(body).encode(), 0.1)
