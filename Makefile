@@ -83,12 +83,12 @@ merge: known-merge .venv-train/.ready ## merge the LoRA adapter into its base mo
 # What is asked for must exist; refused before an environment is built.
 refuse = { echo '$(1)' >&2; exit 2; }
 known-model:
-	@$(if $(filter $(MODEL),$(MODELS)),:,$(call refuse,MODEL=$(MODEL): no recipes/$(MODEL)/model.yaml; there are: $(MODELS)))
+	@$(if $(filter $(MODEL),$(MODELS)),:,$(call refuse,MODEL=$(MODEL): no recipes/$(MODEL)/model.yaml; known: $(MODELS)))
 	@$(if $(and $(WEIGHTS),$(filter true false,$(NEEDS_GPU))),:,$(call refuse,recipes/$(MODEL)/model.yaml: needs the lines \
 	  `weights: FOLDER` and `needs_gpu: true` or `needs_gpu: false`; add them))
 known-recipe: known-model
 	@$(if $(filter $(METHOD),$(call methods,$(MODEL))),:,$(call refuse,METHOD=$(METHOD): \
-	  not a recipe in recipes/$(MODEL); there are: $(call methods,$(MODEL))))
+	  not a recipe in recipes/$(MODEL); known: $(call methods,$(MODEL))))
 known-merge: known-model
 	@$(if $(wildcard recipes/$(MODEL)/merge.yaml),:,$(call refuse,recipes/$(MODEL)/merge.yaml: \
 	  no such file; copy it from another model))

@@ -61,14 +61,14 @@ def refused(checkout: Path, *arguments: str) -> str:
 @pytest.mark.parametrize("target", ["download", "train", "train-qwen", "preview", "merge"])
 def test_a_model_without_a_folder_is_refused_with_those_that_exist(checkout: Path, target: str) -> None:
     message = refused(checkout, target, "MODEL=qwen9")
-    assert message == f"MODEL=qwen9: no recipes/qwen9/model.yaml; there are: {' '.join(MODELS)}"
+    assert message == f"MODEL=qwen9: no recipes/qwen9/model.yaml; known: {' '.join(MODELS)}"
 
 
 @pytest.mark.parametrize("method", ["adalora", "model", "merge"])
 @pytest.mark.parametrize("target", ["train", "preview"])
 def test_a_method_without_a_recipe_is_refused_with_those_that_exist(checkout: Path, target: str, method: str) -> None:
     message = refused(checkout, target, "MODEL=nano", f"METHOD={method}")
-    assert message.startswith(f"METHOD={method}: not a recipe in recipes/nano; there are: lora ")
+    assert message.startswith(f"METHOD={method}: not a recipe in recipes/nano; known: lora ")
 
 
 def test_a_model_without_a_merge_recipe_is_refused(checkout: Path) -> None:

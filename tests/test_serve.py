@@ -150,7 +150,7 @@ def test_a_second_server_on_the_port_is_refused_and_writes_nothing(
         command = [tool(".venv-serve", "ner-model"), "serve", f"other={served}", "--port", str(server.port)]
         done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=60)
         message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
-        assert f"port {server.port} is busy: a server of nano, nano-lora runs there" in message
+        assert f"port {server.port} is busy: a server for nano, nano-lora runs there" in message
     after = {path.name: path.read_bytes() for path in state.iterdir()}
     assert after.keys() == before.keys()
     assert all(after[name].startswith(content) for name, content in before.items())  # the log may have grown

@@ -120,7 +120,7 @@ def test_a_form_that_lacks_something_is_named_with_what_it_lacks(
     assert cli("ner-data", "convert", "demo", "--raw", raw()).code == 0
     path = add_module(answers, "lines", f"{LINES}\ndel {member}\n")
     message = one_line_error(cli("ner-data", "alpaca", "demo", "--form", "lines"))
-    assert message.endswith(f"{path.name}: an answer form needs {member} too; see AnswerForm in ner_data.answers")
+    assert message.endswith(f"{path.name}: an answer form also needs {member}; see AnswerForm in ner_data.answers")
     assert not Path("data/alpaca").exists()
 
 
@@ -138,5 +138,5 @@ def test_every_form_of_the_repository_can_be_loaded() -> None:
 
 
 def test_an_unknown_form_is_refused() -> None:
-    with pytest.raises(UserError, match="river: no such answer form; there are: json_list"):
+    with pytest.raises(UserError, match="river: no such answer form; known: json_list"):
         load_form("river")

@@ -71,7 +71,7 @@ def test_tcm_counts_equal_the_published_ones(workplace: Path, shared: Path, cli:
         assert f"data/gold/tcm/{split}.jsonl: read {size}, kept {size}, rejected 0\n" in result.out
         assert counts(Path(f"data/gold/tcm/{split}.jsonl")) == (size, column(TCM, index))
     assert printed_table(result.out) == (["train", "dev", "test"], TCM)
-    assert "train repeats 43 texts (58 extra copies, 13 with other labels)" in result.out
+    assert "train repeats 43 texts (58 extra copies, 13 with different labels)" in result.out
     assert "train and test share 9 texts" in result.out
     text = "".join(record.text for record in read_gold(Path("data/gold/tcm/train.jsonl")))
     assert text.count("\u3000") == 33

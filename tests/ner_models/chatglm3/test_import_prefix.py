@@ -162,4 +162,4 @@ def test_another_base_model_and_a_target_that_exists_are_refused(cli: Cli, tmp_p
     source = write_prefix(tmp_path / "src", encoder(projection=False)[0], model_type="qwen2", _name_or_path="Qwen2-7B")
     assert "Qwen2-7B" in one_line_error(cli("ner-model", "import-prefix", source, tmp_path / "dst"))
     (tmp_path / "dst").mkdir()
-    assert "exists already" in one_line_error(cli("ner-model", "import-prefix", source, tmp_path / "dst"))
+    assert "already exists" in one_line_error(cli("ner-model", "import-prefix", source, tmp_path / "dst"))
