@@ -135,7 +135,7 @@ def test_answers_of_unknown_ids_are_refused(work, ner_eval) -> None:
         ner_eval(*PREDICT, "--base-url", server.base_url)
         FILE.write_text(FILE.read_text().replace('demo-test-3"', 'demo-dev-3"'))
         ended = ner_eval(*PREDICT, "--base-url", server.base_url)
-    assert ended.code == 2 and "1 ids are not of this corpus (demo-dev-3)" in ended.lines[0]
+    assert ended.code == 2 and "1 ids are not from this corpus (demo-dev-3)" in ended.lines[0]
 
 
 def test_two_processes_do_not_write_one_run(work, ner_eval, start) -> None:

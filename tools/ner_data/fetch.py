@@ -44,8 +44,8 @@ def fetch_corpus(corpus: Corpus, folder: Path) -> dict[Path, str]:
 def fetch_file(corpus: Corpus, split: Split, folder: Path) -> str:
     """Get one raw file, unless it is already there with the right checksum; returns, in words, how it was obtained.
 
-    A download goes to ``<name>.part``, which a later call resumes; the file gets its name only once its checksum has been
-    compared.
+    A download goes to ``<name>.part``, which a later call resumes; the file gets its name only after the check of its
+    checksum.
 
     Raises:
         UserError: no network, no URL, or the published file has changed since this project was written.

@@ -1,4 +1,4 @@
-"""Classes of error, groups, and likely annotation errors, on one sentence."""
+"""Error classes, groups, and likely annotation errors, on one sentence."""
 
 from collections import Counter
 

@@ -72,7 +72,7 @@ def test_another_gold_cannot_be_compared_and_nothing_is_written(reported, make_r
     before = (folder / "report.html").read_bytes()
     records = [Record("t-0", "别的句子", ())]
     other = make_run(records, {"t-0": "[]"}, LABELS, name="other")
-    assert "another gold file" in one_line_error(ner_eval("report", folder, "--no-png", "--compare", other))
+    assert "different gold file" in one_line_error(ner_eval("report", folder, "--no-png", "--compare", other))
     assert (folder / "report.html").read_bytes() == before
 
 

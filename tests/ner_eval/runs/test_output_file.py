@@ -54,7 +54,7 @@ def test_kill_9_at_any_moment_loses_and_duplicates_nothing(texts, ner_eval, star
             kills += 1
         assert kills >= 4 and kept >= 2
         ended = ner_eval(*extract(server))
-        assert ended.code == 0 and "texts were done before; " in ended.err
+        assert ended.code == 0 and "texts were already done; " in ended.err
     assert OUT.read_bytes() == Path("whole.jsonl").read_bytes()
     assert [line["text"] for line in stored()] == TEXTS
 
