@@ -11,7 +11,7 @@ pytestmark = pytest.mark.train
 
 @pytest.fixture
 def refused(run_exp, recipe, capsys, monkeypatch):
-    """The one line that a recipe is refused with; loading a model would fail the test."""
+    """The one line with which a recipe is refused; loading a model would fail the test."""
     from llamafactory.model import loader
 
     def load_config(*_args, **_kwargs):
@@ -60,7 +60,7 @@ def test_zero_3_in_a_configuration_file_is_refused(refused, tmp_path: Path) -> N
     assert "ZeRO-2" in refused(finetuning_type="p_tuning", deepspeed=str(tmp_path / "ds.json"))
 
 
-# What `llamafactory-cli export`, `api` and `chat` read their arguments with.
+# The functions with which `llamafactory-cli export`, `api` and `chat` read their arguments.
 INFERENCE = {"do_train": None, "per_device_train_batch_size": None, "learning_rate": None, "num_train_epochs": None}
 INFERENCE |= dict.fromkeys(("logging_steps", "disable_tqdm", "save_strategy", "report_to", "use_cpu"))
 
@@ -85,7 +85,7 @@ def test_commands_that_do_not_train_refuse_too(method, command, argument, named,
 
 @pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
 def test_a_quantised_base_is_let_through(method, run_exp, recipe) -> None:
-    """llamafactory allows it to its own adapters only; that training works needs bitsandbytes, which is not locked."""
+    """llamafactory allows it for its own adapters only; actual training needs bitsandbytes, which is not locked."""
     from llamafactory.hparams import get_train_args
 
     model_args, _, _, finetuning_args, _ = get_train_args(recipe(finetuning_type=method, quantization_bit=4))

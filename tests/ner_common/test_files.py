@@ -1,4 +1,4 @@
-"""Files and folders are written whole or not at all; what is read is read strictly."""
+"""Files and folders are written completely or not at all; reading is strict."""
 
 from pathlib import Path
 

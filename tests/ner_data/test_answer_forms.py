@@ -47,7 +47,7 @@ AddModule = Callable[..., Path]
 
 @pytest.fixture
 def lines(workplace: Path, raw: Callable[..., Path], cli: Cli, add_module: AddModule) -> PromptSpec:
-    """The form `lines`, and the corpus `demo` converted and written as training files in it."""
+    """The form `lines`, and training files of the corpus `demo` in it."""
     add_module(answers, "lines", LINES)
     content = "".join(json.dumps(line) + "\n" for line in RAW).encode()
     for command in (
@@ -60,7 +60,7 @@ def lines(workplace: Path, raw: Callable[..., Path], cli: Cli, add_module: AddMo
 
 
 def predict(cli: Cli, wrong: dict[str, str], *arguments: str) -> tuple[Result, list[dict[str, Any]]]:
-    """Ask a server that answers right but for ``wrong``; also what it was asked."""
+    """Ask a server whose answers are right except for ``wrong``; also returns what it was asked."""
 
     async def script(server: Faulty, body: dict[str, Any]) -> web.Response:
         return completion((RIGHT | wrong)[server.asked[-1]])

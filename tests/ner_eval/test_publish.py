@@ -1,4 +1,4 @@
-"""`ner-eval publish`: result files, and the table that is made of them."""
+"""`ner-eval publish`: result files, and the table made from them."""
 
 import json
 from collections.abc import Callable

@@ -23,7 +23,7 @@ GIVEN: dict[str, Any] = {
 
 @pytest.fixture
 def write(workplace: Path) -> Callable[..., Path]:
-    """Describe the base model `tiny`; ``...`` takes a key away."""
+    """Describe the base model `tiny`; ``...`` removes a key."""
 
     def write(**changes: Any) -> Path:
         path = workplace / "recipes/tiny/model.yaml"

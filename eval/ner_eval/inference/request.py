@@ -3,8 +3,8 @@
 
 Structured output: with ``json`` and ``grammar`` a request carries fields that force the answer into its form. ``json``
 is a JSON schema (OpenAI's ``response_format``); the model can still write surfaces that do not occur in the text.
-``grammar`` is a grammar for one text (vLLM's ``structured_outputs.grammar``): every surface is a substring of the text,
-so no mention can be made up. Each answer form defines how it can be forced (`ner_data.answers`). Servers may ignore
+``grammar`` is a grammar for one text (vLLM's ``structured_outputs.grammar``): every surface is a substring of it, so
+no mention can be made up. Each answer form defines how it can be forced (`ner_data.answers`). Servers may ignore
 unknown fields (vLLM 0.32 ignores the older ``guided_json``), so answers are checked: see `honoured`.
 """
 

@@ -23,8 +23,8 @@ NOTHING = ""
 class Suspect:
     """A surface that gold labels one way and the model another ("" = not at all).
 
-    They disagree in ``count`` places of the records ``ids``; the training split has the surface ``training_gold`` times
-    with gold's label and ``training_model`` times with the model's.
+    They disagree in ``count`` places in the records ``ids``; in training the surface occurs ``training_gold``
+    times with gold's label and ``training_model`` times with the model's.
     """
 
     surface: str

@@ -1,4 +1,4 @@
-"""Reports for the tests: one with everything that can be in it, one small."""
+"""Reports for the tests: one with everything a report can contain, and a small one."""
 
 import json
 import random

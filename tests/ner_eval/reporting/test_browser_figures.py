@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def table_of(scores: dict, names: dict) -> list[list[str]]:
-    """The rows that a protocol's counts should give."""
+    """The rows expected from a protocol's counts."""
     wanted = {f"{names[label]} {label}": scores["labels"][label] for label in LABELS}
     if scores["labels"][""]["fp"]:
         unknown = scores["labels"][""]

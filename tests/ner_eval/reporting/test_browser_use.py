@@ -29,7 +29,7 @@ def test_the_report_works_in_a_browser(report, tmp_path):
             assert browser.texts("#found") == [f"{wanted} 句，错误 {data['classes'][kind]} 处"]
             assert all(name in shown for shown in kinds_shown(browser))
 
-        # Class and label must hold of the same mention.
+        # Class and label must match the same mention.
         browser.choose("#kind", "missed")
         browser.choose("#label", "company")
         wanted = sum(

@@ -1,4 +1,4 @@
-"""What a report holds, and that strangers' text cannot break out of it."""
+"""The contents of a report, and that untrusted text cannot break out of it."""
 
 import dataclasses
 import json
@@ -119,7 +119,7 @@ def test_both_languages_say_the_same_things():
 
 
 def test_no_string_is_left_over():
-    """Each key is named in a script or a module, or is one of a group whose names are made up."""
+    """Each key is named in a script or a module, or is one of a group whose names are computed."""
     folder = ROOT / "eval/ner_eval/reporting"
     sources = "".join(path.read_text("utf-8") for path in (*folder.glob("*.py"), *folder.glob("page/*.js")))
     named = set(re.findall(r"\w+", sources)) | {f"{kind}_note" for kind in CLASSES} | {"micro_f1", "macro_f1"}

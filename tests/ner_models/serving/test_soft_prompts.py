@@ -1,4 +1,4 @@
-"""What `ner-model serve` and `export` make of soft-prompt adapters, without vLLM: plans, requests, refusals."""
+"""How `ner-model serve` and `export` handle soft-prompt adapters, without vLLM: plans, requests, refusals."""
 
 import json
 import shutil
