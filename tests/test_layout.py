@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "ner_models": {"ner_common", "ner_data", "llamafactory_ner"},
     "ner_eval": {"ner_common", "ner_data"},
 }
-# Rooms inside a package -> what of their own package they may import; modules on top may import every room.
+# Room -> what it may import from its own package; top-level modules may import every room.
 ROOMS: dict[str, set[str]] = {
     "ner_eval.runs": set(),
     "ner_eval.metrics": {"ner_eval.runs"},

@@ -188,7 +188,7 @@ def curl_commands(
             body = json.dumps(request_body(model, spec, document.text[start:end], carried), ensure_ascii=False)
             url = f"{connection.base_urls[0]}/chat/completions"
             words = ["curl", "-s", url, "-H", "Content-Type: application/json", *key, "-d", body]
-            # Double quotes, so that the shell fills in the key, which is not printed.
+            # Double quotes: the shell fills in the key, which is not printed.
             yield " ".join(f'"{word}"' if word in key[1:] else shlex.quote(word) for word in words)
 
 

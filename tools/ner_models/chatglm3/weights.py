@@ -24,7 +24,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A tensor that the source must have: its shape and what becomes of it."""
+    """A tensor that the source must have: its shape and its targets."""
 
     shape: tuple[int, ...]
     targets: tuple[Target, ...]

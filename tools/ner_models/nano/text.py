@@ -1,4 +1,4 @@
-"""nano's pretraining text: the general skill behind extraction, on labels and words of our own.
+"""nano's pretraining text: the general skill behind extraction, on our own labels and words.
 
 A sample is a real prompt with a label set, a sentence, and the answer. The model should learn the rule, not the
 words: most words are random characters with an ending typical of their kind, every sample has a new label set, and a

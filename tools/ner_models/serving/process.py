@@ -27,7 +27,7 @@ STOP_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A started server: its process (a group of its own), address and what it serves."""
+    """A started server: its process (in its own group), address and what it serves."""
 
     pid: int
     host: str
@@ -99,7 +99,7 @@ def require_free(host: str, port: int) -> None:
 
 
 def start(command: list[str], host: str, port: int, models: list[str], environment: dict[str, str]) -> Server:
-    """Start vLLM in a process group of its own, with its output in the log file.
+    """Start vLLM in its own process group, with its output in the log file.
 
     Raises:
         UserError: the state file cannot be written; vLLM has been stopped again.
