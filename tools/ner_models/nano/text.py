@@ -39,9 +39,9 @@ class Kind:
 class Difficulty:
     """How hard samples are: the curriculum of the pretraining raises it."""
 
-    labels: int  # the most labels that are asked for
-    clauses: int  # the most clauses in a sentence
-    word: int  # the most random characters in a word
+    labels: int  # maximum number of labels asked for
+    clauses: int  # maximum number of clauses in a sentence
+    word: int  # maximum number of random characters in a word
 
 
 EASY, MIDDLE, FULL = Difficulty(3, 2, 3), Difficulty(6, 3, 3), Difficulty(10, 4, 4)
