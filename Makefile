@@ -5,11 +5,11 @@ CORPUS ?= cluener#      cluener | tcm | demo | any data/corpora/*.yaml
 MODEL  ?= qwen2-7b#     a folder of recipes/; `make help` lists them with their methods
 METHOD ?= lora#         a recipe of that folder: lora | p_tuning | prefix_tuning
 SPLIT  ?= $(if $(filter cluener,$(CORPUS)),dev,test)# CLUENER publishes no gold for its test split
-RAW    ?=#              folder with raw files, used instead of a download
+RAW    ?=#              folder with raw files to use instead of a download
 FORM   ?=#              answer form of the training files: a module of tools/ner_data/answers (default: json_list)
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides for llamafactory-cli
-DTYPE  ?=#              number format to serve in; half for cards without bf16
+DTYPE  ?=#              number format for serving; half for cards without bf16
 ACCELERATOR ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3; do \
             $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo $$p; done))
@@ -22,14 +22,14 @@ override METHOD := $(strip $(METHOD))
 NAME    = $(MODEL)-$(METHOD)-$(CORPUS)
 RECIPE  = recipes/$(MODEL)/$(METHOD).yaml
 ADAPTER = saves/$(MODEL)/$(METHOD)/$(CORPUS)
-# What recipes/MODEL/model.yaml says, read here because no environment may exist yet.
+# Values in recipes/MODEL/model.yaml, read with sed because no environment may exist yet.
 model_says = $(shell sed -nE 's/^$(1):[[:space:]]*"?([^[:space:]"]+).*/\1/p' recipes/$(MODEL)/model.yaml 2>/dev/null)
 WEIGHTS   := $(call model_says,weights)
 NEEDS_GPU := $(call model_says,needs_gpu)
 BASE      := $(notdir $(WEIGHTS))
 MODELS    := $(sort $(patsubst recipes/%/model.yaml,%,$(wildcard recipes/*/model.yaml)))
 methods    = $(filter-out model merge,$(basename $(notdir $(wildcard recipes/$(1)/*.yaml))))
-# Recipes name the weights too, for use without make; here model.yaml decides.
+# Recipes name the weights too, for use without make; under make, model.yaml decides.
 BASE_ARG = model_name_or_path=$(WEIGHTS)
 # A CPU without bf16 instructions trains far faster in float32.
 CPU_ARGS = $(if $(filter cpu,$(ACCELERATOR)),bf16=false infer_dtype=float32)
@@ -52,12 +52,12 @@ help: ## list the targets, and the base models with their methods
 
 # --- stages ----------------------------------------------------------------------------------------------------------
 
-data: .venv/.ready ## make data/gold and data/alpaca from a corpus's raw files, and register them (CORPUS, RAW, FORM)
+data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files, and register them (CORPUS, RAW, FORM)
 	@$(if $(RAW),,.venv/bin/ner-data fetch $(CORPUS))
 	@.venv/bin/ner-data convert $(CORPUS) $(if $(RAW),--raw $(RAW))
 	@.venv/bin/ner-data alpaca $(CORPUS) $(if $(FORM),--form $(FORM))
 
-download: known-model .venv-train/.ready ## download a base model from ModelScope, check it, and convert it where needed
+download: known-model .venv-train/.ready ## download a base model from ModelScope, check it, and convert it if needed
 	@.venv-train/bin/ner-model download $(MODEL)
 
 train-qwen: train ## the same as `make train`
@@ -80,26 +80,26 @@ merge: known-merge .venv-train/.ready ## merge the LoRA adapter into its base mo
 	@.venv-train/bin/llamafactory-cli export recipes/$(MODEL)/merge.yaml $(BASE_ARG) adapter_name_or_path=$(ADAPTER) \
 	  export_dir=models/$(NAME) $(ARGS)
 
-# What is asked for must exist; refused before an environment is built.
+# Refuse a request for something that does not exist, before any environment is built.
 refuse = { echo '$(1)' >&2; exit 2; }
 known-model:
-	@$(if $(filter $(MODEL),$(MODELS)),:,$(call refuse,MODEL=$(MODEL): no recipes/$(MODEL)/model.yaml; there are: $(MODELS)))
+	@$(if $(filter $(MODEL),$(MODELS)),:,$(call refuse,MODEL=$(MODEL): no recipes/$(MODEL)/model.yaml; known: $(MODELS)))
 	@$(if $(and $(WEIGHTS),$(filter true false,$(NEEDS_GPU))),:,$(call refuse,recipes/$(MODEL)/model.yaml: needs the lines \
 	  `weights: FOLDER` and `needs_gpu: true` or `needs_gpu: false`; add them))
 known-recipe: known-model
 	@$(if $(filter $(METHOD),$(call methods,$(MODEL))),:,$(call refuse,METHOD=$(METHOD): \
-	  not a recipe in recipes/$(MODEL); there are: $(call methods,$(MODEL))))
+	  not a recipe in recipes/$(MODEL); known: $(call methods,$(MODEL))))
 known-merge: known-model
 	@$(if $(wildcard recipes/$(MODEL)/merge.yaml),:,$(call refuse,recipes/$(MODEL)/merge.yaml: \
 	  no such file; copy it from another model))
 need-gpu: known-model
-	@$(if $(filter cpu-true,$(ACCELERATOR)-$(NEEDS_GPU)),$(call refuse,$(MODEL) needs a GPU and no NVIDIA driver answers here; \
-	  `make demo` shows the whole chain on a CPU),:)
+	@$(if $(filter cpu-true,$(ACCELERATOR)-$(NEEDS_GPU)),$(call refuse,$(MODEL) needs a GPU, but no NVIDIA driver answers here; \
+	  `make demo` shows the whole pipeline on a CPU),:)
 
 serve: .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter
 	@.venv-serve/bin/ner-model serve $(ADAPTER) --port $(PORT) $(if $(strip $(DTYPE)),--dtype $(DTYPE))
 
-eval: .venv/.ready ## send every record of SPLIT to the server, score the answers, print the table of labels
+eval: .venv/.ready ## send every record of SPLIT to the server, score the answers, print the label table
 	@.venv/bin/ner-eval predict --model $(NAME) --adapter $(ADAPTER) --corpus $(CORPUS) --split $(SPLIT) \
 	  --base-url http://127.0.0.1:$(PORT)/v1 --run $(NAME)-$(SPLIT)
 	@.venv/bin/ner-eval score runs/$(NAME)-$(SPLIT)
@@ -110,7 +110,7 @@ report: .venv/.ready ## write runs/NAME-SPLIT/report.html: figures, errors, conf
 stop: ## stop the server that `make serve` started
 	@if [ -x .venv-serve/bin/ner-model ]; then .venv-serve/bin/ner-model stop --port $(PORT); fi
 
-demo: ## run the whole chain on the embedded model, without a GPU: data, LoRA, vLLM, table of labels
+demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA, vLLM, label table
 	@$(MAKE) run-demo MODEL=nano CORPUS=demo
 
 run-demo: .venv/.ready .venv-train/.ready .venv-serve/.ready
@@ -162,7 +162,7 @@ clean: stop ## remove runs, caches and server state (environments, corpora, mode
 	  || { tail -n 5 $(@D)/install.log >&2; echo "$(@D): installing this package failed; see $(@D)/install.log" >&2; exit 2; }
 	@touch $@
 
-# build,FOLDER,LOCK[,TORCH]: a CPU torch is installed first, from the configured index if it has it, else from PyTorch's.
+# build,FOLDER,LOCK[,TORCH]: install a CPU torch first, from the configured index if it has one, else from PyTorch's.
 define build
 [ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=…" >&2; exit 2; }; \
 echo "== building $(1) from $(2) (log: $(1)/install.log)"; $(PYTHON) -m venv --clear $(1); \

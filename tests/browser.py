@@ -15,7 +15,7 @@ import pytest
 
 from support import free_port
 
-# Without the background-networking flags, Chromium calls its maker at every start.
+# Without the background-networking flags, Chromium contacts its vendor at every start.
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -36,7 +36,7 @@ class Browser:
         return value
 
     def open(self, path: Path, fragment: str = "") -> None:
-        # Through a blank page: a change of the fragment alone would not load the file again.
+        # Via a blank page: changing only the fragment would not reload the file.
         self._call("POST", "url", {"url": "about:blank"})
         self._call("POST", "url", {"url": path.as_uri() + fragment})
 
@@ -60,7 +60,7 @@ class Browser:
         self._call("POST", f"element/{found}/value", {"text": text + "\n"})
 
     def press(self, selector: str, key: str) -> None:
-        """Press a key on an element that has the focus then; keys are WebDriver's, such as ``\ue007`` for Enter."""
+        """Press a key on an element, which gets the focus; keys are WebDriver's, such as ``\ue007`` for Enter."""
         found = self._call("POST", "element", {"using": "css selector", "value": selector})[ELEMENT]
         self._call("POST", f"element/{found}/value", {"text": key})
 
@@ -77,7 +77,7 @@ class Browser:
         return base64.b64decode(self._call("POST", "print", {}))
 
     def errors(self) -> list[str]:
-        """What the console has shown since the last call: script errors, refused requests, warnings."""
+        """Console messages since the last call: script errors, refused requests, warnings."""
         return [entry["message"] for entry in self._call("POST", "se/log", {"type": "browser"})]
 
     def requests(self) -> list[str]:
@@ -85,7 +85,7 @@ class Browser:
         entries = self._call("POST", "se/log", {"type": "performance"})
         messages = [json.loads(entry["message"])["message"] for entry in entries]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        # Chromium's own start page has requests of its own.
+        # Chromium's start page makes requests of its own.
         urls = [p["request"]["url"] for p in sent if p["documentURL"].startswith("file:")]
         return [url for url in urls if not url.startswith(("file:", "data:"))]
 
@@ -95,7 +95,7 @@ class Browser:
 
 @contextmanager
 def chromium(profile: Path, phone: bool = False) -> Iterator[Browser]:
-    """Start Chromium with an empty profile; 1100 pixels wide, or a phone of 390."""
+    """Start Chromium with an empty profile; 1100 pixels wide, or a phone with 390."""
     programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     if absent := [name for name, path in programs.items() if path is None]:
         pytest.fail(f"{' and '.join(absent)} not installed: `apt-get install chromium chromium-driver` (Debian)")

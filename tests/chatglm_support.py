@@ -1,4 +1,4 @@
-"""Small checkpoints in the original chatglm form, with random weights, and texts that tokenizers stumble over."""
+"""Small checkpoints in the original chatglm format, with random weights, and texts that trip up tokenizers."""
 
 import json
 import random
@@ -10,7 +10,7 @@ import pytest
 
 from support import SHARED
 
-# The original config.json, all fields that matter, with small sizes. Heads of 32: vLLM on a CPU takes no smaller ones.
+# All relevant fields of the original config.json, with small sizes. Heads of 32: vLLM on a CPU has no smaller ones.
 TINY = {
     "_name_or_path": "THUDM/chatglm3-6b",
     "model_type": "chatglm",
@@ -151,14 +151,14 @@ def write_shards(folder: Path, tensors: dict[str, Any], form: str = "safetensors
 
 
 def edit_config(source: Path, **changes: Any) -> None:
-    """Change fields of a checkpoint's config; ``...`` takes one away."""
+    """Change fields of a checkpoint's config; ``...`` removes one."""
     path = source / "config.json"
     value = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: item for key, item in value.items() if item is not ...}))
 
 
 def edit_tensors(source: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Write a checkpoint's tensors again, changed."""
+    """Rewrite a checkpoint's tensors with changes."""
     tensors = random_tensors(json.loads((source / "config.json").read_text()))
     change(tensors)
     write_shards(source, tensors)

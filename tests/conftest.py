@@ -1,4 +1,4 @@
-"""Fixtures of all tests, and the rule on skips: only for want of a GPU or of the real corpora."""
+"""Fixtures for all tests, and the rule for skips: only if there is no GPU or if the real corpora are missing."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ from support import ROOT, SHARED, Result, Served, free_port, tool, train
 
 ALLOWED_SKIPS = ("needs a GPU", "absent:")
 
-# In a test run started in the background SIGINT is ignored, and its children would ignore Ctrl-C too.
+# A test run started in the background ignores SIGINT, and its children would ignore Ctrl-C too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -38,7 +38,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh folder with the corpus descriptions, as the current folder: what is written there is the test's own."""
+    """A fresh current folder with the corpus descriptions; whatever is written there belongs to the test."""
     shutil.copytree(ROOT / "data/corpora", tmp_path / "data/corpora")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -54,7 +54,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the demo corpus has been made; recipes and nano are links into the repository."""
+    """A folder with the demo corpus already built; recipes and nano are links into the repository."""
     folder = tmp_path_factory.mktemp("chain")
     (folder / "data").mkdir()
     for name in ("recipes", "data/nano", "data/corpora"):
@@ -68,7 +68,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def adapter(chain: Path) -> Path:
     """A LoRA adapter of nano over demo, trained by llamafactory-cli for a few steps, with its prompt spec."""
     kept = ROOT / "cache/tests/nano-lora"
-    # The train environment's tests come first and train; the serve environment's reuse their adapter.
+    # The train environment's tests run first and train; the serve environment's tests reuse their adapter.
     if not (ROOT / ".venv-serve").samefile(sys.prefix) or not (kept / "adapter_model.safetensors").is_file():
         shutil.rmtree(kept, ignore_errors=True)
         train(chain, kept, "max_steps=40", "eval_strategy=steps", "eval_steps=20", "save_steps=20", "logging_steps=5")
@@ -89,7 +89,7 @@ def server(chain: Path, adapter: Path) -> Iterator[Served]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """In the train and serve environments import only files with tests for them: other libraries are missing there."""
+    """In the train and serve environments, import only files with tests for them: libraries are missing there."""
     wanted = str(config.option.markexpr).split(" ", 1)[0]
     if wanted not in ("train", "serve") or not collection_path.name.startswith("test_"):
         return None
@@ -97,7 +97,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """List the skips; `pytest_sessionfinish` turns one that is not allowed into a failure."""
+    """List the skips; `pytest_sessionfinish` turns any that are not allowed into a failure."""
     skipped = terminalreporter.stats.get("skipped", [])
     for report in skipped:
         terminalreporter.write_line(f"skipped: {report.nodeid}: {_reason(report)}")

@@ -1,4 +1,4 @@
-"""A server that does what a test's script says: the faults that a real server shows only when it is broken.
+"""A server that follows a test's script: faults that a real server shows only when it is broken.
 
 It answers ``/v1/models``, and ``/v1/chat/completions`` with the first two characters of the sentence as a name; or it
 is a proxy in front of a real server. A script may answer something else, or drop the connection.
@@ -21,7 +21,7 @@ Script = Callable[["Faulty", dict[str, Any]], Awaitable[web.StreamResponse | Non
 class Faulty:
     """Use as a context manager; the server runs in a thread.
 
-    ``script(server, body)`` gives the answer to a chat request, or None for the normal one. ``asked`` collects the
+    ``script(server, body)`` returns the answer to a chat request, or None for the normal one. ``asked`` collects the
     sentences of all chat requests in order of arrival, ``answered`` those that got a normal answer. ``models``: served names,
     or a mapping from them to their folders, or the response to ``/v1/models``.
     """
@@ -109,7 +109,7 @@ class Faulty:
             self.in_flight -= 1
 
 
-drop = web.Response(status=500)  # a script returns it to have the connection cut
+drop = web.Response(status=500)  # a script returns this to cut the connection
 
 
 def slow(least: float, most: float) -> Script:

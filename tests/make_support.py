@@ -1,4 +1,4 @@
-"""make, run as a user runs it, in copies of the repository where it finds nothing built, or everything."""
+"""Run make as a user does, in copies of the repository with nothing built, or with everything."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from support import ROOT, tool
 
 ENVIRONMENTS = (".venv", ".venv-train", ".venv-serve")
-# What the Makefile takes from the environment; `make test`, which tests may run in, must not decide it.
+# Variables that the Makefile takes from the environment; those of `make test` must not leak into the tests.
 OURS = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "GNUMAKEFLAGS", "CORPUS", "MODEL", "METHOD", "ARGS"}
 
 
@@ -35,9 +35,9 @@ def link(folder: Path, *names: str) -> None:
 
 
 def link_environments(folder: Path) -> None:
-    """Let make find the environments built: their programs are links, their marks are newer than all they depend on.
+    """Make the environments look built: their programs are links, their markers are newer than all their dependencies.
 
-    The folders themselves are the copy's own, so that nothing make might do to them reaches the real ones.
+    The folders themselves belong to the copy, so nothing that make does to them reaches the real ones.
     """
     for environment in ENVIRONMENTS:
         tool(environment, "python")

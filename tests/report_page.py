@@ -11,7 +11,7 @@ from browser import Browser
 from ner_data.gold import Entity, Record
 from support import ROOT
 
-# As many as CLUENER has: the matrix of so many is the widest thing on the page.
+# As many as in CLUENER: the matrix of so many labels is the widest thing on the page.
 LABELS = ("address", "book", "company", "game", "government", "movie", "name", "organization", "position", "scene")
 STRINGS = json.loads((ROOT / "eval/ner_eval/reporting/page/strings.json").read_text("utf-8"))
 HOSTILE = "<script>window.broken=1</script><img src=x onerror='window.broken=1'></script>\u202e"
@@ -21,7 +21,7 @@ GOLD = (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技"),
 
 
 def gold_answer(record: Record, **labels: str) -> str:
-    """The right answer, except for the labels that are given others."""
+    """The right answer, except for labels that are replaced."""
     items = [{"label": labels.get(e.label, e.label), "text": e.text} for e in record.gold]
     return json.dumps(items, ensure_ascii=False)
 

@@ -1,4 +1,4 @@
-"""Asking vLLM servers with soft prompts, and PEFT for what they must answer.
+"""Ask vLLM servers with soft prompts, and PEFT for the answers they must give.
 
 Used in the train environment (PEFT); `ner-model serve` starts the server from the serve environment.
 """
@@ -40,7 +40,7 @@ def prompt_spec() -> PromptSpec:
 
 
 def messages(short: bool = False) -> list[list[dict[str, str]]]:
-    """Conversations as nano knows them: its answers to others are loops, in which many tokens are equally likely."""
+    """Conversations as nano knows them: its answers to others are loops with many equally likely tokens."""
     texts = [text for text, _ in demo.sentences()["test"][:PROMPTS]]
     return [[{"role": "user", "content": text}] if short else prompt_spec().messages(text) for text in texts]
 
@@ -65,7 +65,7 @@ def greedy_tokens(base: Path, adapter: Path | None, short: bool = False) -> list
     batches = [texts]
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter)
-        if model.active_peft_config.is_prompt_learning:  # PEFT's answers are wrong beside padding
+        if model.active_peft_config.is_prompt_learning:  # PEFT's answers are wrong with padding
             batches = [[text] for text in texts]
     answers = []
     with torch.no_grad():
@@ -84,7 +84,7 @@ def cut(tokens: list[int], ends: list[int]) -> list[int]:
 
 @contextmanager
 def served(adapters: dict[str, Path], folder: Path, vllm_args: str) -> Iterator[str]:
-    """What `ner-model serve` makes of adapters, until `ner-model stop` ends it: then no process is left and no port."""
+    """A server from `ner-model serve`, until `ner-model stop`: then no process is left and the port is free."""
     if not SERVE_PYTHON.exists():
         pytest.skip("absent: .venv-serve")
     words = [*(f"{name}={path}" for name, path in adapters.items()), "--api-key", KEY, "--vllm-args", vllm_args]

@@ -1,4 +1,4 @@
-"""What tests share: paths, programs of the environments, and how a program's end is checked."""
+"""Shared by all tests: paths, programs of the environments, and checks of how a program ended."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ class Result(NamedTuple):
 
 
 def one_line_error(result: Result) -> str:
-    """Check that a program ended as it should on a user's mistake, and return its message."""
+    """Check that a program ended properly on a user's mistake, and return its message."""
     assert result.code == 2, result
     assert "Traceback" not in result.err
     lines = result.err.strip().split("\n")

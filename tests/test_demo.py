@@ -1,4 +1,4 @@
-"""`make demo` ends its server whatever happens: Ctrl-C while vLLM starts, Ctrl-C while it is asked, a failing stage."""
+"""`make demo` stops its server whatever happens: Ctrl-C while vLLM starts or answers, a failing stage."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the repository in which make finds everything built."""
+    """A copy of the repository with everything built."""
     link(tmp_path, "Makefile", "pyproject.toml", "requirements", "recipes", "data/corpora", "data/nano")
     link_environments(tmp_path)
     return tmp_path
@@ -38,7 +38,7 @@ def test_the_server_of_make_demo_never_outlives_it(
     port, log = free_port(), copy / "log"
     command = ["make", "run-demo", "MODEL=nano", "CORPUS=demo", f"PORT={port}", "ARGS=max_steps=1", *options]
     with log.open("wb") as output:
-        # A group of its own, as a terminal makes one: Ctrl-C reaches make and all that it started.
+        # Its own process group, as in a terminal: Ctrl-C reaches make and everything it started.
         process = subprocess.Popen(command, cwd=copy, stdout=output, stderr=output, start_new_session=True)
     try:
         while moment and not (copy / moment.replace("PORT", str(port))).exists() and process.poll() is None:

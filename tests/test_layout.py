@@ -1,4 +1,4 @@
-"""The structure that the design promises: imports run one way, heavy libraries wait."""
+"""The structure that the design promises: imports run one way, heavy libraries are imported late."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "ner_models": {"ner_common", "ner_data", "llamafactory_ner"},
     "ner_eval": {"ner_common", "ner_data"},
 }
-# Rooms inside a package -> what of their own package they may import; modules on top may import every room.
+# Room -> what it may import from its own package; top-level modules may import every room.
 ROOMS: dict[str, set[str]] = {
     "ner_eval.runs": set(),
     "ner_eval.metrics": {"ner_eval.runs"},
@@ -82,7 +82,7 @@ def test_every_folder_of_ner_eval_is_a_room_with_a_rule() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_only_the_command_line_knows_the_argument_parser(package: str) -> None:
-    """A Namespace goes into `run(args)` of a command, and through what `arguments` makes of it, nowhere else."""
+    """Only a command's `run(args)` and the functions of `arguments` take a Namespace."""
     for path in modules(package):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and path.name != "arguments.py":

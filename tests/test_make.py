@@ -12,13 +12,13 @@ from support import ROOT
 
 INTERNAL = {"known-model", "known-recipe", "known-merge", "need-gpu", "run-demo"}  # steps of other targets
 MODELS = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/model.yaml"))
-# Should make want to build an environment after all, it fails there and installs nothing.
+# If make tries to build an environment after all, it fails there and installs nothing.
 NO_BUILD = "PYTHON=false"
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What make needs of the repository, without environments, corpora and models."""
+    """The parts of the repository that make needs, without environments, corpora and models."""
     link(tmp_path, "Makefile", "pyproject.toml", "requirements")
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     return tmp_path
@@ -48,7 +48,7 @@ def test_a_7b_model_without_a_gpu_is_refused_before_anything_is_built(checkout: 
 
 
 def refused(checkout: Path, *arguments: str) -> str:
-    """The one line that make says when it refuses, having built nothing."""
+    """The one line that make prints when it refuses, having built nothing."""
     before = sorted(checkout.iterdir())
     done = make(*arguments, NO_BUILD, folder=checkout)
     assert done.returncode == 2
@@ -61,14 +61,14 @@ def refused(checkout: Path, *arguments: str) -> str:
 @pytest.mark.parametrize("target", ["download", "train", "train-qwen", "preview", "merge"])
 def test_a_model_without_a_folder_is_refused_with_those_that_exist(checkout: Path, target: str) -> None:
     message = refused(checkout, target, "MODEL=qwen9")
-    assert message == f"MODEL=qwen9: no recipes/qwen9/model.yaml; there are: {' '.join(MODELS)}"
+    assert message == f"MODEL=qwen9: no recipes/qwen9/model.yaml; known: {' '.join(MODELS)}"
 
 
 @pytest.mark.parametrize("method", ["adalora", "model", "merge"])
 @pytest.mark.parametrize("target", ["train", "preview"])
 def test_a_method_without_a_recipe_is_refused_with_those_that_exist(checkout: Path, target: str, method: str) -> None:
     message = refused(checkout, target, "MODEL=nano", f"METHOD={method}")
-    assert message.startswith(f"METHOD={method}: not a recipe in recipes/nano; there are: lora ")
+    assert message.startswith(f"METHOD={method}: not a recipe in recipes/nano; known: lora ")
 
 
 def test_a_model_without_a_merge_recipe_is_refused(checkout: Path) -> None:

@@ -1,4 +1,4 @@
-"""The documents tell the truth: what they name exists, both READMEs say the same, their examples are what the program makes."""
+"""The documents are true: what they name exists, both READMEs say the same, the programs produce their examples."""
 
 import argparse
 import importlib
@@ -17,7 +17,7 @@ READMES = ["README.md", "README_zh.md"]
 DOCUMENTS = [*READMES, "CONTRIBUTING.md", "recipes/README.md"]
 # A top folder of the repository, and what is below it.
 PATH = re.compile(r"(?<![\w/.])(?:tools|eval|recipes|tests|requirements|docs|data/(?:corpora|nano))/[\w./*-]*")
-PLACEHOLDER = re.compile(r"[A-Z]{4}|\*")  # MODEL, METHOD, NAME stand for something
+PLACEHOLDER = re.compile(r"[A-Z]{4}|\*")  # MODEL, METHOD, NAME
 PROGRAMS = {"ner-data": "ner_data", "ner-model": "ner_models", "ner-eval": "ner_eval"}
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
@@ -55,7 +55,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def real_part(path: str) -> str:
-    """A path up to the first part that stands for something."""
+    """A path up to the first placeholder."""
     parts = path.split("/")
     return "/".join(parts[: next((n for n, part in enumerate(parts) if PLACEHOLDER.search(part)), None)])
 

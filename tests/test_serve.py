@@ -146,11 +146,11 @@ def test_a_second_server_on_the_port_is_refused_and_writes_nothing(
     (tmp_path / "adapter_model.safetensors").touch()
     state = server.folder / ".serve"
     before = {path.name: path.read_bytes() for path in state.iterdir()}
-    for served in (adapter, tmp_path):  # for a prefix, a chat template is written at the start
+    for served in (adapter, tmp_path):  # with a prefix, a chat template is written at the start
         command = [tool(".venv-serve", "ner-model"), "serve", f"other={served}", "--port", str(server.port)]
         done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=60)
         message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
-        assert f"port {server.port} is busy: a server of nano, nano-lora runs there" in message
+        assert f"port {server.port} is busy: a server for nano, nano-lora runs there" in message
     after = {path.name: path.read_bytes() for path in state.iterdir()}
     assert after.keys() == before.keys()
     assert all(after[name].startswith(content) for name, content in before.items())  # the log may have grown

@@ -1,7 +1,7 @@
-"""Ask a served model for entities, score its answers, show where it errs.
+"""Ask a served model for entities, score its answers, show its errors.
 
 The public names: each command of `ner-eval` as a function (`predict`, `extract`, `score`, `compare`, `report`,
-`publish`), and `Recognizer`, texts in, entities out.
+`publish`), and `Recognizer`: texts in, entities out.
 """
 
 from ner_eval.compare import compare

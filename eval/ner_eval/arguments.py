@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and their translation into keyword arguments of the functions behind them."""
+"""Arguments shared by several commands, and their translation into keyword arguments of the commands' functions."""
 
 import argparse
 import os
@@ -41,18 +41,18 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=base_url,
         metavar="URL",
-        help=f"a server of that model; repeat it for several servers (default: {BASE_URL})",
+        help=f"address of a server with that model; repeat the option for several (default: {BASE_URL})",
     )
     parser.add_argument("--api-key", metavar="KEY", help="sent as bearer token (default: $OPENAI_API_KEY)")
     parser.add_argument(
-        "--concurrency", type=positive(int), default=64, metavar="N", help="requests in flight (default: %(default)s)"
+        "--concurrency", type=positive(int), default=64, metavar="N", help="concurrent requests (default: %(default)s)"
     )
     parser.add_argument(
         "--timeout",
         type=positive(float),
         default=300,
         metavar="S",
-        help="seconds that one attempt may take (default: %(default)s)",
+        help="seconds before one attempt times out (default: %(default)s)",
     )
     parser.add_argument(
         "--patience",
@@ -105,7 +105,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         "--structured",
         choices=MODES,
         default="off",
-        help="let the server enforce the answer form (json), or also that entities are copied (grammar); default: off",
+        help="have the server enforce the answer form (json), also that entities are copied (grammar); default: off",
     )
 
 
@@ -123,12 +123,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every command that reads runs."""
     parser.add_argument("--gold", type=Path, metavar="FILE", help="the gold file, if it has moved since the run")
     parser.add_argument(
-        "--partial", action="store_true", help="score the answered records although others have no answer yet"
+        "--partial", action="store_true", help="score the answered records even if others have no answer yet"
     )
     parser.add_argument(
         "--allow-other-labels",
         action="store_true",
-        help="score although gold has labels that the model was not asked for; they count as missed",
+        help="score even if gold has labels that the model was not asked for; they count as missed",
     )
 
 

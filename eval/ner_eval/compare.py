@@ -1,4 +1,4 @@
-"""Runs in one table: ``ner-eval compare RUN RUN…``, each against the first, and whether the difference is chance."""
+"""Compare runs in one table: ``ner-eval compare RUN RUN…``, each against the first, with significance."""
 
 import argparse
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def compare(
     partial: bool = False,
     allow_other_labels: bool = False,
 ) -> Comparison:
-    """Score runs on the sentences that all of them have answered, each against the first.
+    """Score runs on the sentences that all of them answered, each against the first.
 
     Args:
         runs: names in ``runs/``, folders, or ``scores.json`` files (which have no sentences, so no significance).

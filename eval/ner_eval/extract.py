@@ -6,8 +6,8 @@ Writes one JSON line per text, in the order of the input, as soon as it is answe
         [{"start": 0, "end": 2, "label": "name", "text": "林晓"}, ...], "problems": []}
 
 Other fields of a JSON or CSV record are kept. Offsets are half-open and count characters of the whole text, however
-long it is. A text that the server refuses (for example as longer than the model's context) is written with the reason
-among its problems, and the exit code is 1.
+long it is. A text that the server refuses (for example because it exceeds the model's context) is written with the
+reason among its problems, and the exit code is 1.
 """
 
 import argparse
@@ -42,7 +42,7 @@ READ_AHEAD = 256  # texts
 
 @dataclass(slots=True)
 class Extracted:
-    """How many texts the output file held already, were read, had problems, and got no answer."""
+    """Numbers of texts: already in the output file, read, with problems, without an answer."""
 
     done: int = 0
     read: int = 0
@@ -72,13 +72,13 @@ def extract(
         files: text files, JSON lines, CSV, or ``-`` for standard input.
         model: a name that the server serves.
         show: called with each text, in order, and what was found in it.
-        output: a file to write one JSON line per text to; the same call continues behind the last line.
+        output: a file to write one JSON line per text to; the same call continues after its last line.
         format, field, whole: see `read_documents`.
-        longest: longer texts are asked in pieces of this many characters; 0: the longest text of training.
+        longest: longer texts are sent in pieces of at most this many characters; 0: the longest training text.
         prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
 
     Raises:
-        UserError: a file cannot be read, there is no prompt, no server, or the output file holds something else.
+        UserError: a file cannot be read, there is no prompt or no server, or the output file holds something else.
     """
     documents = _Source(files, format, field, whole, output)
     work = _extract(
@@ -89,7 +89,7 @@ def extract(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where texts come from, and the output file, if any, with those that are done."""
+    """The input texts, and the output file (if any) with those already done."""
 
     files: Sequence[str]
     format: str | None
@@ -188,12 +188,12 @@ def curl_commands(
             body = json.dumps(request_body(model, spec, document.text[start:end], carried), ensure_ascii=False)
             url = f"{connection.base_urls[0]}/chat/completions"
             words = ["curl", "-s", url, "-H", "Content-Type: application/json", *key, "-d", body]
-            # Double quotes, so that the shell fills in the key, which is not printed.
+            # Double quotes: the shell fills in the key, which is not printed.
             yield " ".join(f'"{word}"' if word in key[1:] else shlex.quote(word) for word in words)
 
 
 async def _in_thread(source: _Source, done: int) -> AsyncIterator[tuple[Document, str]]:
-    """Read in a daemon thread: a slow pipe must delay neither the answers nor the end of the program."""
+    """Read in a daemon thread: a slow pipe must delay neither the answers nor the program's exit."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Document | Exception | None] = asyncio.Queue()
     room = threading.Semaphore(READ_AHEAD)
@@ -226,25 +226,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--field", default="text", help="JSON field or CSV column with the text (default: %(default)s)"
     )
-    parser.add_argument("--whole", action="store_true", help="take a text file as one text, not as one text per line")
+    parser.add_argument("--whole", action="store_true", help="treat a text file as one text, not as one text per line")
     parser.add_argument(
         "--longest",
         type=positive(int),
         default=0,
         metavar="N",
-        help="split longer texts at sentence ends into pieces of N characters (default: the longest text of training)",
+        help="split longer texts at sentence ends, into pieces of at most N characters (default: as in training)",
     )
     parser.add_argument("--pretty", action="store_true", help="print the texts with their entities in colour")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the lines to FILE; run again, it continues after the last",
+        help="write the lines to FILE; a second run continues after the last one",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="send nothing: print for each text the curl command that sends the same request",
+        help="send nothing; print, for each text, a curl command that sends the same request",
     )
     add_server_arguments(parser)
     add_prompt_arguments(parser)
@@ -269,7 +269,7 @@ def run(args: argparse.Namespace) -> int:
         args.files, args.model, show=None if args.output else show, output=args.output, **reading, **prompting(args),
         connection=connection(args),
     )  # fmt: skip
-    stored = f"{count.done} texts were done before; " if count.done else ""
+    stored = f"{count.done} texts were already done; " if count.done else ""
     unanswered = f"{count.unanswered} without an answer"
     print(f"{stored}{count.read} texts, {count.problems} with problems, {unanswered}", file=sys.stderr)
     return int(count.unanswered > 0)

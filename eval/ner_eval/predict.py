@@ -69,19 +69,19 @@ def predict(
         corpus: a name in ``data/corpora``.
         run: folder in ``runs/``, or a path; by default named after model, corpus, split and selection.
         limit, sample, seed: only the first N records, or N drawn at random with the seed.
-        batch: no server; write an OpenAI batch file, and read its results when they are there.
+        batch: use no server; write an OpenAI batch file, and read its results once available.
         prompt, adapter: the prompt spec, and the folder that holds the one the model was trained with; by default the
-            folder that the server names, then the corpus's prompt spec.
-        allow_other_prompt: ask although labels or answer form differ from the model's or the corpus's.
+            folder that the server reports, then the corpus's prompt spec.
+        allow_other_prompt: ask even if labels or answer form differ from the model's or the corpus's.
         structured: off, json or grammar.
         connection: where the servers are; by default ``http://127.0.0.1:8000/v1``.
 
     Returns:
-        The run's folder and its predictions in gold order; none where a batch file is still to be answered.
+        The run's folder and its predictions in gold order; no predictions while a batch file is unanswered.
 
     Raises:
         UserError: no such corpus or split, no gold file, no server, another model or prompt than the run's, or a
-            request that is refused. Answers are stored as they come: the same call continues.
+            request that is refused. Answers are stored as they arrive: the same call continues.
     """
     described = load_corpus(corpus)
     if split not in described.splits:
@@ -103,7 +103,7 @@ def predict(
 
 
 def default_name(model: str, corpus: str, split: str, selection: dict[str, Any], structured: str) -> str:
-    """A run's name from what distinguishes it (the prompt is not part of it: the manifest guards that)."""
+    """A run's name, from what distinguishes it (except the prompt, which the manifest checks)."""
     parts = [model.strip("/").replace("/", "_"), corpus, split]
     if selection["limit"]:
         parts.append(f"first{selection['limit']}")
@@ -165,7 +165,7 @@ class _Work:
         )
 
     def is_complete(self) -> bool:
-        """Whether nothing is left to ask, so that no server is needed; refuses a run that asked something else."""
+        """Whether nothing is left to ask, so no server is needed; refuses a run that asked something else."""
         if not (self.folder / MANIFEST).exists():
             return False
         stored = read_manifest(self.folder)
@@ -200,10 +200,10 @@ async def _ask(work: _Work) -> None:
 async def ask_all(
     client: Client, manifest: Manifest, records: Sequence[Record], stored: set[str], folder: Path, concurrency: int
 ) -> None:
-    """Ask for every record that has no stored answer, with ``concurrency`` requests in flight, and store the answers.
+    """Ask for every record that has no stored answer, with up to ``concurrency`` requests in flight, and store them.
 
     Raises:
-        UserError: a request was refused, or no server is available; all answers that came are stored.
+        UserError: a request was refused, or no server is available; all answers received are stored.
     """
     from tqdm import tqdm
 
@@ -250,7 +250,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch",
         action="store_true",
-        help="use no server: write an OpenAI batch file, and read its results once they are there",
+        help="use no server: write an OpenAI batch file, and read its results once available",
     )
 
 

@@ -29,20 +29,20 @@ COLUMNS = ("Recipe", "Trained on", "Scored on", "Micro F1", "Macro F1", "Trainin
 def publish(
     run: str | None = None, adapter: Path | None = None, *, gpu_memory: float | None = None, note: str = ""
 ) -> Path | None:
-    """Store a scored run's result with its recipe, and update the table in recipes/README.md.
+    """Store the result of a scored run with its recipe, and update the table in recipes/README.md.
 
     Args:
-        run: a name in ``runs/``, or a folder; without one only the table is written.
+        run: a name in ``runs/``, or a folder; without one, only the table is written.
         adapter: saves/MODEL/METHOD/CORPUS, the folder that the recipe's training wrote.
         gpu_memory: peak GPU memory of the training in GB, if measured.
-        note: what differs from the recipe, as ``learning_rate=2e-4``.
+        note: what differs from the recipe, for example ``learning_rate=2e-4``.
 
     Returns:
         The result file; None without a run.
 
     Raises:
-        UserError: no adapter is named, the run has no scores, no recipe wrote the adapter, or the table's marks are
-            missing.
+        UserError: no adapter is named, the run has no scores, no recipe wrote the adapter, or the table's markers
+            are missing.
     """
     path = None
     if run:
@@ -92,16 +92,16 @@ def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: st
 
 
 def write_table() -> None:
-    """Write the table between its marks in recipes/README.md.
+    """Write the table between its markers in recipes/README.md.
 
     Raises:
-        UserError: the marks are missing.
+        UserError: the markers are missing.
     """
     text = read_text(TABLE, "restore it with `git checkout`")
     before, found, rest = text.partition(START)
     _, ended, after = rest.partition(END)
     if not (found and ended):
-        raise UserError(f"{TABLE}: the marks of the table are missing; restore them with `git checkout {TABLE}`")
+        raise UserError(f"{TABLE}: the markers of the table are missing; restore them with `git checkout {TABLE}`")
     with write_atomically(TABLE) as file:
         file.write(f"{before}{START}\n\n{table()}\n\n{END}{after}")
 

@@ -19,7 +19,7 @@ from ner_eval.reporting.wording import LANGUAGES
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was written; how many sentences there are, have errors, and are shown; what is missing and why."""
+    """The files written; the number of sentences, of those with errors and of those shown; what is missing and why."""
 
     files: tuple[Path, ...]
     sentences: int
@@ -44,20 +44,20 @@ def report(
 
     Args:
         run: a name in ``runs/``, or a folder.
-        compare: another run, to show what it does better and worse.
+        compare: another run, to show what it does better or worse.
         train: the training split's gold file; by default ``train.jsonl`` in the folder of the gold file.
-        examples: at most this many sentences with errors are shown.
-        lang: zh or en, for the Markdown, the plot, and the page at first.
-        png: True insists on the plot, False leaves it out, None draws it if there are matplotlib and a Chinese font.
+        examples: maximum number of sentences with errors to show.
+        lang: zh or en, for the Markdown, the plot, and the page when it opens.
+        png: True requires the plot, False omits it, None draws it if matplotlib and a Chinese font are there.
         gold, partial, allow_other_labels: as for `load_run`.
 
     Raises:
-        UserError: a run cannot be loaded or compared, a file is missing, or the plot was insisted on and cannot be
-            drawn; nothing has been written then.
+        UserError: a run cannot be loaded or compared, a file is missing, or a required plot cannot be drawn; then
+            nothing is written.
     """
     options: dict[str, Any] = {"partial": partial, "allow_other_labels": allow_other_labels}
     loaded = load_run(run, gold=gold, **options)
-    # What this machine may lack is looked for before anything is written.
+    # Check for what this machine may lack before writing anything.
     font, without_font = _font(png)
     scores = score_run(loaded)
     training = training_gold(train, gold or Path(loaded.manifest.gold))
@@ -76,9 +76,7 @@ def report(
         plot.draw(contents, written[-1], font, lang)
     missing = []
     if training is None:
-        missing.append(
-            "no gold of a training split (name it with --train): nothing on how often training has seen a surface"
-        )
+        missing.append("no gold of a training split (name it with --train): no F1 by occurrences in training")
     if without_font:
         missing.append(f"no f1.png: {without_font}")
     counts = (contents["sentences"], contents["wrong_sentences"], len(contents["examples"]))
@@ -119,7 +117,7 @@ def _comparison(loaded: LoadedRun, other: LoadedRun, partial: bool, examples: in
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a name in runs/, or a folder")
-    parser.add_argument("--compare", metavar="RUN", help="show what this other run does better and worse")
+    parser.add_argument("--compare", metavar="RUN", help="show what this other run does better or worse")
     parser.add_argument(
         "--train",
         type=Path,
@@ -138,7 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--png",
         action=argparse.BooleanOptionalAction,
-        help="draw f1.png, which needs matplotlib and a Chinese font (default: draw it if both are there)",
+        help="draw f1.png, which needs matplotlib and a Chinese font (default: draw it if both are available)",
     )
     add_run_arguments(parser)
 

@@ -5,10 +5,10 @@ Same server, same prompts (system and user message of a gold file's records), sa
     .venv-serve/bin/python tests/bench/throughput.py --model nano-lora-demo --corpus demo \
         --base-url http://127.0.0.1:8000/v1
 
-Each client runs in a process of its own, so that its CPU time can be read, and they alternate, after a first pass that
-fills the server's prefix cache. Ours stores every answer, as always. The sequential client is ours with one request at
-a time; "short" is ours with answers of one token, where the server is as fast as it gets: next to a busy model on the
-same cores, the client's caches are cold and the same work takes two to three times as long. Exits with 1 if a bound is
+Each client runs in its own process, so its CPU time can be measured; they alternate after a first pass that fills the
+server's prefix cache. Ours stores every answer, as always. The sequential client is ours with one request at a time;
+"short" is ours with one-token answers, which make the server as fast as possible: next to a busy model on the same
+cores, the client's caches are cold and the same work takes two to three times as long. Exits with 1 if a bound is
 missed.
 """
 
@@ -97,7 +97,7 @@ async def vllm(args: argparse.Namespace) -> dict[str, float]:
 
 
 def child(args: argparse.Namespace, client: str) -> dict[str, float]:
-    """Run one client in a process of its own; its last line is the result."""
+    """Run one client in its own process; its last line is the result."""
     command = [sys.executable, *sys.argv, "--client", client]
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:

@@ -1,4 +1,4 @@
-"""A tiny random Qwen2-type model with its own tokenizer, and a small data set, made once per test run."""
+"""A tiny random Qwen2-type model with its own tokenizer, and a small data set, built once per test run."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def run_exp():
     """llamafactory's own entry function, hooked in this process as autowrapt hooks it at interpreter start."""
     from wrapt import discover_post_import_hooks
 
-    # `make test` sets the variable, and then autowrapt has done it; hooked twice, the hooks would wrap themselves.
+    # `make test` sets the variable, so autowrapt has already hooked it; hooked twice, the hooks would wrap themselves.
     if os.environ.get("AUTOWRAPT_BOOTSTRAP") != "llamafactory_ner":
         discover_post_import_hooks("llamafactory_ner")
     from llamafactory.train.tuner import run_exp
@@ -89,7 +89,7 @@ def run_exp():
 
 @pytest.fixture
 def recipe(tiny_qwen2: Path, data_dir: Path, tmp_path: Path):
-    """Builds the arguments of a small training run in a folder of its own; keywords override."""
+    """Build the arguments of a small training run in its own folder; keywords override."""
 
     def build(**overrides: object) -> dict[str, object]:
         base: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""The stock command in fresh processes: LoRA as ever, and two processes under torchrun on this CPU."""
+"""The stock command in fresh processes: LoRA unchanged, and two processes under torchrun on this CPU."""
 
 import json
 import os

@@ -63,7 +63,7 @@ except AttributeError as error:
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     if done.stdout == "real\n":
-        return  # where there is a real one (CUDA), it is the one in use
+        return  # if there is a real one (CUDA), that is used
     first, second = done.stdout.splitlines()
     assert first == "False None False"
     assert "torchaudio is not installed" in second

@@ -1,4 +1,4 @@
-"""A finetuning type of the plugin is one entry of one table: another one works without any other change."""
+"""A finetuning type of the plugin is one entry of one table: adding one needs no other change."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.train
 
-# PEFT's prompt tuning: trained input vectors, and no MLP behind them.
+# PEFT's prompt tuning: trained input vectors without an MLP.
 WITH_PROMPT_TUNING = """
 import json, sys
 from llamafactory_ner.methods import METHODS, Method

@@ -1,4 +1,4 @@
-"""Answers do not depend on how texts are batched, and what is trained is what PEFT itself loads."""
+"""Answers do not depend on how texts are batched, and PEFT itself loads what was trained."""
 
 import json
 from pathlib import Path

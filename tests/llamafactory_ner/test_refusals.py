@@ -11,7 +11,7 @@ pytestmark = pytest.mark.train
 
 @pytest.fixture
 def refused(run_exp, recipe, capsys, monkeypatch):
-    """The one line that a recipe is refused with; loading a model would fail the test."""
+    """The one line with which a recipe is refused; loading a model would fail the test."""
     from llamafactory.model import loader
 
     def load_config(*_args, **_kwargs):
@@ -45,8 +45,8 @@ def refused(run_exp, recipe, capsys, monkeypatch):
         ({"use_unsloth": True}, "use_unsloth"),
         ({"stage": "dpo"}, "stage dpo"),
         ({"num_virtual_tokens": 0}, "num_virtual_tokens: 0"),
-        ({"pre_seq_len": 9}, "two names of one number"),
-        ({"num_virtual_tokens": 900}, "num_virtual_tokens 900 + cutoff_len 512 is more than the 1024 positions"),
+        ({"pre_seq_len": 9}, "are the same setting"),
+        ({"num_virtual_tokens": 900}, "num_virtual_tokens 900 + cutoff_len 512 exceeds the 1024 positions"),
         ({"export_dir": "merged"}, "ner-model export"),
         ({"deepspeed": '{"zero_optimization": {"stage": 3}}'}, "ZeRO-2"),
     ],
@@ -60,7 +60,7 @@ def test_zero_3_in_a_configuration_file_is_refused(refused, tmp_path: Path) -> N
     assert "ZeRO-2" in refused(finetuning_type="p_tuning", deepspeed=str(tmp_path / "ds.json"))
 
 
-# What `llamafactory-cli export`, `api` and `chat` read their arguments with.
+# The functions with which `llamafactory-cli export`, `api` and `chat` read their arguments.
 INFERENCE = {"do_train": None, "per_device_train_batch_size": None, "learning_rate": None, "num_train_epochs": None}
 INFERENCE |= dict.fromkeys(("logging_steps", "disable_tqdm", "save_strategy", "report_to", "use_cpu"))
 
@@ -70,8 +70,8 @@ INFERENCE |= dict.fromkeys(("logging_steps", "disable_tqdm", "save_strategy", "r
     ("command", "argument", "named"),
     [
         ("export_model", {"export_dir": "merged"}, "cannot be merged into the weights; use `ner-model export`"),
-        ("get_infer_args", {"infer_backend": "vllm"}, "infer_backend vllm does not know"),
-        ("get_infer_args", {"infer_backend": "sglang"}, "infer_backend sglang does not know"),
+        ("get_infer_args", {"infer_backend": "vllm"}, "infer_backend vllm does not support"),
+        ("get_infer_args", {"infer_backend": "sglang"}, "infer_backend sglang does not support"),
     ],
 )
 def test_commands_that_do_not_train_refuse_too(method, command, argument, named, refused) -> None:
@@ -85,7 +85,7 @@ def test_commands_that_do_not_train_refuse_too(method, command, argument, named,
 
 @pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
 def test_a_quantised_base_is_let_through(method, run_exp, recipe) -> None:
-    """llamafactory allows it to its own adapters only; that training works needs bitsandbytes, which is not locked."""
+    """llamafactory allows it for its own adapters only; actual training needs bitsandbytes, which is not locked."""
     from llamafactory.hparams import get_train_args
 
     model_args, _, _, finetuning_args, _ = get_train_args(recipe(finetuning_type=method, quantization_bit=4))
@@ -153,7 +153,7 @@ def test_an_adapter_of_a_base_of_the_same_shape_is_refused(method, refused, tiny
     kind = {"peft_type": "LORA"} if method == "lora" else {}
     adapter = write_adapter(tmp_path / "a", base_model_name_or_path=str(tmp_path / "other"), **kind)
     line = refused(finetuning_type=method, num_virtual_tokens=None, adapter_name_or_path=adapter)
-    assert f"another base (the weights in {tiny_qwen2} are others); name {tmp_path / 'other'}" in line
+    assert f"another base (the weights in {tiny_qwen2} differ); name {tmp_path / 'other'}" in line
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_the_context_must_hold_the_adapter_s_own_length(use, refused, recipe, ru
     args = use | {"finetuning_type": "prefix_tuning", "num_virtual_tokens": None, "eval_dataset": "toy_dev"}
     get_train_args(recipe(**args, adapter_name_or_path=short, cutoff_len=900))
     line = refused(**args, adapter_name_or_path=long)
-    assert "num_virtual_tokens 600 + cutoff_len 512 is more than the 1024 positions" in line and "/long has" in line
+    assert "num_virtual_tokens 600 + cutoff_len 512 exceeds the 1024 positions" in line and "/long has" in line
 
 
 def test_training_on_from_an_adapter_without_its_encoder_is_refused(refused, tmp_path: Path) -> None:

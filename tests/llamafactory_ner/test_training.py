@@ -1,4 +1,4 @@
-"""Real training runs of the stock llamafactory on a tiny model: what LoRA users have, soft-prompt users have too."""
+"""Real training runs of the stock llamafactory on a tiny model: soft prompts can do whatever LoRA can."""
 
 import json
 from pathlib import Path

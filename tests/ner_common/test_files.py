@@ -1,4 +1,4 @@
-"""Files and folders are written whole or not at all; what is read is read strictly."""
+"""Files and folders are written completely or not at all; reading is strict."""
 
 from pathlib import Path
 
@@ -33,12 +33,12 @@ def test_a_folder_gets_its_name_only_if_it_is_whole(tmp_path: Path, capsys: pyte
         (folder / "config.json").touch()
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["model.partial-1"]
-    assert "model.partial-1 is left from an interrupted run" in capsys.readouterr().err
+    assert "model.partial-1 was left behind by an interrupted run" in capsys.readouterr().err
     with whole_folder(target) as folder:
         (folder / "config.json").touch()
         assert not target.exists()
     assert [path.name for path in target.iterdir()] == ["config.json"]
-    with pytest.raises(UserError, match="exists already"), whole_folder(target):
+    with pytest.raises(UserError, match="already exists"), whole_folder(target):
         pass
 
 

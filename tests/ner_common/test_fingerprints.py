@@ -1,4 +1,4 @@
-"""Fingerprints tell retrained weights from the same ones, without reading large files whole."""
+"""Fingerprints distinguish retrained weights from copies, without reading large files completely."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The record of a training that starts, as an adapter's folder keeps it."""
+"""The training record in an adapter's folder."""
 
 import re
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""`ner-data alpaca`: what its items carry, and the registry of LLaMA-Factory."""
+"""`ner-data alpaca`: the contents of its items, and LLaMA-Factory's registry."""
 
 import json
 from collections.abc import Callable

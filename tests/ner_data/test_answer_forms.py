@@ -47,7 +47,7 @@ AddModule = Callable[..., Path]
 
 @pytest.fixture
 def lines(workplace: Path, raw: Callable[..., Path], cli: Cli, add_module: AddModule) -> PromptSpec:
-    """The form `lines`, and the corpus `demo` converted and written as training files in it."""
+    """The form `lines`, and training files of the corpus `demo` in it."""
     add_module(answers, "lines", LINES)
     content = "".join(json.dumps(line) + "\n" for line in RAW).encode()
     for command in (
@@ -60,7 +60,7 @@ def lines(workplace: Path, raw: Callable[..., Path], cli: Cli, add_module: AddMo
 
 
 def predict(cli: Cli, wrong: dict[str, str], *arguments: str) -> tuple[Result, list[dict[str, Any]]]:
-    """Ask a server that answers right but for ``wrong``; also what it was asked."""
+    """Ask a server whose answers are right except for ``wrong``; also returns what it was asked."""
 
     async def script(server: Faulty, body: dict[str, Any]) -> web.Response:
         return completion((RIGHT | wrong)[server.asked[-1]])
@@ -120,7 +120,7 @@ def test_a_form_that_lacks_something_is_named_with_what_it_lacks(
     assert cli("ner-data", "convert", "demo", "--raw", raw()).code == 0
     path = add_module(answers, "lines", f"{LINES}\ndel {member}\n")
     message = one_line_error(cli("ner-data", "alpaca", "demo", "--form", "lines"))
-    assert message.endswith(f"{path.name}: an answer form needs {member} too; see AnswerForm in ner_data.answers")
+    assert message.endswith(f"{path.name}: an answer form also needs {member}; see AnswerForm in ner_data.answers")
     assert not Path("data/alpaca").exists()
 
 
@@ -138,5 +138,5 @@ def test_every_form_of_the_repository_can_be_loaded() -> None:
 
 
 def test_an_unknown_form_is_refused() -> None:
-    with pytest.raises(UserError, match="river: no such answer form; there are: json_list"):
+    with pytest.raises(UserError, match="river: no such answer form; known: json_list"):
         load_form("river")

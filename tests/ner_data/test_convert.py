@@ -17,7 +17,7 @@ from support import Result, one_line_error
 Cli = Callable[..., Result]
 Raw = Callable[..., Path]
 
-# Mentions per label, from the tables of ../shared/data/README.md, which our converter did not make.
+# Mentions per label, from the tables of ../shared/data/README.md, which were not made by our converter.
 CLUENER = {
     "total": (23971, 3072), "address": (2891, 373), "book": (1139, 154), "company": (2980, 378), "game": (2376, 295), "government": (1835, 247),
     "movie": (1123, 151), "name": (3755, 465), "organization": (3210, 367), "position": (3141, 433), "scene": (1521, 209),
@@ -71,14 +71,14 @@ def test_tcm_counts_equal_the_published_ones(workplace: Path, shared: Path, cli:
         assert f"data/gold/tcm/{split}.jsonl: read {size}, kept {size}, rejected 0\n" in result.out
         assert counts(Path(f"data/gold/tcm/{split}.jsonl")) == (size, column(TCM, index))
     assert printed_table(result.out) == (["train", "dev", "test"], TCM)
-    assert "train repeats 43 texts (58 extra copies, 13 with other labels)" in result.out
+    assert "train repeats 43 texts (58 extra copies, 13 with different labels)" in result.out
     assert "train and test share 9 texts" in result.out
     text = "".join(record.text for record in read_gold(Path("data/gold/tcm/train.jsonl")))
     assert text.count("\u3000") == 33
 
 
 GOOD = '{"text": "甲乙", "label": {"name": {"甲": [[0, 0]]}}}\n'
-# By corpus of a format: a good record that comes before a bad one, and its number of lines.
+# Per format's corpus: a good record that precedes a bad one, and its number of lines.
 BEFORE = {"demo": (GOOD.replace("{", '{"id": 7, ', 1), 1), "tcm": ("头 O\n晕 B-临床表现\n\n", 3)}
 
 
@@ -136,7 +136,7 @@ def test_a_bad_record_ends_in_one_line_and_is_never_written(
     result = cli(*command, "--skip-bad")
     assert result.code == 0
     assert f"train.jsonl: read 2, kept 1, rejected 1 ({reason} 1)\n" in result.out
-    # Ids count what was read, so that they stay the same when a bad record is fixed.
+    # Ids count all records read, so they stay the same when a bad record is fixed.
     assert [record.id for record in read_gold(Path(f"data/gold/{corpus}/train.jsonl"))] == [f"{corpus}-train-1"]
 
 

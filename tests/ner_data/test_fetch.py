@@ -20,7 +20,7 @@ CONTENT = b"0123456789" * 20_000
 
 
 class Files(BaseHTTPRequestHandler):
-    """Serves the files of a dictionary, understands Range, and records what was asked."""
+    """Serves the files of a dictionary, supports Range, and records the requests."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012 - shared on purpose, filled by each test
     asked: list[str | None] = []  # noqa: RUF012

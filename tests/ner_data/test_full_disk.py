@@ -1,4 +1,4 @@
-"""A disk that fills while `ner-data` writes: every old file stays as it was, and there is no other."""
+"""A disk that fills up while `ner-data` writes: old files stay unchanged, and there are no new ones."""
 
 import errno
 import functools
@@ -17,7 +17,7 @@ Cli = Callable[..., Result]
 
 
 def fill_disk(context: pytest.MonkeyPatch, stage: str, number: int) -> None:
-    """Make the disk full at the ``number``-th file that is written: half-way through its text, or at its fsync."""
+    """Fill the disk at the ``number``-th file written: half-way through its text, or at its fsync."""
     files = itertools.count(1)
     real_open, real_fsync = Path.open, os.fsync
 

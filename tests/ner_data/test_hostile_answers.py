@@ -1,5 +1,5 @@
-"""Whatever a model answers, reading it takes linear time: random answers, in addition to the fixed list in
-test_answers.py, and all the way from an answer to entities."""
+"""Whatever a model answers, reading it takes linear time: random answers in addition to the fixed list in
+test_answers.py, and the whole way from answer to entities."""
 
 import json
 import time
@@ -30,7 +30,7 @@ def seconds(answer: str, text: str) -> float:
 
 def too_long(make: Callable[[int], str], text: str) -> bool:
     small, large = make(4_000), make(40_000)
-    # Slow means slow three times: the garbage collector or a busy machine can take time once.
+    # Slow means slow three times: the garbage collector or a busy machine can slow one run down.
     return all(seconds(large, text) > 40 * seconds(small, text) + 0.05 for _ in range(3))
 
 

@@ -13,7 +13,7 @@ from ner_data.prompt import PromptSpec, escape, instruction, unescape
 SPEC = PromptSpec(
     "x", "系统", instruction([("name", "姓名"), ("药", "药")], "json_list"), ("name", "药"), "json_list", 64
 )
-# Texts made mostly of characters that an escaping scheme can trip over.
+# Texts mostly of characters that can trip up an escaping scheme.
 tricky = st.text(alphabet=st.sampled_from(list("<[| />ims_end甲MASKg]\\\"'{}")), max_size=40)
 
 

@@ -1,4 +1,4 @@
-"""A small corpus in a folder of its own, `ner-eval` as a user calls it, and run folders made of answers."""
+"""A small corpus in its own folder, `ner-eval` as a user calls it, and run folders made from answers."""
 
 import hashlib
 import json
@@ -83,7 +83,7 @@ def ner_eval(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Cal
 
 @pytest.fixture
 def start() -> Callable[..., subprocess.Popen[str]]:
-    """Start ``ner-eval ARGUMENTS`` as a process of its own."""
+    """Start ``ner-eval ARGUMENTS`` as a separate process."""
 
     def call(
         *arguments: object, stdin: int | None = None, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
@@ -102,17 +102,17 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 
 
 class Terminal:
-    """A terminal of 100 columns to start a program on: ``file`` goes to the program, `read` gives what it showed."""
+    """A terminal of 100 columns to start a program on: ``file`` goes to the program, `read` returns what it showed."""
 
     def __init__(self) -> None:
         self._ours, self.file = pty.openpty()
         termios.tcsetwinsize(self.file, (25, 100))
 
     def read(self) -> str:
-        """All that is shown until the program ends."""
+        """Everything shown until the program ends."""
         os.close(self.file)
         shown = b""
-        # Linux tells the end of a terminal by an error.
+        # Linux signals the end of a terminal with an error.
         with suppress(OSError):
             while part := os.read(self._ours, 1 << 16):
                 shown += part
@@ -154,7 +154,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 @pytest.fixture(scope="session")
 def real_corpus() -> Callable[[str], tuple[list[Record], tuple[str, ...]]]:
-    """The real dev split of a corpus and its labels; skips where the files are not on this machine."""
+    """The real dev split of a corpus and its labels; skips if the files are not on this machine."""
 
     def read(name: str) -> tuple[list[Record], tuple[str, ...]]:
         file, module = {"cluener": ("dev.json", cluener), "tcm": ("medical_test.txt", bio)}[name]
@@ -172,7 +172,7 @@ def real_corpus() -> Callable[[str], tuple[list[Record], tuple[str, ...]]]:
 
 @pytest.fixture
 def corrupt() -> Callable[..., str]:
-    """An answer as a model of moderate quality would give, with every kind of fault."""
+    """An answer as a mediocre model would give it, with every kind of fault."""
 
     def answer(record: Record, labels: Sequence[str], rng: random.Random) -> str:
         mentions: list[Entity] = []

@@ -130,7 +130,7 @@ def test_a_scores_file_of_another_version_is_refused(make_run, ner_eval):
 def test_runs_of_another_gold_or_other_labels_are_refused(make_run, ner_eval):
     one = make_run(records(), answers(0.6, 1), name="one")
     message = one_line_error(ner_eval("compare", one, make_run(records(119), answers(0.6, 1, 119), name="gold")))
-    assert "another gold file" in message
+    assert "different gold file" in message
     labels = make_run(records(), answers(0.6, 1), (*LABELS, "movie"), name="labels")
     assert "other labels" in one_line_error(ner_eval("compare", one, labels))
     assert "name two or more" in one_line_error(ner_eval("compare", one))

@@ -66,7 +66,7 @@ def test_network_faults_lose_no_text(work, ner_eval) -> None:
     Path("a.txt").write_text("\n".join(texts), encoding="utf-8")
 
     async def injected(server: Faulty, body: dict) -> web.StreamResponse | None:
-        # One text must not meet so many faults in a row that it is given up.
+        # No text may meet so many faults in a row that it is given up.
         again = server.asked.count(server.asked[-1]) > 5
         return None if again else [drop, failure(500), failure(429), None, None][len(server.asked) % 5]
 

@@ -23,7 +23,7 @@ def test_predict_score_compare_and_report_from_python(work: Path) -> None:
     assert (folder, other, len(few)) == (Path("runs/nano-demo-test"), Path("runs/few"), 3)
     scores = score(folder.name)
     assert json.loads((folder / "scores.json").read_text("utf-8"))["answers"]["scored"] == scores.answers.scored == 40
-    assert micro(scores.counts(TEXT, "lenient")).fp == 40  # the stub answers two characters of names that have three
+    assert micro(scores.counts(TEXT, "lenient")).fp == 40  # the stub returns two characters of three-character names
     compared = compare([folder.name, "few"], partial=True, reading="strict")
     assert compared.sentences == 3 and compared.runs[1].difference is not None
     assert compared.runs[1].difference.f1 == 0

@@ -104,7 +104,7 @@ def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(work, ner_eval, mon
     def full(file: int, data: bytes) -> int:
         if len(written) == 3:
             raise OSError(28, "No space left on device")
-        written.append(real(file, data[: max(1, len(data) // 2)]))  # a filling disk takes a part of a line
+        written.append(real(file, data[: max(1, len(data) // 2)]))  # a disk that fills up takes part of a line
         return written[-1]
 
     monkeypatch.setattr(os, "write", full)

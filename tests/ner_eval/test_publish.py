@@ -1,4 +1,4 @@
-"""`ner-eval publish`: result files, and the table that is made of them."""
+"""`ner-eval publish`: result files, and the table made from them."""
 
 import json
 from collections.abc import Callable
@@ -51,5 +51,5 @@ def test_a_result_keeps_counts_and_fills_a_row(
 def test_a_table_without_its_marks_is_left_alone(workplace: Path, cli: Callable[..., Result]) -> None:
     TABLE.parent.mkdir()
     TABLE.write_text("# mine\n")
-    assert "the marks of the table are missing" in one_line_error(cli("ner-eval", "publish"))
+    assert "the markers of the table are missing" in one_line_error(cli("ner-eval", "publish"))
     assert TABLE.read_text() == "# mine\n"

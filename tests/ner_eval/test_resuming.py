@@ -1,4 +1,4 @@
-"""A run goes on after an interruption, and only with what it asked before."""
+"""A run continues after an interruption, and only with the same request."""
 
 import json
 import shutil
@@ -101,7 +101,7 @@ def test_a_run_is_not_continued_with_a_retrained_adapter(work, ner_eval, complet
             data[-1 - place] ^= 1
         weights.write_bytes(data)
         ended = ner_eval(*arguments)
-        # Also where nobody names the adapter: the run knows its folder.
+        # Even if nobody names the adapter: the run knows its folder.
         unnamed = ner_eval(*PREDICT, "--base-url", server.base_url)
     assert ended.code == 2 and len(ended.lines) == 1 and "this run differs in weights: stored" in ended.lines[0]
     assert unnamed.code == 2 and unnamed.lines == ended.lines
@@ -135,7 +135,7 @@ def test_answers_of_unknown_ids_are_refused(work, ner_eval) -> None:
         ner_eval(*PREDICT, "--base-url", server.base_url)
         FILE.write_text(FILE.read_text().replace('demo-test-3"', 'demo-dev-3"'))
         ended = ner_eval(*PREDICT, "--base-url", server.base_url)
-    assert ended.code == 2 and "1 ids are not of this corpus (demo-dev-3)" in ended.lines[0]
+    assert ended.code == 2 and "1 ids are not from this corpus (demo-dev-3)" in ended.lines[0]
 
 
 def test_two_processes_do_not_write_one_run(work, ner_eval, start) -> None:
@@ -151,7 +151,7 @@ def test_two_processes_do_not_write_one_run(work, ner_eval, start) -> None:
     assert process.returncode == 130 and "Traceback" not in err
     assert "of 40 answers are stored in" in err and "same command again" in err
     stored = len(read_predictions(RUN))
-    assert len(server.answered) - 1 <= stored <= len(server.answered)  # one may have been under way
+    assert len(server.answered) - 1 <= stored <= len(server.answered)  # one may have been in progress
 
 
 def test_kill_9_at_any_moment_loses_and_duplicates_nothing(work, ner_eval, start) -> None:
@@ -166,7 +166,7 @@ def test_kill_9_at_any_moment_loses_and_duplicates_nothing(work, ner_eval, start
             before = len(server.asked)
             process = start(*arguments)
             size = file.stat().st_size if stored else 0
-            # Every other time something new is on the disk when the process dies.
+            # Every other time, something new is on disk when the process dies.
             while process.poll() is None and (
                 len(server.asked) <= before + 2 or (kills % 2 and (not file.exists() or file.stat().st_size == size))
             ):

@@ -80,7 +80,7 @@ def test_every_fault_is_counted_and_is_a_false_positive(make_run, capsys):
     )
     run(folder)
     out = capsys.readouterr().out
-    assert "answers: 3; unparsable 1, inexact 1, with a bad item 0, cut by max_tokens 1" in out
+    assert "answers: 3; unparsable 1, inexact 1, with a bad item 0, truncated by max_tokens 1" in out
     assert "mentions: 7 (gold 4); not in their text 1, unknown label 1 (both count as" in out
     assert "duplicated 1" in out
     lenient = read_scores(folder / "scores.json").readings["lenient"]
@@ -95,7 +95,7 @@ def test_an_unparsable_answer_misses_all_entities_of_its_sentence(make_run, caps
     folder = make_run(RECORDS, {**RIGHT, "t-1": "好的。", "t-2": ('[{"label":"na', "length")})
     run(folder)
     out = capsys.readouterr().out
-    assert "answers: 3; unparsable 2, inexact 0, with a bad item 0, cut by max_tokens 1" in out
+    assert "answers: 3; unparsable 2, inexact 0, with a bad item 0, truncated by max_tokens 1" in out
     assert "mentions: 0 (gold 4)" in out
     scores = read_scores(folder / "scores.json")
     assert scores.answers == Answers(scored=3, without_gold=1, unparsable=2, cut=1)
@@ -138,7 +138,7 @@ def test_partial_scores_what_is_there_and_says_so(make_run, capsys):
     folder = make_run(RECORDS, {"t-1": RIGHT["t-1"]})
     run(folder, "--partial")
     out = capsys.readouterr().out
-    assert "PARTIAL: 2 of 3 records have no answer and are left out of every figure" in out
+    assert "PARTIAL: 2 of 3 records have no answer and are excluded from all figures" in out
     assert read_scores(folder / "scores.json").answers == Answers(scored=1, missing=2, without_gold=1)
 
 
@@ -202,7 +202,7 @@ def test_a_split_without_gold_is_predicted_but_not_scored(work, ner_eval):
     assert [p.id for p in stored] == [f"demo-test-{n}" for n in range(40)]
     assert stored[7].answer == '[{"label": "name", "text": "林0"}]'
     ended = ner_eval("score", "nano-demo-test")
-    assert ended.code == 2 and "this split can be predicted, not scored" in ended.lines[0]
+    assert ended.code == 2 and "this split can be predicted but not scored" in ended.lines[0]
 
 
 def test_gold_with_labels_that_were_not_asked_for_is_refused_unless_allowed(make_run, capsys):

@@ -23,7 +23,7 @@ GIVEN: dict[str, Any] = {
 
 @pytest.fixture
 def write(workplace: Path) -> Callable[..., Path]:
-    """Describe the base model `tiny`; ``...`` takes a key away."""
+    """Describe the base model `tiny`; ``...`` removes a key."""
 
     def write(**changes: Any) -> Path:
         path = workplace / "recipes/tiny/model.yaml"
@@ -77,7 +77,7 @@ def test_a_mistake_is_named_with_its_key(write: Callable[..., Path], changes: di
     [
         ("weights: [a\nx: y", ":2: not YAML ("),
         ("weights: \x00", ": not YAML ("),
-        ("- a list", ": not a list of keys and values"),
+        ("- a list", ": not a mapping of keys to values"),
         ("", ": the file is empty"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`ner-model download`: the real modelscope against a hub of our own on this machine, and without a network."""
+"""`ner-model download`: the real modelscope against our own hub on this machine, and without a network."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ WEIGHTS = bytes(range(256)) * 8192  # 2 MiB: modelscope writes to the disk by th
 
 
 class Hub(ThreadingHTTPServer):
-    """ModelScope's two calls that a download needs: the list of a repository's files, and a file from a byte on."""
+    """ModelScope's two calls for a download: the list of a repository's files, and a file from a given byte on."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), HubHandler)
         self.files = {"config.json": b"{}", "model.safetensors": WEIGHTS}
-        self.interrupt = False  # press Ctrl-C when three quarters of the weights are sent, and send no more
+        self.interrupt = False  # press Ctrl-C once three quarters of the weights are sent, and send no more
         self.asked: list[tuple[str, str | None]] = []  # file, Range header
 
 
@@ -95,7 +95,7 @@ def recipes(workplace: Path) -> Path:
 
 @pytest.fixture
 def hub(modelscope_at: Callable[[int], None], recipes: Path) -> Iterator[Hub]:
-    """A hub on this machine with a model that is published under a known checksum, called qwen2-7b."""
+    """A hub on this machine with a model called qwen2-7b, published under a known checksum."""
     known = {"weights": "models/qwen2-7b", "needs_gpu": True, "template": "qwen", "source": "Qwen/X", "gigabytes": 0.1}
     known["sha256"] = {"model.safetensors": hashlib.sha256(WEIGHTS).hexdigest()}
     (recipes / "qwen2-7b/model.yaml").write_text(yaml.safe_dump(known))
@@ -188,7 +188,7 @@ def test_a_model_that_is_there_is_left_alone(recipes: Path, workplace: Path, cli
 
 def test_an_unknown_model_is_refused_with_those_that_exist(recipes: Path, cli: Cli) -> None:
     message = one_line_error(cli("ner-model", "download", "qwen9"))
-    assert "recipes/qwen9/model.yaml: no such base model; there are: chatglm3-6b, nano, " in message
+    assert "recipes/qwen9/model.yaml: no such base model; known: chatglm3-6b, nano, " in message
 
 
 def test_an_unknown_step_after_the_download_is_refused_before_it(recipes: Path, workplace: Path, cli: Cli) -> None:

@@ -1,4 +1,4 @@
-"""Every recipe: accepted by llamafactory's own argument classes, safe, described, and different only where it must be."""
+"""Every recipe: accepted by llamafactory's own argument classes, safe, described, and different only where needed."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ RECIPES = [path for path in YAML if path.name != FILE_NAME]
 TRAINING = [path for path in RECIPES if path.stem != "merge"]
 NAMES = [str(path.relative_to(ROOT / "recipes")) for path in RECIPES]
 MODELS = sorted({path.parent.name for path in YAML})
-# What a method decides: itself, how fast and how long it learns, and where its adapter goes.
+# What depends on the method: its own arguments, learning rate and epochs, and the adapter's folder.
 OF_A_METHOD = re.compile(
     r"finetuning_type|lora_\w+|loraplus_\w+|num_virtual_tokens|prompt_encoder_\w+|prefix_projection"
 )

@@ -8,7 +8,7 @@ from llamafactory_ner.methods import METHODS
 
 
 def hook(module: ModuleType) -> None:
-    """Let `init_adapter` send the plugin's finetuning types here and everything else to the original."""
+    """Make `init_adapter` handle the plugin's finetuning types here and pass everything else to the original."""
     original = module.init_adapter
 
     @wraps(original)

@@ -8,14 +8,14 @@ from llamafactory_ner.methods import ARGUMENTS, METHODS
 
 
 def hook(module: ModuleType) -> None:
-    """Replace FinetuningArguments by a subclass before `hparams.parser` copies it."""
+    """Replace FinetuningArguments with a subclass before `hparams.parser` copies it."""
     base = module.FinetuningArguments
     types = get_args(base.__dataclass_fields__["finetuning_type"].type)
 
     def post_init(self: Any) -> None:
         finetuning_type = self.finetuning_type
         if finetuning_type in METHODS:
-            self.finetuning_type = "lora"  # the host asserts its own four; what holds for its adapters holds for ours
+            self.finetuning_type = "lora"  # the host accepts only its own four types; its rules for LoRA hold for ours
         base.__post_init__(self)
         self.finetuning_type = finetuning_type
         if self.num_virtual_tokens is None:

@@ -1,4 +1,4 @@
-"""Hook of the package `llamafactory` itself: runs first, so that an unknown version is not patched at all."""
+"""Hook of the package `llamafactory` itself: runs first, so an untested version is never patched."""
 
 import sys
 from types import ModuleType
@@ -10,7 +10,7 @@ from llamafactory_ner.mm_plugin import TorchaudioStandIn
 
 
 def hook(module: ModuleType) -> None:
-    """Check the host's version (exit 2 if we do not know it) and prepare the stand-in for a missing torchaudio."""
+    """Check the host's version (exit 2 if it is untested) and install the stand-in for a missing torchaudio."""
     version = getattr(module, "__version__", "unknown")
     if version not in TESTED_LLAMAFACTORY:
         stop(

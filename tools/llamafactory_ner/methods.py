@@ -1,13 +1,13 @@
-"""The finetuning types that the plugin adds to llamafactory: one entry of `METHODS` each.
+"""The finetuning types that the plugin adds to llamafactory, one entry of `METHODS` each.
 
-They are soft prompts: a few trained positions before the text, while the base model stays as it is.
+All are soft prompts: a few trained positions before the text, with the base model frozen.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# What ChatGLM's scripts use; longer costs memory for every token of the batch.
+# The value in ChatGLM's scripts; a longer prompt takes more memory for every record of a batch.
 DEFAULT_VIRTUAL_TOKENS = 128
 
 
@@ -27,10 +27,10 @@ class Method:
     Attributes:
         name: what recipes call it (``finetuning_type``).
         peft_type: what PEFT calls it in ``adapter_config.json``.
-        arguments: those of `ARGUMENTS` that act on it.
-        in_every_layer: whether it is trained as keys and values of every layer, else as input vectors.
-        mlp: whether an MLP produces it in training: always, never, or if the argument of this name (ours and PEFT's)
-            is set.
+        arguments: those of `ARGUMENTS` that apply to it.
+        in_every_layer: True if it trains keys and values of every layer, False if input vectors.
+        mlp: whether an MLP produces it in training: True, False, or the name of the argument (ours and PEFT's) that
+            decides.
         peft_config: makes PEFT's configuration of a new soft prompt from the finetuning arguments.
         instead_of_merging: the command to serve it with, as it cannot be merged into the weights.
     """
@@ -49,12 +49,12 @@ class Method:
 
 
 def is_set(value: Any) -> bool:
-    """Whether an argument is given and not false; llamafactory takes both YAML's values and text."""
+    """Whether an argument is given and not false; llamafactory accepts both YAML values and text."""
     return str(value or "false").lower() != "false"
 
 
 def _common(arguments: Any) -> dict[str, Any]:
-    """What PEFT's soft prompts have in common; what is None here PEFT takes from the base model's configuration."""
+    """Settings shared by PEFT's soft prompts; PEFT takes those that are None from the base model's configuration."""
     from peft import TaskType
 
     return {
@@ -104,7 +104,7 @@ ARGUMENTS = {
     "num_virtual_tokens": Argument(
         int | None, None, f"Length of the soft prompt for {NAMES} (default: {DEFAULT_VIRTUAL_TOKENS})."
     ),
-    "pre_seq_len": Argument(int | None, None, "What ChatGLM's scripts call num_virtual_tokens."),
+    "pre_seq_len": Argument(int | None, None, "The name of num_virtual_tokens in ChatGLM's scripts."),
     "prompt_encoder_hidden_size": Argument(
         int | None,
         None,
@@ -113,7 +113,7 @@ ARGUMENTS = {
     ),
     "prefix_projection": Argument(bool, False, "Whether an MLP produces the prefix in prefix_tuning."),
 }
-# llamafactory's switches and names that no soft prompt works with, and what to do instead of setting them.
+# llamafactory's options that do not work with soft prompts, and what to do instead.
 UNSUPPORTED = {
     "use_unsloth": "unset it",
     "use_kt": "unset it",

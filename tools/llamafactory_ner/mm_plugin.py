@@ -1,8 +1,8 @@
 """`llamafactory.data.mm_plugin` imports torchaudio unconditionally, and the CPU environment cannot have it.
 
 The package index's torchaudio is a CUDA build, which fails to import with a CPU torch. Text-only training never uses
-it, so an empty module takes its place, only while `mm_plugin` is being executed: before and after, no other library
-finds a `torchaudio`.
+it, so an empty module takes its place while `mm_plugin` is being imported, and only then: no other library ever finds
+a `torchaudio`.
 """
 
 import importlib.util
@@ -17,11 +17,11 @@ WANTS_TORCHAUDIO = "llamafactory.data.mm_plugin"
 
 
 def _no_audio(name: str) -> Any:
-    raise AttributeError(f"torchaudio is not installed, so llamafactory reads no audio here (torchaudio.{name})")
+    raise AttributeError(f"torchaudio is not installed, so llamafactory cannot read audio here (torchaudio.{name})")
 
 
 class _WithoutTorchaudio(Loader):
-    """The real loader of `mm_plugin`, with an empty `torchaudio` in sys.modules for as long as it runs."""
+    """The real loader of `mm_plugin`, with an empty `torchaudio` in sys.modules while it runs."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -32,7 +32,7 @@ class _WithoutTorchaudio(Loader):
     def exec_module(self, module: ModuleType) -> None:
         from transformers.utils import is_torchaudio_available
 
-        # transformers caches the answer: asked now, it stays "no" for everything that mm_plugin imports.
+        # transformers caches the answer: asked now, it stays False for everything that mm_plugin imports.
         is_torchaudio_available()
         stand_in = ModuleType("torchaudio", "Empty stand-in of llamafactory_ner.")
         stand_in.__getattr__ = _no_audio  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Hook of `llamafactory.hparams.parser`: refuse what cannot work in one line, before any model loads."""
+"""Hook of `llamafactory.hparams.parser`: refuse what cannot work, in one line and before any model loads."""
 
 import copy
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
 
 
 def as_mapping(args: dict[str, Any] | list[str]) -> dict[str, Any]:
-    """The arguments that were given, by name: a recipe's mapping as it is, a command line's `--name value` pairs."""
+    """The given arguments by name: a recipe's mapping unchanged, or the `--name value` pairs of a command line."""
     if isinstance(args, dict):
         return args
     given: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
         if finetuning_args.finetuning_type in METHODS:
             _refuse(model_problems(model_args, finetuning_args))
             finetuning_args = copy.copy(finetuning_args)
-            finetuning_args.finetuning_type = "lora"  # adapters and quantised bases are allowed to LoRA only
+            finetuning_args.finetuning_type = "lora"  # the host allows adapters and quantised bases for LoRA only
         original(model_args, data_args, finetuning_args)
 
     return verify_model_args

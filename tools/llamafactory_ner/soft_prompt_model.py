@@ -30,7 +30,7 @@ def positions(attention_mask: torch.Tensor) -> torch.Tensor:
 
 
 class PrefixLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's prefix [batch, kv_heads, virtual_tokens, head_dim], put before keys and values, unchanged."""
+    """One layer's prefix [batch, kv_heads, virtual_tokens, head_dim], prepended to keys and values, unchanged."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         super().__init__()
@@ -49,9 +49,9 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
     def __init__(self, model: Any, peft_config: PeftConfig, adapter_name: str = "default", **kwargs: Any) -> None:
         wants_recompute = bool(getattr(model, "is_gradient_checkpointing", False))
         if wants_recompute:
-            model.gradient_checkpointing_disable()  # PEFT refuses prefix tuning otherwise; ours is put in below
+            model.gradient_checkpointing_disable()  # PEFT refuses prefix tuning otherwise; ours is enabled below
         super().__init__(model, peft_config, adapter_name, **kwargs)
-        # PEFT's generation step says at every token that it drops position_ids; ours are set after it.
+        # PEFT warns at every generated token that it drops position_ids; we set ours afterwards.
         warnings.filterwarnings("ignore", message="Position ids are not supported for parameter efficient tuning")
         if wants_recompute:
             recompute_layers(model)
@@ -70,7 +70,7 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
     ) -> Any:
         """Loss and logits [batch, length, vocabulary] of `input_ids` [batch, length] after the soft prompt.
 
-        `position_ids` is accepted and not used: positions follow from the mask.
+        `position_ids` is accepted but not used: positions follow from the mask.
         """
         batch, count = input_ids.shape[0], self.virtual_tokens
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -104,7 +104,7 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
         recompute_layers(self.base_model)
 
     def save_pretrained(self, save_directory: str, *args: Any, is_main_process: bool = True, **kwargs: Any) -> None:
-        """Save the adapter as PEFT does and, where an MLP makes the prompt, what further training needs of it."""
+        """Save the adapter as PEFT does and, if an MLP produces the prompt, the encoder for further training."""
         super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
         config = self.active_peft_config
         if is_main_process and not config.inference_mode and needs_encoder_file(config):
@@ -116,7 +116,7 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
     def load_adapter(self, model_id: str, adapter_name: str, is_trainable: bool = False, **kwargs: Any) -> Any:
         """Load for training from ENCODER_FILE (also for a resumed run and the best checkpoint), else as PEFT does.
 
-        Raises FileNotFoundError where training needs the encoder and the folder holds only its output.
+        Raises FileNotFoundError if training needs the encoder but the folder holds only its output.
         """
         training = adapter_name in self.peft_config and not self.peft_config[adapter_name].inference_mode
         if not training or not needs_encoder_file(self.peft_config[adapter_name]):
@@ -126,6 +126,6 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
 
 
 def needs_encoder_file(config: PeftConfig) -> bool:
-    """Whether training on needs more than the saved prompt: not where the prompt itself is the trained parameter."""
+    """Whether further training needs more than the saved prompt; not if the prompt itself was trained directly."""
     method = method_of(vars(config))
     return method is not None and method.has_mlp(vars(config))

@@ -1,4 +1,4 @@
-"""Hook of `llamafactory.train.tuner`: record in the adapter's folder how a training that starts was told to train."""
+"""Hook of `llamafactory.train.tuner`: when training starts, record its settings in the adapter's folder."""
 
 import sys
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from llamafactory_ner.parser import as_mapping
 from ner_common.training_record import write_training_record
 
 PACKAGES = ("llamafactory", "transformers", "peft", "torch")
-SECRET = ("_token", "_key")  # hf_hub_token, swanlab_api_key: adapters are passed on
+SECRET = ("_token", "_key")  # hf_hub_token, swanlab_api_key: adapters get shared
 
 
 def hook(module: ModuleType) -> None:
-    """Let `run_exp`, which every training goes through, write ``ner_training.json`` when the first step is due."""
+    """Make `run_exp`, which every training goes through, write ``ner_training.json`` before the first step."""
     original = module.run_exp
 
     @wraps(original)
@@ -34,7 +34,7 @@ def recipe_of(words: list[str]) -> str | None:
 
 
 def training_recorder(recipe: str | None, arguments: Mapping[str, Any]) -> Any:
-    """A callback of the trainer that writes the record once, in the first process only."""
+    """A Trainer callback that writes the record once, in the first process only."""
     from transformers import TrainerCallback
 
     class TrainingRecorder(TrainerCallback):  # type: ignore[misc]

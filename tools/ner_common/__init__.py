@@ -1,1 +1,1 @@
-"""What every program here uses: errors, files, command lines, fingerprints. Knows nothing of entities."""
+"""Shared by all programs: errors, files, command lines, fingerprints. Knows nothing about entities."""

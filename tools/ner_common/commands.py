@@ -1,4 +1,4 @@
-"""Command-line programs: one module per command, and every user error ends in one line."""
+"""Command-line programs: one module per command, and every user error reported in one line."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ def program(name: str, description: str, commands: Mapping[str, tuple[str, str]]
         commands: command -> (module, one line of help). A module has ``add_arguments(parser)`` and
             ``run(args) -> int | None``, and imports heavy libraries only inside functions.
 
-    Exit codes: 0 done, 1 done with a bad result, 2 an error that the message explains, 130 interrupted.
+    Exit codes: 0 success, 1 completed with a bad result, 2 an error explained by the message, 130 interrupted.
     """
 
     def entry_point() -> None:
@@ -31,10 +31,10 @@ def program(name: str, description: str, commands: Mapping[str, tuple[str, str]]
                 print(f"{name}: {line}", file=sys.stderr)
             code = 2
         except BrokenPipeError:
-            # The reader (head, less) has closed the pipe: not our error, and Python must not complain at exit either.
+            # The reader (head, less) has closed the pipe: not an error, and Python must not complain at exit either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
-            # A full disk, a read-only folder, a missing file: the operating system's message says it best.
+            # A full disk, a read-only folder, a missing file: the operating system's message is the clearest.
             where = f": {error.filename}" if error.filename else ""
             print(f"{name}: {error.strerror or error}{where}", file=sys.stderr)
             code = 2

@@ -1,4 +1,4 @@
-"""Strict reading of text and JSON; writing of files and folders whole or not at all."""
+"""Strict reading of text and JSON; all-or-nothing writing of files and folders."""
 
 import json
 import os
@@ -19,8 +19,8 @@ Opener = Callable[[Path], AbstractContextManager[IO[str]]]
 def write_together() -> Iterator[Opener]:
     """Yield a function that opens UTF-8 text files for writing. They replace old ones only if the block succeeds.
 
-    Each file is first written under a temporary name in the same folder, and all are on the disk before the first is
-    renamed: a full disk or an error half-way leaves every old file as it was and no new one.
+    Each file is first written under a temporary name in the same folder, and all are on disk before the first is
+    renamed: after a full disk or an error half-way, the old files are unchanged and there are no new ones.
     """
     pending: dict[Path, Path] = {}
 
@@ -58,19 +58,19 @@ def check_free(target: Path) -> None:
         UserError: there is a file, a folder or a dangling link of this name.
     """
     if target.exists() or target.is_symlink():
-        raise UserError(f"{rooted(target)}: exists already; remove it or name another folder")
+        raise UserError(f"{rooted(target)}: already exists; remove it or name another folder")
 
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder next to ``target`` that gets its name if the block succeeds.
 
-    After an error or Ctrl-C nothing is left. After a kill there is a folder with ``.partial-`` in its name, which the
-    next run reports.
+    An error or Ctrl-C leaves nothing behind; a kill leaves a folder with ``.partial-`` in its name, which the next run
+    reports.
     """
     check_free(target)
     for left in sorted(target.absolute().parent.glob(f"{target.name}.partial-*")):
-        print(f"note: {rooted(left)} is left from an interrupted run; delete it", file=sys.stderr)
+        print(f"note: {rooted(left)} was left behind by an interrupted run; delete it", file=sys.stderr)
     partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
@@ -82,7 +82,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any, *, ascii_only: bool = False, write: Opener = write_atomically) -> None:
-    """Write one JSON document (indented, final newline) atomically, or with others as `write_together` does."""
+    """Write one JSON document (indented, final newline) atomically, or together with others (see `write_together`)."""
     with write(path) as file:
         json.dump(value, file, ensure_ascii=ascii_only, indent=2)
         file.write("\n")
@@ -149,7 +149,7 @@ def json_value(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
         ValueError: the text is not one JSON value.
         RecursionError: it is nested too deeply.
     """
-    text = text.strip(" \t\r\n")  # what JSON takes for white space
+    text = text.strip(" \t\r\n")  # JSON's white space
     value, end = decoder.raw_decode(text)
     if end < len(text):
         raise json.JSONDecodeError("Extra data", text, end)

@@ -1,6 +1,6 @@
-"""Fingerprints of weights: has a model been trained again, are two folders the same model?
+"""Fingerprints of weights: has a model been retrained, do two folders hold the same model?
 
-A fingerprint covers names, sizes and, of every safetensors file, 64 blocks of 64 KiB at even distances (files up to
+A fingerprint covers names, sizes and, of every safetensors file, 64 evenly spaced blocks of 64 KiB (files up to
 4 MiB whole): reading 15 GB would take longer than asking a thousand questions, and training changes every tensor.
 """
 

@@ -1,4 +1,4 @@
-"""What machine this is, and what is installed on it."""
+"""This machine's hardware and installed software."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ def hardware() -> str:
 
 
 def output_of(*command: str) -> str:
-    """What a command prints, stripped; empty if it is missing or fails."""
+    """The output of a command, stripped; empty if the command is missing or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -6,7 +6,7 @@
      "arguments": {"finetuning_type": "lora", "lora_rank": 16, "learning_rate": 0.0015, …},
      "hardware": "2 cores AMD EPYC, no GPU", "versions": {"llamafactory": "0.9.5", "peft": "0.18.1", …}}
 
-``arguments`` are those of the recipe with all overrides; ``recipe`` is null if none was named.
+``arguments`` are the recipe's, overrides included; ``recipe`` is null if none was named.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ FILE_NAME = "ner_training.json"
 def write_training_record(
     folder: Path, recipe: str | None, arguments: Mapping[str, Any], packages: tuple[str, ...]
 ) -> None:
-    """Record, in the folder that will hold the adapter, a training that starts now.
+    """Record a training that is about to start, in the folder that will hold the adapter.
 
     Args:
         recipe: the recipe's path, if one was named.

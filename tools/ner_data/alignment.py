@@ -12,7 +12,7 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
 
     Mentions are expected in order of position: each one is searched for after the end of the one before. If it is not
     found there, it gets the first occurrence that no mention of its label has taken. If all are taken (the model
-    repeats itself), it gets the first occurrence, so that the same label and span are returned twice.
+    repeats itself), it gets the first occurrence, and the same label and span are returned twice.
     """
     occurrences: dict[str, list[int]] = {}
     taken: set[tuple[str, Span]] = set()

@@ -21,7 +21,7 @@ from ner_data.prompt import SYSTEM, PromptSpec, escape, instruction
 
 ALPACA = Path("data/alpaca")
 REGISTRY = Path("dataset_info.json")
-# With `columns`, LLaMA-Factory takes every column that is not listed as absent, so all of them are.
+# With `columns`, LLaMA-Factory treats every unlisted column as absent, so all of them are listed.
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
 
 
@@ -35,7 +35,7 @@ class AlpacaFile:
 
 
 def alpaca(corpus: str, *, form: str = "json_list") -> tuple[PromptSpec, dict[str, AlpacaFile]]:
-    """Write the alpaca files and the prompt spec of a corpus, and register the files: all of it or nothing.
+    """Write the alpaca files and the prompt spec of a corpus, and register the files: all or nothing.
 
     Args:
         corpus: a name in ``data/corpora``.
@@ -76,12 +76,12 @@ def alpaca(corpus: str, *, form: str = "json_list") -> tuple[PromptSpec, dict[st
 
 
 def _alpaca_file(corpus: str, split: str) -> Path:
-    """Where the items of a split are; the stem is the dataset's name in the registry."""
+    """The file with a split's items; its stem is the dataset's name in the registry."""
     return ALPACA / f"{corpus}_{split}.json"
 
 
 def spec_file(corpus: str) -> Path:
-    """Where the prompt spec of a corpus is."""
+    """The file with a corpus's prompt spec."""
     return ALPACA / f"{corpus}.prompt.json"
 
 
@@ -113,7 +113,7 @@ def read_registry() -> dict[str, Any]:
     """Read ``dataset_info.json``; an empty registry if there is no such file.
 
     Raises:
-        UserError: the file is not a JSON object of datasets, as after a slip in hand editing.
+        UserError: the file is not a JSON object of datasets, for example after a slip in editing it by hand.
     """
     if not REGISTRY.exists():
         return {}

@@ -14,13 +14,13 @@ from ner_data.gold import Record, write_gold
 
 @dataclass(slots=True)
 class Converted:
-    """One split as read.
+    """The result of reading one split.
 
     Attributes:
         records: those that were kept.
-        rejected: how many records were left out, by reason.
+        rejected: how many records were skipped, by reason.
         repaired: how often each documented policy was applied to a record that was kept.
-        problems: why records were left out, one message each.
+        problems: why records were skipped, one message each.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -40,10 +40,10 @@ def convert(corpus: str, *, raw: Path | None = None, skip_bad: bool = False) -> 
     Args:
         corpus: a name in ``data/corpora``.
         raw: the folder with the raw files; by default ``data/raw/CORPUS``.
-        skip_bad: leave bad records out instead of raising.
+        skip_bad: skip bad records instead of raising.
 
     Returns:
-        What became of each split.
+        The result for each split.
 
     Raises:
         UserError: no such corpus; a raw file cannot be read (see `convert_split`); a record is bad, or with
@@ -118,7 +118,7 @@ def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
 
 
 def _duplicates(splits: dict[str, Converted]) -> list[str]:
-    """Name repeated texts: inside a split they weigh double, shared by two splits they leak into the score."""
+    """Report repeated texts: within a split they count twice, shared by two splits they leak into the score."""
     lines = []
     seen = {}
     for split, converted in splits.items():
@@ -131,7 +131,8 @@ def _duplicates(splits: dict[str, Converted]) -> list[str]:
             extra = sum(len(found) - 1 for found in repeated)
             conflicting = sum(len(set(found)) > 1 for found in repeated)
             lines.append(
-                f"note: {split} repeats {len(repeated)} texts ({extra} extra copies, {conflicting} with other labels)"
+                f"note: {split} repeats {len(repeated)} texts "
+                f"({extra} extra copies, {conflicting} with different labels)"
             )
     names = list(seen)
     for index, one in enumerate(names):
@@ -145,7 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", help="a name in data/corpora")
     parser.add_argument("--raw", type=Path, metavar="DIR", help="folder with the raw files (default: data/raw/CORPUS)")
     parser.add_argument(
-        "--skip-bad", action="store_true", help="leave bad records out and count them by reason, instead of stopping"
+        "--skip-bad", action="store_true", help="skip bad records and count them by reason, instead of stopping"
     )
 
 

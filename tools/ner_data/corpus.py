@@ -1,4 +1,4 @@
-"""What is known of a corpus: ``data/corpora/<name>.yaml``.
+"""The description of a corpus: ``data/corpora/<name>.yaml``.
 
 A small one::
 
@@ -11,7 +11,7 @@ A small one::
       train: {file: train.json}
       test: {file: test.json, gold: false}     # gold: false = no entities in the file
     labels:
-      name: {name: 姓名, definition: 人的名字}    # the definition may be left out
+      name: {name: 姓名, definition: 人的名字}    # the definition is optional
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label: its id in gold and answers, its Chinese name, and what it covers (empty if its corpus does not say)."""
+    """A label: its id in gold and answers, its Chinese name, and its definition (empty if the corpus has none)."""
 
     id: str
     name: str
@@ -63,7 +63,7 @@ class Corpus:
     labels: tuple[Label, ...]
 
     def gold_file(self, split: str) -> Path:
-        """Where the gold records of a split are."""
+        """The file with a split's gold records."""
         return GOLD / self.name / f"{split}.jsonl"
 
 
@@ -71,7 +71,7 @@ def load_corpus(name: str) -> Corpus:
     """Read ``data/corpora/<name>.yaml``.
 
     Raises:
-        UserError: there is no such corpus, or something is missing or wrong in its description (all of it is named).
+        UserError: there is no such corpus, or its description has problems (all of them are reported).
     """
     path = CORPORA / f"{name}.yaml"
     known = ", ".join(sorted(p.stem for p in CORPORA.glob("*.yaml"))) or "none (are you in the repository's root?)"
@@ -98,9 +98,9 @@ def _problems(name: str, value: Any) -> Iterator[str]:
     if missing := [field.name for field in fields(Corpus) if value.get(field.name) in (None, "")]:
         yield f"lacks {', '.join(missing)}"
     if str(value.get("name", name)) != name:
-        yield f"`name: {value['name']}` must be `name: {name}`, as the file is called"
+        yield f"`name: {value['name']}` must be `name: {name}`, like the file name"
     if value.get("format") and value["format"] not in format_names():
-        yield f"unknown format {one_line(value['format'])}; there are: {', '.join(format_names())}"
+        yield f"unknown format {one_line(value['format'])}; known: {', '.join(format_names())}"
     for key, kind in (("splits", Split), ("labels", Label)):
         parts = value.get(key)
         if isinstance(parts, dict) and parts:

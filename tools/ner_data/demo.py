@@ -5,8 +5,8 @@ A line of ``train.json`` (offsets are inclusive at both ends, as in CLUENER)::
     {"text": "云帆科技市场总监林晓出席了签约仪式。", "label": {"company": {"云帆科技": [[0, 3]]},
         "position": {"市场总监": [[4, 7]]}, "name": {"林晓": [[8, 9]]}}}
 
-Every surface belongs to one split, so that a model cannot score by memory; what carries over is how words are built
-(a stem and a kind: 云帆 + 科技) and where they occur. The corpus demonstrates the chain and says nothing about methods.
+Every surface belongs to one split, so memorising does not help; what carries over is how words are built (a stem and a
+kind: 云帆 + 科技) and where they occur. The corpus demonstrates the pipeline; its scores say nothing about methods.
 """
 
 import json
@@ -45,7 +45,7 @@ def _product(first: str, second: str, joint: str = "") -> list[str]:
 
 
 def _deal(items: Sequence[str], rng: random.Random) -> dict[str, list[str]]:
-    """Shuffle the distinct items and divide them among the splits; no item is in two of them."""
+    """Shuffle the distinct items and divide them among the splits; no item is in two splits."""
     shuffled = sorted(set(items))
     rng.shuffle(shuffled)
     dealt, start = {}, 0.0
@@ -61,7 +61,7 @@ def _draw(rng: random.Random, size: int, *parts: Sequence[str]) -> list[str]:
 
 
 def _titles(rng: random.Random, size: int, titles: Sequence[str], endings: str, bare: bool) -> list[str]:
-    """Titles in 《》; half of them end with a word of their kind, and (with ``bare``) some of these lack the marks."""
+    """Titles in 《》; half end with a word typical of their kind, and with ``bare`` some of these lack the marks."""
     made = []
     for _ in range(size):
         title = rng.choice(titles)

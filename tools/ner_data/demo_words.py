@@ -1,10 +1,10 @@
 """The words and sentence templates of the generated corpus ``demo``, all written for this project.
 
-Everything is a plain string split at spaces. `ner_data.demo` combines the parts and divides the combinations among
-train, dev and test, so that no surface is in two splits.
+Everything is a plain string, split at spaces. `ner_data.demo` combines the parts and divides the combinations among
+train, dev and test; no surface is in two splits.
 """
 
-# Two-character stems: one character from each row. They are meaningless on purpose; the word after them decides.
+# Two-character stems: one character from each row. They are meaningless on purpose: the word that follows sets the label.
 BRAND_FIRST = "云 海 金 华 天 瑞 星 恒 启 博 创 联 盛 泰 宏 明 安 信 新 百 佳 康 凯 嘉 卓 锦 汇 国 东 亿"
 BRAND_SECOND = "帆 达 通 源 力 宇 腾 峰 诚 阳 鼎 为 润 泽 丰 科 思 图 拓 航 瑞 和 美 邦 翔 耀 铭 晟 恩 乐"
 PLACE_FIRST = "青 临 平 长 清 永 南 北 白 绿 松 桐 柳 石 龙 凤 玉 银 洛 江 河 沧 岚 溪 古 武 双 万 兰 梅"
@@ -79,7 +79,7 @@ BOOK_ENDINGS = "笔记 简史 文集 论 入门 诗选 日记 导读 讲义 手�
 MOVIE_ENDINGS = "追凶 大营救 归途 特工队 往事 惊魂 奇缘 风云 前传 大劫案"
 GAME_ENDINGS = "传奇 战记 大作战 online 无双 争霸 模拟器 3 2 冒险岛"
 
-# A slot is {label}; {label1} standing twice is the same mention twice. Slots that touch are touching mentions.
+# A slot is {label}; two {label1} slots get the same mention. Adjacent slots are adjacent mentions.
 TEMPLATES = """
 {company}{position}{name}出席了签约仪式
 {company}宣布任命{name}为{position}

@@ -20,7 +20,7 @@ def fetch(corpus: str) -> dict[Path, str]:
         corpus: a name in ``data/corpora``.
 
     Returns:
-        For each file in ``data/raw/CORPUS``, in words, how it was got.
+        For each file in ``data/raw/CORPUS``, in words, how it was obtained.
 
     Raises:
         UserError: no such corpus; or see `fetch_file`.
@@ -34,7 +34,7 @@ def fetch(corpus: str) -> dict[Path, str]:
 
 
 def fetch_corpus(corpus: Corpus, folder: Path) -> dict[Path, str]:
-    """Get all raw files of a corpus: what `fetch` returns; raises as `fetch_file` does."""
+    """Get all raw files of a corpus; returns what `fetch` returns, raises what `fetch_file` raises."""
     got = {folder / split.file: fetch_file(corpus, split, folder) for split in corpus.splits.values()}
     for archive in folder.glob("*.zip.part"):  # kept until every split has been unpacked
         archive.unlink()
@@ -42,13 +42,13 @@ def fetch_corpus(corpus: Corpus, folder: Path) -> dict[Path, str]:
 
 
 def fetch_file(corpus: Corpus, split: Split, folder: Path) -> str:
-    """Get one raw file, unless it is there and its checksum is right; returns, in words, how.
+    """Get one raw file, unless it is already there with the right checksum; returns, in words, how it was obtained.
 
-    A download goes to ``<name>.part``, from where it is resumed; a file gets its name only after its checksum was
-    compared.
+    A download goes to ``<name>.part``, which a later call resumes; the file gets its name only after the check of its
+    checksum.
 
     Raises:
-        UserError: no network, no address, or the published file is not the one this project was written for.
+        UserError: no network, no URL, or the published file has changed since this project was written.
     """
     import httpx
 
@@ -116,7 +116,7 @@ def _member(archive: Path, name: str) -> bytes:
                 return opened.read(found[0])
     except zipfile.BadZipFile:
         archive.unlink()
-        raise UserError(f"{rooted(archive)}: is not a zip archive; it was removed, so fetch again") from None
+        raise UserError(f"{rooted(archive)}: is not a zip archive; it was removed: fetch again") from None
     raise UserError(f"{rooted(archive)}: has no {name}; its publisher has changed it")
 
 

@@ -76,7 +76,7 @@ class Record:
             found = self.text[entity.start : entity.end]
             raise ValueError(f"{where} says {one_line(entity.text)}, but the text has {one_line(found)} there")
         starts = [entity.start for entity in self.entities]
-        if any(map(ge, starts, starts[1:])):  # usually they are in order
+        if any(map(ge, starts, starts[1:])):  # usually already in order
             object.__setattr__(self, "entities", tuple(sorted(self.entities)))
 
     @property
@@ -120,7 +120,7 @@ def read_gold(path: Path) -> Iterator[Record]:
     """Yield the records of a gold file, in order.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8; a line is not a record; an id is repeated.
+        UserError: the file is missing, empty or not UTF-8; a line is not a record; an id is a duplicate.
     """
     seen: set[str] = set()
     for number, value in json_lines(path, remedy=f"run `make data CORPUS={path.parent.name}`"):
@@ -135,7 +135,7 @@ def read_gold(path: Path) -> Iterator[Record]:
 
 
 def write_gold(path: Path, records: Iterable[Record], write: Opener = write_atomically) -> int:
-    """Write a gold file (whole or not at all) and return the number of records."""
+    """Write a gold file (all or nothing) and return the number of records."""
     count = 0
     with write(path) as file:
         for record in records:

@@ -1,7 +1,7 @@
 """Show what a model sees of a recipe's dataset, and which part carries the loss: ``ner-data preview RECIPE``.
 
-Everything comes from llamafactory's own argument parser, loader, template and tokenizer: what is shown is what is
-trained on. Needs the train environment.
+Everything comes from llamafactory's own argument parser, loader, template and tokenizer: what it shows is exactly what
+is trained on. Needs the train environment.
 """
 
 import argparse
@@ -22,7 +22,7 @@ IGNORED = -100  # the label id that carries no loss (PyTorch's cross-entropy def
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """One record as the model sees it: its text with ⟦ ⟧ around what carries the loss, and both lengths in tokens."""
+    """One record as the model sees it: its text, with ⟦ ⟧ around the part with loss, and both lengths in tokens."""
 
     text: str
     tokens: int
@@ -87,7 +87,7 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
             raise UserError(
                 f"{rooted(recipe)}: the dataset {name!r} is not registered in dataset_info.json; run `make data`"
             )
-    # Keep only what decides the encoding: write nothing, split nothing, start no logger.
+    # Keep only what affects the encoding: write nothing, split nothing, start no logger.
     config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
     config |= {"eval_strategy": "no", "do_eval": False, "load_best_model_at_end": False, "overwrite_cache": True}
     model_args, data_args, training_args, _, _ = get_train_args(config)

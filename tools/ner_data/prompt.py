@@ -1,8 +1,8 @@
 """The prompt: one builder for training and for serving.
 
-A `PromptSpec` holds everything that decides what a model is asked: system text, instruction, label set, answer form.
-Its fingerprint is stored with the alpaca file and with the adapter, so that a model is never scored with a prompt that
-it was not trained on.
+A `PromptSpec` holds everything that a model is asked with: system text, instruction, label set, answer form. Its
+fingerprint is stored with the alpaca file and with the adapter, so a model is never scored with a prompt it was not
+trained on.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ FILE_NAME = "ner_prompt.json"
 
 @dataclass(frozen=True, slots=True)
 class PromptSpec:
-    """What a model is trained and asked with.
+    """What a model is trained and prompted with.
 
     ``max_tokens`` bounds an answer (in tokens; from the training split's longest answer), ``longest_text`` a text (in
     characters; the training split's longest: a model that learned from sentences fails on documents, so these are
@@ -49,7 +49,7 @@ class PromptSpec:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of the SHA-256 of all that a model sees or must answer with."""
+        """16 hex digits of the SHA-256 of everything that a model sees or must answer with."""
         seen = [self.system, self.instruction, list(self.labels), self.answer_form]
         return hashlib.sha256(json.dumps(seen, ensure_ascii=False).encode()).hexdigest()[:16]
 
@@ -107,14 +107,14 @@ def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:
     return INSTRUCTION.format(labels=listed, directive=form.DIRECTIVE, empty=empty, format=form.FORMAT)
 
 
-# What our models' tokenizers take for control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One more space after the
+# What our models' tokenizers treat as control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One more space after the
 # opening bracket breaks the token and keeps the mapping one-to-one: "<|" becomes "< |", "< |" becomes "<  |".
 _CONTROL = re.compile(r"([<\[])( *)(?=\||/?[A-Za-z_]+>|[gs]?MASK\])")
 
 
 def escape(text: str) -> str:
     """Rewrite what looks like a control token so that it reaches the model as text. `unescape` reverses it."""
-    # Most texts have neither bracket, and every text that is scored passes here.
+    # Most texts have neither bracket, and this runs for every text that is scored.
     return _CONTROL.sub(r"\1 \2", text) if "<" in text or "[" in text else text
 
 

@@ -1,4 +1,4 @@
-"""What is known of a base model: ``recipes/<name>/model.yaml``.
+"""The description of a base model: ``recipes/<name>/model.yaml``.
 
 ::
 
@@ -6,13 +6,13 @@
     needs_gpu: true
     template: qwen
     dtype: auto
-    source: Qwen/Qwen2-7B-Instruct      # on ModelScope; left out if there is nothing to download
+    source: Qwen/Qwen2-7B-Instruct      # on ModelScope; omitted if there is nothing to download
     revision: master
     gigabytes: 15.3
     sha256:
       model-00001-of-00004.safetensors: 26d9919262ccd063fcdfd926763fe9025ef1e3073767aaa8c83a375d7c5140c4
 
-make reads ``weights`` and ``needs_gpu`` of the same file with sed, before there is an environment.
+make reads ``weights`` and ``needs_gpu`` from the same file with sed, before any environment exists.
 """
 
 import re
@@ -30,7 +30,7 @@ RECIPES = Path("recipes")
 MODELS = Path("models")
 FILE_NAME = "model.yaml"
 SHA256 = re.compile(r"[0-9a-f]{64}")
-# Key -> its type, and what it must be in words.
+# Key -> its type, and in words what it must be.
 KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "weights": (str, "the folder with the weights"),
     "needs_gpu": (bool, "true or false"),
@@ -48,7 +48,7 @@ OF_A_SOURCE = ("revision", "gigabytes", "sha256", "after_download")
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A base model, as its ``model.yaml`` describes it.
+    """A base model as described by its ``model.yaml``.
 
     Attributes:
         name: the folder's name, MODEL of the Makefile.
@@ -60,7 +60,7 @@ class BaseModel:
         revision: branch or tag of ``source``.
         gigabytes: size of the download in 10^9 bytes.
         sha256: file name -> checksum (64 hex digits) of the files whose content is known.
-        after_download: the `ner-model` command that makes ``weights`` of the download; None: they are the same.
+        after_download: the `ner-model` command that turns the download into ``weights``; None if they are the same.
     """
 
     name: str
@@ -76,12 +76,12 @@ class BaseModel:
 
     @property
     def downloaded(self) -> Path:
-        """The folder that a download is stored in."""
+        """The folder where the download is stored."""
         return MODELS / self.name
 
 
 def model_names() -> list[str]:
-    """The base models that there are, sorted."""
+    """The names of all base models, sorted."""
     return sorted(path.parent.name for path in RECIPES.glob(f"*/{FILE_NAME}"))
 
 
@@ -94,18 +94,18 @@ def load_base_model(name: str) -> BaseModel:
     path = RECIPES / name / FILE_NAME
     if name not in model_names():
         known = ", ".join(model_names()) or "none; run this in the repository's folder"
-        raise UserError(f"{path}: no such base model; there are: {known}")
+        raise UserError(f"{path}: no such base model; known: {known}")
     value = _mapping(path)
     _check_keys(path, value)
     model = BaseModel(name, Path(value.pop("weights")), **value)
     if model.source and not model.after_download and model.weights != model.downloaded:
         problem = f"weights: {model.weights} is not {model.downloaded}, where the download is stored"
-        raise UserError(f"{path}: {problem}; correct it, or name in after_download what makes it")
+        raise UserError(f"{path}: {problem}; correct it, or set after_download to the command that makes it")
     return model
 
 
 def base_model_of(weights: Path) -> BaseModel | None:
-    """The base model whose weights are in this folder; None where no ``model.yaml`` names it."""
+    """The base model whose weights are in this folder; None if no ``model.yaml`` names it."""
     known = (load_base_model(name) for name in model_names())
     return next((model for model in known if model.weights.resolve() == weights.resolve()), None)
 
@@ -119,7 +119,7 @@ def _mapping(path: Path) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or "a character that YAML does not allow"
         raise UserError(f"{path}{line}: not YAML ({problem}); correct the line") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: not a list of keys and values; see {RECIPES}/*/{FILE_NAME}")
+        raise UserError(f"{path}: not a mapping of keys to values; see {RECIPES}/*/{FILE_NAME}")
     return value
 
 

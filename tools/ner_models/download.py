@@ -1,8 +1,8 @@
 """``ner-model download NAME``: fetch a base model from ModelScope into ``models/NAME`` and check its weights.
 
-Where the model comes from, and what is made of it afterwards, is in ``recipes/NAME/model.yaml`` (`base_models`).
-modelscope takes branches and tags as revisions, no commit ids (modelscope/modelscope#1386): what pins a model is the
-checksum of its content.
+``recipes/NAME/model.yaml`` (`base_models`) says where the model comes from, and what happens after the download.
+modelscope accepts branches and tags as revisions, but not commit ids (modelscope/modelscope#1386), so checksums of the
+files pin a model.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from ner_models.chatglm3.convert import Conversion, convert
 
 # Only safetensors weights, and nothing that could be executed. tokenizer.model is a SentencePiece vocabulary.
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model", "LICENSE*", "MODEL_LICENSE*", "README.md"]
-# What `after_download` may name: (downloaded folder, folder of weights) -> what was done.
+# Values of `after_download`, and the functions they name: (downloaded folder, folder of weights) -> what was done.
 AFTER_DOWNLOAD: dict[str, Callable[[Path, Path], Conversion]] = {"convert-chatglm3": convert}
 
 
@@ -34,11 +34,11 @@ class Download:
 
 
 def download(name: str) -> Download:
-    """Fetch a base model where it is not there yet, check it, and perform its ``after_download``.
+    """Fetch a base model unless it is already there, check it, and run its ``after_download``.
 
     Raises:
-        UserError: no such model, one without a source that is not there, too little room, an incomplete folder of that
-            name, ModelScope cannot be reached, a checksum differs, or the step afterwards fails.
+        UserError: no such model, a missing model without a source, too little disk space, an incomplete folder of that
+            name, ModelScope cannot be reached, a checksum differs, or the step after the download fails.
     """
     model = load_base_model(name)
     if model.source is None:
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def fetch_whole(model: BaseModel, source: str) -> None:
-    """Download a model into its folder, which appears only when every file is there and has its checksum.
+    """Download a model into its folder, which appears only once it has all files with the right checksums.
 
     Raises:
         UserError: see `download`.
@@ -97,7 +97,7 @@ def fetch_whole(model: BaseModel, source: str) -> None:
 
 
 def fetch(source: str, revision: str, folder: Path, remedy: str) -> None:
-    """Download a model; files that are there whole are kept, partial ones are resumed (modelscope does both).
+    """Download a model; complete files are kept and partial ones resumed (modelscope does both).
 
     Raises:
         UserError: modelscope is not installed here, or the hub cannot be reached.
@@ -106,18 +106,18 @@ def fetch(source: str, revision: str, folder: Path, remedy: str) -> None:
         from modelscope import snapshot_download
     except ImportError as error:
         raise UserError(f"download needs the train environment ({error}); run `make download MODEL=…`") from None
-    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)  # it logs every retry; the outcome is said below
+    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)  # it logs every retry; we report the outcome
     try:
         snapshot_download(source, revision=revision, local_dir=str(folder), allow_patterns=WANTED)
     except Exception as error:
-        # modelscope raises what requests, its API client and the file system raise: all of it ends here.
+        # Errors of requests, of modelscope's API client and of the file system all arrive here.
         cause = next(iter(getattr(error, "failed_files", {}).values()), error)
         problem = str(cause).splitlines()[0][:160] if str(cause) else type(cause).__name__
         raise UserError(f"{source}: cannot be downloaded ({problem}); {remedy}") from None
 
 
 def check(folder: Path, sums: Mapping[str, str]) -> None:
-    """Compare files with their SHA-256, with progress; one that differs is removed, so that it is downloaded again.
+    """Compare files with their SHA-256, with progress; one that differs is removed: the next run downloads it again.
 
     Raises:
         UserError: a file differs.

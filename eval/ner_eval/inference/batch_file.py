@@ -1,6 +1,6 @@
-"""Asking offline: ``ner-eval predict --batch`` writes a run's requests as an OpenAI batch file, and reads its results.
+"""Asking offline: ``ner-eval predict --batch`` writes a run's requests as an OpenAI batch file, and reads the results.
 
-In between, ``vllm run-batch`` or any service that takes such files answers them.
+In between, ``vllm run-batch`` or any service for such files answers the requests.
 
 A line of ``batch-requests.jsonl`` (``body`` is the body of the HTTP request)::
 
@@ -53,7 +53,7 @@ def work_offline(run: Path, manifest: Manifest, records: Sequence[Record], adapt
         left = [record for record in records if record.id not in stored]
         if left:
             write_requests(run / REQUESTS, manifest, left)
-            (run / RESULTS).unlink(missing_ok=True)  # its answers are stored; what failed is asked again
+            (run / RESULTS).unlink(missing_ok=True)  # its answers are stored; failed requests are sent again
             print(f"{rooted(run / REQUESTS)}: {len(left)} requests; have them answered, for example with")
             print(f"  {command(run, manifest.model, adapter)}")
             print("then run the same command again")
@@ -97,7 +97,7 @@ def read_results(path: Path, ids: set[str]) -> tuple[list[Prediction], Counter[s
         if not isinstance(id, str) or "response" not in value:
             raise UserError(f"{where}: not a line of batch results; remove the file and run the batch again")
         if id not in ids or id in seen:
-            problem = "is not of this run" if id not in ids else "is a duplicate"
+            problem = "is not from this run" if id not in ids else "is a duplicate"
             raise UserError(f"{where}: the id {one_line(id)} {problem}; remove the file and run the batch again")
         seen.add(id)
         try:

@@ -1,6 +1,6 @@
 """A client of OpenAI-compatible servers that survives their failures.
 
-How it treats them:
+How it handles them:
 
 ========================================  =============================================================================
 refused, dropped, timed out, 502/503/504  retried, at once on another server if one is up; three in a row mark a server
@@ -79,15 +79,15 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Which servers to ask, and how.
+    """The servers to ask, and how to ask them.
 
     Attributes:
         base_urls: servers of the same model, each ending in /v1.
         api_key: sent as the bearer token.
-        timeout: seconds that one attempt may take.
+        timeout: seconds before one attempt times out.
         patience: seconds to keep retrying while no server answers.
         wait: seconds to wait at the start for a server that is not up yet.
-        concurrency: requests in flight.
+        concurrency: number of concurrent requests.
         openai_only: send only OpenAI's own parameters (no repetition_penalty).
     """
 
@@ -109,7 +109,7 @@ class Client:
     """A pool of servers that serve the same model.
 
     Use as an async context manager. ``timeout`` and ``patience`` are those of `Connection`; ``notice`` gets one line
-    when a server goes down and when it is up again.
+    when a server goes down and one when it is up again.
     """
 
     base_urls: Sequence[str]
@@ -132,11 +132,11 @@ class Client:
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         self._session = aiohttp.ClientSession(
-            # Callers of `ask` bound the requests in flight. uvicorn closes idle connections after 5 s: be earlier.
+            # Callers of `ask` bound the requests in flight. uvicorn closes idle connections after 5 s: close first.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(10.0, self.timeout)),
             headers=headers,
-            # Proxy settings of the environment are not meant for a server on this machine.
+            # The environment's proxy settings are not meant for a server on this machine.
             trust_env=not all("//127.0.0.1" in url or "//localhost" in url for url in self.base_urls),
         )
         return self
@@ -315,7 +315,7 @@ def _stop_retrying(status: int, failed: int, problem: str) -> None:
     elif status == 404 or status < 400:
         raise RequestRefused(f"{problem}; is the address right (it ends in /v1), and is the model still served?")
     elif "repetition_penalty" in problem:
-        raise RequestRefused(f"{problem}; use --openai-only for a server that knows OpenAI's own parameters only")
+        raise RequestRefused(f"{problem}; use --openai-only for a server that accepts only OpenAI's own parameters")
     elif "context length" in problem:
         raise RecordRefused(f"{problem}; serve the model with a larger --max-model-len")
     else:

@@ -36,7 +36,7 @@ def read_documents(name: str, form: str | None, column: str, whole: bool) -> Ite
 
     Args:
         name: the file.
-        form: one of `FORMATS`; by default from the file's suffix, text if it has none of ours.
+        form: one of `FORMATS`; by default from the file's suffix; text if the suffix is unknown.
         column: the field or column that holds the text.
         whole: a text file is one text, line breaks included.
 

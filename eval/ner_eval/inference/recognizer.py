@@ -31,7 +31,7 @@ class Recognized:
     Attributes:
         text: the text, as asked.
         entities: sorted by position; offsets are half-open, in characters of ``text``.
-        problems: what could not be used, in words: a malformed or truncated answer, a mention that does not occur in
+        problems: what could not be used: a malformed or truncated answer, a mention that does not occur in
             the text, a label that was not asked for.
         answered: False if the server refused or failed on this text; ``problems`` says why.
     """
@@ -63,7 +63,7 @@ def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) ->
 class Asker:
     """A model with its prompt on an open client, with at most ``concurrency`` requests in flight.
 
-    ``longest``: longer texts are asked in pieces of this many characters; 0: the prompt spec's ``longest_text``.
+    ``longest``: longer texts are sent in pieces of up to this many characters; 0: the prompt spec's ``longest_text``.
     """
 
     client: Client
@@ -79,7 +79,7 @@ class Asker:
         self._free = asyncio.Semaphore(self.concurrency)
 
     async def recognize(self, text: str, name: str) -> Recognized:
-        """Find the entities of a text of any length; errors call it ``name``."""
+        """Find the entities of a text of any length; errors refer to it as ``name``."""
         pieces = segments(text, self.longest or self.spec.longest_text)
         parts = await asyncio.gather(*(self._piece(text[start:end], name) for start, end in pieces))
         entities = [
@@ -104,7 +104,7 @@ class Asker:
         return read_answer(self.spec, text, reply.answer, reply.finish_reason)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
-        """Answer (key, text) pairs in their order, each as soon as it and all before it are answered.
+        """Answer (key, text) pairs in order, each as soon as it and all before it are answered.
 
         Input is read only a little ahead of the answers, so an endless stream needs bounded memory. A text that the
         server refuses comes back as not answered; it does not end the stream.
@@ -140,7 +140,7 @@ class Recognizer:
     """Texts in, entities out, from a served model.
 
     Attributes:
-        base_url: a server, or several that serve the same model; requests that one fails on go to another.
+        base_url: a server, or several that serve the same model; requests that fail on one go to another.
         prompt: the prompt spec, its file or the adapter's folder; by default ``ner_prompt.json`` in the folder that
             the server serves the model from, if that can be read here.
         timeout, patience: seconds, see `ner_eval.inference.client.Connection`.

@@ -1,11 +1,11 @@
-"""One chat completion request. It carries everything, because a server's defaults come from the model's folder
+"""One chat completion request. It sets all parameters, because a server's defaults come from the model's folder
 (Qwen2.5's own generation config has repetition_penalty 1.05, which hurts copying).
 
 Structured output: with ``json`` and ``grammar`` a request carries fields that force the answer into its form. ``json``
 is a JSON schema (OpenAI's ``response_format``); the model can still write surfaces that do not occur in the text.
-``grammar`` is a grammar made for one text (vLLM's ``structured_outputs.grammar``): every surface is a substring of the
-text, so no mention can be made up. Each answer form says what can force it (`ner_data.answers`). Servers may ignore
-fields that they do not know (vLLM 0.32 ignores the older ``guided_json``), so answers are checked: see `honoured`.
+``grammar`` is a grammar for one text (vLLM's ``structured_outputs.grammar``): every surface is a substring of it, so
+no mention can be made up. Each answer form defines how it can be forced (`ner_data.answers`). Servers may ignore
+unknown fields (vLLM 0.32 ignores the older ``guided_json``), so answers are checked: see `honoured`.
 """
 
 from typing import Any
@@ -15,18 +15,18 @@ from ner_data.answers import form_names, load_form
 from ner_data.prompt import PromptSpec, escape
 
 MODES = ("off", "json", "grammar")
-IGNORED = "the server ignores --structured: its answer is not in the form; use --structured off with this server"
+IGNORED = "the server ignores --structured (its answer breaks the form); use --structured off with this server"
 
 
 def sampling(spec: PromptSpec, mode: str, openai_only: bool) -> dict[str, Any]:
-    """What every request of a run carries besides model and messages; ``mode`` is one of `MODES`.
+    """The parameters of every request of a run, in addition to model and messages; ``mode`` is one of `MODES`.
 
     ``openai_only`` leaves out repetition_penalty, which vLLM has and OpenAI does not.
 
     Raises:
         UserError: the prompt's answer form cannot be forced by ``mode``.
     """
-    structured(mode, spec, "")  # refused here, before a run writes anything
+    structured(mode, spec, "")  # raises here, before a run writes anything
     values: dict[str, Any] = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
     if not openai_only:
         values["repetition_penalty"] = 1.0

@@ -22,7 +22,7 @@ from ner_eval.inference.reply import error_text
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model on a server: its name, its folder and the server's version, if the server gives them."""
+    """A model on a server: its name, its folder and the server's version, as far as the server reports them."""
 
     name: str
     folder: Path | None
@@ -30,7 +30,7 @@ class Served:
 
 
 async def find_model(client: Client, name: str, wait: float) -> Served:
-    """Check that the servers serve a model; those that do not answer within ``wait`` seconds are marked as down.
+    """Check that the servers serve a model; those that do not answer within ``wait`` seconds are marked down.
 
     Raises:
         UserError: none of them answers, or one that does refuses the key, has no ``/models``, or lacks the model.
@@ -60,7 +60,7 @@ async def _list(client: Client, server: Server, wait: float) -> dict[str, Path |
             status, content = 0, b""
             timed_out = isinstance(error, TimeoutError)
             problem = (
-                "accepts the connection and does not answer" if timed_out else f"no server there ({_words(error)})"
+                "accepts the connection but does not answer" if timed_out else f"no server there ({_words(error)})"
             )
         else:
             problem = f"HTTP {status}: {error_text(content)}"
@@ -96,7 +96,7 @@ def _read(server: Server, content: bytes) -> dict[str, Path | None]:
 
 
 async def _version(client: Client, server: Server) -> str | None:
-    """vLLM's version; other servers may not give theirs."""
+    """vLLM's version; other servers may not report theirs."""
     try:
         status, content = await client.get(server.url.removesuffix("/v1") + "/version")
         value = json.loads(content) if status == 200 else {}
@@ -114,8 +114,8 @@ def choose_prompt(
     Args:
         prompt: a file; by default the model folder's ``ner_prompt.json``, else the corpus's prompt spec.
         folder: the adapter's or model's folder, if known; it need not have a ``ner_prompt.json``.
-        corpus: name of the corpus, None for texts of no corpus.
-        labels: the label set that the answers will be scored with; empty if they will not be.
+        corpus: name of the corpus, None for other texts.
+        labels: the label set that the answers will be scored with; empty if they will not be scored.
         allow_other: accept other labels or another answer form.
 
     Raises:
@@ -140,7 +140,7 @@ def refuse_other(spec: PromptSpec, path: Path, trained: PromptSpec | None, label
     """Raises:
     UserError: label set or answer form differ from the trained prompt's, or the label set from ``labels``.
     """
-    override = "--allow-other-prompt asks it all the same"
+    override = "use --allow-other-prompt to ask anyway"
     if trained and set(trained.labels) != set(spec.labels):
         raise UserError(
             f"{rooted(path)}: the model was trained with the labels {', '.join(trained.labels)}; {override}"

@@ -1,9 +1,9 @@
-"""Splits long documents into pieces short enough for a model trained on sentences, with their offsets."""
+"""Split long documents, with offsets, into pieces short enough for a model trained on sentences."""
 
 import re
 
 # A sentence ends at a line break, or at a full stop, question or exclamation mark or semicolon with the closing quotes
-# and brackets after it. An ASCII full stop ends one only before white space: 3.5 and e.g.com go on.
+# and brackets after it. An ASCII full stop ends one only before white space, not in 3.5 or example.com.
 _END = re.compile(r"""(?:[。！？!?；;…]|\.(?=\s))+[”’」』）)\]】》"']*|\n""")
 _PAUSE = re.compile(r"[，、,：:\s]")
 

@@ -1,1 +1,1 @@
-"""From stored answers to figures: a loaded run, the protocols, intervals, comparison. Knows nothing of asking."""
+"""From stored answers to figures: a loaded run, the protocols, intervals, comparison. Knows nothing about servers."""

@@ -1,7 +1,7 @@
 """Confidence intervals and significance by resampling sentences (percentile bootstrap, seeded).
 
 A resample draws as many sentences as there are, with replacement. Only the counts of the drawn sentences matter, so
-sentences with equal counts form one class, and a resample is how often each class was drawn. Figures that are compared
+sentences with equal counts form one class, and a resample is how often each class was drawn. Figures to be compared
 use the same draws.
 """
 

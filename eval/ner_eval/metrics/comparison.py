@@ -3,7 +3,7 @@
 Each resample draws sentences, and with them the answers of both runs (paired bootstrap). ``p`` is two-sided: twice the
 share of resamples in which the difference has the other sign, or is zero. It is not corrected for the number of runs.
 
-A ``scores.json`` may take the place of a run whose answers are elsewhere: it has counts, but no sentences, so no
+A ``scores.json`` can stand in for a run whose answers are not here: it has counts but no sentences, so there is no
 significance.
 """
 
@@ -40,7 +40,7 @@ class ComparedRun:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs in the order given, and the number of sentences they share (None where a scores file takes part)."""
+    """Runs in the order given, and the number of sentences they share (None if one of them is a scores file)."""
 
     protocol: Protocol
     reading: str
@@ -51,10 +51,10 @@ class Comparison:
 def compare_runs(
     names: Sequence[str], protocol: str, reading: str, *, partial: bool = False, **loading: Any
 ) -> Comparison:
-    """Score runs on the sentences that all of them have answered; ``loading`` goes to `load_run`.
+    """Score runs on the sentences that all of them answered; ``loading`` is passed to `load_run`.
 
     Raises:
-        UserError: see `load_run` and `read_scores`; or the runs are of different gold, labels or sentences.
+        UserError: see `load_run` and `read_scores`; or the runs differ in gold, labels or sentences.
     """
     if len(names) < 2:
         raise UserError("one run cannot be compared; name two or more")
@@ -86,10 +86,10 @@ def compare_loaded(runs: Sequence[LoadedRun], protocol: Protocol, reading: str) 
 
 
 def common(runs: Sequence[LoadedRun], partial: bool) -> list[LoadedRun]:
-    """Keep the sentences that every run has answered.
+    """Keep the sentences that every run answered.
 
     Raises:
-        UserError: there are others and ``partial`` is false, or there is none in common.
+        UserError: there are other sentences and ``partial`` is false, or there is none in common.
     """
     ids = [{item.record.id for item in run.answered} for run in runs]
     shared, every = set.intersection(*ids), set.union(*ids)
@@ -125,9 +125,9 @@ def check_same(runs: Sequence[LoadedRun]) -> None:
 def _check_same(gold: Sequence[str], labels: Sequence[set[str]], names: Sequence[str]) -> None:
     for number in range(1, len(names)):
         if gold[number] != gold[0]:
-            raise UserError(f"{names[number]}: has another gold file than {names[0]}; compare runs of one split")
+            raise UserError(f"{names[number]}: has a different gold file from {names[0]}; compare runs of one split")
         if labels[number] != labels[0]:
-            raise UserError(f"{names[number]}: has other labels than {names[0]}; they cannot be compared")
+            raise UserError(f"{names[number]}: has different labels from {names[0]}; they cannot be compared")
 
 
 def _difference(f1: float, resampled: bootstrap.Floats) -> Difference:

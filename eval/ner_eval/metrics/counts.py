@@ -1,4 +1,4 @@
-"""Hits and misses, and the ratios derived from them. Only counts are stored: those of parts add up to the whole's."""
+"""Hits and misses, and the ratios derived from them. Only counts are stored: counts of parts add up to the whole."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -57,14 +57,14 @@ class ModeCounts:
 
 
 def micro(by_label: Mapping[str, Counts]) -> Counts:
-    """All labels together, those outside the set included: their mentions are false positives."""
+    """All labels together, including those outside the set, whose mentions are false positives."""
     return sum(by_label.values(), Counts())
 
 
 def macro(by_label: Mapping[str, Counts], labels: Iterable[str]) -> tuple[float, float, float]:
     """Mean precision, recall and F1 over the label set; a label with neither gold nor predictions counts as 0.
 
-    Over the protocol text this is CLUENER's official score (``score.py`` of CLUEbenchmark/CLUENER2020, which stops at
+    Over the protocol text this is CLUENER's official score (``score.py`` of CLUEbenchmark/CLUENER2020, which fails on
     the division by zero).
     """
     rows = [by_label.get(label, Counts()) for label in labels]

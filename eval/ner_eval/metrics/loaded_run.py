@@ -49,9 +49,9 @@ class LoadedRun:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Millions of objects are created here and all of them stay: the garbage collector would walk them in vain.
+    """Millions of objects are created here and all of them stay: the garbage collector would scan them for nothing.
 
-    It does not walk them later either: they are frozen, and freed by reference counting alone.
+    Nor does it scan them later: they are frozen, and freed by reference counting alone.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -72,8 +72,8 @@ def load_run(
     Args:
         name: a name in ``runs/``, or a folder.
         gold: the gold file, if it has moved since the run.
-        partial: load the answered records although others have no answer yet.
-        allow_other_labels: load although gold has labels that the model was not asked for (they count as missed).
+        partial: load the answered records even if others have no answer yet.
+        allow_other_labels: load even if gold has labels that the model was not asked for (they count as missed).
 
     Raises:
         UserError: a file is missing or malformed; the gold file is not the run's, or has no entities; there are
@@ -109,7 +109,7 @@ def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answer
 
 def _check_gold(path: Path, manifest: Manifest, records: list[Record]) -> None:
     if all(record.entities is None for record in records):
-        raise UserError(f"{rooted(path)}: no record has gold entities; this split can be predicted, not scored")
+        raise UserError(f"{rooted(path)}: no record has gold entities; this split can be predicted but not scored")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != manifest.gold_sha256:
         sums = f"sha256 {found[:12]}, the run's {manifest.gold_sha256[:12]}"

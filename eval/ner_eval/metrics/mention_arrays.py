@@ -1,4 +1,4 @@
-"""Mentions as arrays of numbers, so that counting is a few array operations and 100,000 sentences take seconds."""
+"""Mentions as arrays of numbers, so counting takes a few array operations, and 100,000 sentences take seconds."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -35,8 +35,8 @@ class Mentions:
 
 @dataclass(frozen=True, slots=True)
 class MentionArrays:
-    """The mentions of ``sentences`` sentences over ``labels`` labels; ``exact``, shape (sentences,): whose answers are
-    exactly the form."""
+    """The mentions of ``sentences`` sentences over ``labels`` labels; ``exact``, shape (sentences,): whose answers
+    match the form exactly."""
 
     sentences: int
     labels: int
@@ -45,7 +45,7 @@ class MentionArrays:
     exact: NDArray[np.bool_]
 
     def strict(self) -> "MentionArrays":
-        """The same sentences with strict parsing: an answer that is not exactly the form has no mentions."""
+        """The same sentences with strict parsing: an answer that does not match the form exactly has no mentions."""
         return replace(self, predicted=self.predicted.where(self.exact[self.predicted.sentence]))
 
 

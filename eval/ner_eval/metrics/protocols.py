@@ -1,4 +1,4 @@
-"""The protocols: how predicted mentions are compared with gold. `PROTOCOLS` is the one table that score, scores.json,
+"""The protocols: how predicted mentions are compared with gold. `PROTOCOLS` is the only table that score, scores.json,
 compare, the report and the plot read; a new protocol is one more entry.
 
 =========  ==========================================================================================================
@@ -30,11 +30,11 @@ class Protocol:
         name: what users type.
         title: one line in English, for tables and the report.
         title_zh: the same in Chinese.
-        counted_as: the key of its counts in ``scores.json``; two protocols may read the same counts.
+        counted_as: the key of its counts in ``scores.json``; two protocols may share counts.
         average: the headline's average over labels, ``micro`` or ``macro``.
         tally: counts hits and misses per sentence and label, shape (sentences, labels + 1, 3); None for the modes,
             which count outcomes over all labels together.
-        corpus: the corpus whose own score this is; None if it belongs to none.
+        corpus: the corpus whose official score this is; None if there is none.
     """
 
     name: str
@@ -160,7 +160,7 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (TEXT,
 
 
 def by_label() -> dict[str, Protocol]:
-    """The protocols that count hits and misses by label: those that runs can be compared by."""
+    """The protocols that count hits and misses by label: those by which runs can be compared."""
     return {name: protocol for name, protocol in PROTOCOLS.items() if protocol.tally is not None}
 
 

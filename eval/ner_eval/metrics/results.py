@@ -1,4 +1,4 @@
-"""From a loaded run to its `Scores`, and the file ``scores.json`` that holds them: counts, from which ratios follow.
+"""From a loaded run to its `Scores`, and the file ``scores.json`` that holds them: counts; ratios are derived.
 
 ::
 
@@ -13,8 +13,8 @@
        "strict": {…}},
      "intervals": {"level": 0.95, "resamples": 1000, "seed": 0, "lenient": {"text": {"micro": [0.79, 0.84], …}}}}
 
-Readings: lenient parsing keeps the complete items of an answer that is not exactly the form (a code fence, a truncated
-list); strict parsing takes no mentions from such an answer. The label "" is all labels outside the set.
+Readings: lenient parsing keeps the complete items of an answer that does not match the form exactly (a code fence, a
+truncated list); strict parsing takes no mentions from such an answer. The label "" is all labels outside the set.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ OTHER_LABELS = ""
 class Answers:
     """Number of answers: scored (records with gold and an answer), missing, for records without gold.
 
-    And of the scored ones: unparsable, inexact (items found, but not exactly the form), bad_item, cut (truncated by
+    And of the scored ones: unparsable, inexact (items found, but not exactly in the form), bad_item, cut (truncated by
     max_tokens).
     """
 
@@ -70,7 +70,7 @@ class MentionCounts:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The counts of one way to read the answers: by protocol (``counted_as``) and label, and by nervaluate mode."""
+    """The counts under one reading of the answers: by protocol (``counted_as``) and label, and by nervaluate mode."""
 
     mentions: MentionCounts
     counts: dict[str, dict[str, Counts]]
@@ -149,7 +149,7 @@ def read_scores(path: Path) -> Scores:
 def score_run(run: LoadedRun) -> Scores:
     """Count a run's hits and misses under every protocol, for both readings, with 95 % intervals."""
     lenient = mention_arrays(run.answered, run.labels)
-    # If every answer is exactly the form, both readings are the same and are counted once.
+    # If every answer matches the form exactly, both readings are the same and are counted once.
     arrays = [lenient] if lenient.exact.all() else [lenient, lenient.strict()]
     tallied = [{key: tally(table) for key, tally in tallies().items()} for table in arrays]
     spread = _intervals(tallied, len(run.labels))
@@ -214,7 +214,7 @@ def _answers(run: LoadedRun) -> Answers:
 
 
 def _mentions(answered: Iterable[Answered], labels: Sequence[str]) -> tuple[MentionCounts, MentionCounts]:
-    """The counts of the lenient reading, and of the strict one, which skips answers that have problems."""
+    """The counts of the lenient reading and of the strict one, which skips answers with problems."""
     known = frozenset(labels)
     exact, other = [0] * 4, [0] * 4
     gold = 0

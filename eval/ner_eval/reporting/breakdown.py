@@ -1,4 +1,4 @@
-"""F1 by what a sentence or a mention is like (protocol span): length, and how often training has seen the surface.
+"""F1 by length and by how often the surface occurs in training (protocol span).
 
 A hit has the surface of its gold mention, so gold and predicted mentions fall into groups independently, and the
 groups' counts add up to the whole.
@@ -12,13 +12,13 @@ from ner_eval.reporting.mention_errors import CORRECT, Pair
 
 SENTENCE_LENGTHS = (10, 20, 30, 40, 50, 100)
 MENTION_LENGTHS = (1, 2, 3, 4, 6, 10)
-# Up to this many times in training a surface is rare.
+# A surface with at most this many occurrences in training is rare.
 RARE = 3
 FREQUENCIES = ("unseen", "rare", "common")
 
 
 def interval_names(edges: Sequence[int]) -> list[str]:
-    """Names of the groups that inclusive upper edges make: 1-10, 11-20, …, 101+."""
+    """Names of the groups defined by inclusive upper edges: 1-10, 11-20, …, 101+."""
     lows = [1, *(edge + 1 for edge in edges)]
     names = [str(low) if low == high else f"{low}-{high}" for low, high in zip(lows, edges, strict=False)]
     return [*names, f"{lows[-1]}+"]

@@ -1,4 +1,4 @@
-"""All that a report shows, as plain data: the page, the Markdown and the plot only lay it out."""
+"""Everything that a report shows, as plain data: the page, the Markdown and the plot only lay it out."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from ner_eval.reporting.run_facts import run_facts, selection
 from ner_eval.reporting.suspects import suspects
 from ner_eval.reporting.wording import LANGUAGES, wording
 
-# Raw answers are shown up to here: what a model repeats without end tells nothing new.
+# Raw answers are cut after this many characters: endless repetition tells nothing new.
 ANSWER_SHOWN = 400
 Paired = tuple[Answered, list[Pair]]
 
@@ -29,7 +29,7 @@ def collect(run: LoadedRun, scores: Scores, training: Path | None, examples: int
 
     Args:
         training: the gold file of the training split, for the frequencies of surfaces; None if there is none.
-        examples: at most this many sentences with errors are included; the counts are always of all.
+        examples: at most this many sentences with errors are included; the counts always cover all.
     """
     sentences = [(item, pair(item)) for item in run.answered]
     pairs = [found for _, pairs_of in sentences for found in pairs_of]
@@ -53,7 +53,7 @@ def collect(run: LoadedRun, scores: Scores, training: Path | None, examples: int
 
 
 def comparison(compared: Comparison, one: LoadedRun, other: LoadedRun, examples: int) -> dict[str, Any]:
-    """What a second run has over the first: its figures, the difference, and the sentences they differ in.
+    """A second run against the first: figures, their difference, and the sentences that only one of them gets right.
 
     Both runs must hold the same sentences in the same order (see `ner_eval.metrics.comparison.common`).
     """
@@ -85,7 +85,7 @@ def comparison(compared: Comparison, one: LoadedRun, other: LoadedRun, examples:
 
 
 def _corpus(run: LoadedRun) -> Corpus | None:
-    """The description of the run's corpus, None if there is none here."""
+    """The description of the run's corpus; None if this machine has none."""
     name = run.manifest.corpus
     return load_corpus(name) if (CORPORA / f"{name}.yaml").is_file() else None
 
@@ -117,7 +117,7 @@ def _training(path: Path | None) -> Counter[tuple[str, str]]:
 
 
 def _figures(scores: Scores) -> dict[str, Any]:
-    """The protocols as the table lists them, the leading one first, and the counts they share."""
+    """The protocols in the order shown, the leading one first, and their counts."""
     listed = [TEXT, *(protocol for protocol in by_label().values() if protocol is not TEXT)]
     return {
         "headlines": [_headline(protocol, scores) for protocol in listed],
@@ -139,7 +139,7 @@ def _headline(protocol: Protocol, scores: Scores) -> dict[str, Any]:
 
 
 def _title(protocol: Protocol, corpus: str) -> dict[str, str]:
-    """A protocol's title by language. What is the official score of one corpus is not called so for another."""
+    """A protocol's title by language. The official score of one corpus is not called that for another."""
     if protocol.corpus in (None, corpus):
         return {"zh": protocol.title_zh, "en": protocol.title}
     return {language: wording(language)("average_of", protocol=protocol.counted_as) for language in LANGUAGES}

@@ -1,4 +1,4 @@
-"""The font of the plot: a Chinese one of this system, simplified and of regular weight if there is one."""
+"""The font of the plot: a Chinese font of this system, preferably simplified and of regular weight."""
 
 import re
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from typing import Any
 
 from ner_common.errors import UserError
 
-# Common to both corpora's labels; a font that has these has the others.
+# Characters from both corpora's labels; a font that has these has the others.
 _PROBE = "临床表现组织机构"
 REMEDY = "install one (Debian: apt-get install fonts-noto-cjk or fonts-wqy-microhei)"
-# Chinese glyphs as other countries write them: in the names of the faces of a collection such as NotoSansCJK.
+# Faces with the glyphs of other regions, by their names in collections such as NotoSansCJK.
 _OTHER_COUNTRY = re.compile(r"\b(JP|KR|TC|HK|TW|MO|Japanese|Korean|Traditional)\b")
 _SIMPLIFIED = re.compile(r"\b(SC|CN|GB|Hans|Simplified)\b")
 _NOT_SANS = re.compile(r"\b(Serif|Mono|Ming|Song|Kai|Fangsong)\b|宋|楷", re.IGNORECASE)
@@ -29,7 +29,7 @@ class Face:
 
     @property
     def order(self) -> tuple[Any, ...]:
-        """The best face comes first; by path at the end, so that a machine takes the same one every time."""
+        """Sort key, best face first; the path comes last, so the choice is stable."""
         off = abs(self.weight - _REGULAR)
         unusual = bool(_NOT_SANS.search(self.family)), not _SIMPLIFIED.search(self.family)
         return bool(_OTHER_COUNTRY.search(self.family)), off > 100, *unusual, off, str(self.path), self.index
@@ -45,7 +45,7 @@ def chinese_face() -> Face:
     """Find the face to draw Chinese with.
 
     Raises:
-        UserError: there is none, or no matplotlib that can open one face of a collection.
+        UserError: there is none, or matplotlib is missing or too old to open one face of a collection.
     """
     try:
         from matplotlib import font_manager
@@ -67,7 +67,7 @@ def _faces(path: Path) -> Iterator[Face]:
         # The faces of a collection share their characters.
         glyphs = font.get_charmap()
     except RuntimeError:
-        return  # not every file that the system calls a font can be opened (bitmap formats)
+        return  # not every font file of the system can be opened (bitmap formats)
     if not all(ord(char) in glyphs for char in _PROBE):
         return
     for index in range(font.num_faces):

@@ -1,11 +1,11 @@
-"""report.html: the data put into the page's template, one file that needs nothing else."""
+"""report.html: the page's template filled with the data, as one self-contained file."""
 
 import json
 from html import escape
 from importlib.resources import files
 from typing import Any
 
-# In the order in which they build on one another.
+# In order of dependency.
 SCRIPTS = ("text.js", "contents.js", "figures.js", "errors.js", "examples.js", "run.js", "main.js")
 
 
@@ -30,7 +30,7 @@ def render(data: dict[str, Any], language: str) -> str:
 
 
 def embed(value: Any) -> str:
-    """JSON for the inside of a script element: no character of it can end the element or start a comment."""
+    """JSON for the inside of a script element: nothing in it can end the element or start a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -38,7 +38,7 @@ def embed(value: Any) -> str:
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
-    """Replace each ``{{name}}`` once, in one pass: nothing inside a value is taken for a placeholder."""
+    """Replace each ``{{name}}`` once, in one pass: nothing inside a value is treated as a placeholder."""
     pieces = template.split("{{")
     filled = [pieces[0]]
     for piece in pieces[1:]:

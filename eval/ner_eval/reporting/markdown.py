@@ -7,14 +7,14 @@ from typing import Any
 
 from ner_eval.reporting.wording import Say, fact_value, four, kind_name, wording
 
-# What Markdown or HTML could take for markup. Line ends and invisible controls would break a table's row.
+# Characters that Markdown or HTML could treat as markup. Line breaks and invisible controls would break a table row.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$])")
 _CONTROL = re.compile("[\x00-\x1f\x7f\u0085\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SUSPECTS = 20
 
 
 def escape(text: str) -> str:
-    """Text of strangers as Markdown that shows it literally, on one line."""
+    """Untrusted text as Markdown that shows it literally, on one line."""
     visible = _CONTROL.sub(lambda match: f"U+{ord(match[0]):04X} ", text)
     return _MARKUP.sub(r"\\\1", visible)
 
@@ -170,7 +170,7 @@ def _sums(sums: list[list[Any]], say: Say) -> list[str]:
 
 
 def _folded(summary: str, lines: list[str]) -> list[str]:
-    # Inside an HTML block Markdown's backslashes would be shown.
+    # Inside an HTML block, Markdown's backslashes would be visible.
     return ["", f"<details><summary>{html.escape(summary)}</summary>", "", *lines, "", "</details>"]
 
 

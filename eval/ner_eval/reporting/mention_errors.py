@@ -1,13 +1,13 @@
 """What went wrong, mention by mention: every gold and predicted mention of a sentence falls into one class.
 
-Mentions are compared by place (protocol span). Each gold mention is paired with at most one predicted mention, the
+Mentions are compared by position (protocol span). Each gold mention is paired with at most one predicted mention, the
 closest relation first; in this order:
 
 ===============  ===================================================
 correct          same start, end and label
-label            same start and end, another label
+label            same start and end, different label
 boundary         overlap, same label
-boundary_label   overlap, another label
+boundary_label   overlap, different label
 hallucinated     predicted, and the surface is not in the text
 spurious         predicted, and no gold mention is left to pair it with
 missed           gold, and no predicted mention is left to pair it with
@@ -36,7 +36,7 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A class with the gold mention, the predicted mention, or both that it is about."""
+    """A class, with the gold mention, the predicted mention, or both."""
 
     kind: str
     gold: Entity | None
@@ -67,7 +67,7 @@ _RELATIONS: tuple[tuple[str, _Relation], ...] = (
 
 
 def pair(answered: Answered) -> list[Pair]:
-    """Classify every mention of a sentence, by position (what is not in the text comes last)."""
+    """Classify every mention of a sentence, in order of position (mentions that are not in the text come last)."""
     mentions = zip(answered.parsed.mentions, answered.spans, strict=True)
     return _pair(list(answered.record.gold), [_predicted(mention, span) for mention, span in mentions])
 

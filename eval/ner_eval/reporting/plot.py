@@ -33,7 +33,7 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     axes.set_title(title, fontproperties=text, fontsize=12, loc="left")
     label = say("plot_axis", protocol=leading["title"][language])
     axes.set_xlabel(label, fontproperties=text, fontsize=10)
-    # Whole or not at all, as every file.
+    # All or nothing, like every other file.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         figure.savefig(temporary, format="png")

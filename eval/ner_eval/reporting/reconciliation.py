@@ -1,8 +1,8 @@
-"""How the counts of a report add up: for each of its tables, sums with the numbers themselves.
+"""How the counts of a report add up: for each table, equations with the actual numbers.
 
 The page shows three ways of counting side by side. A protocol counts hits and misses (text: each label and surface
-once per sentence; span: every mention). The classes of error and the confusion matrix pair mentions one to one, by
-place. nervaluate's modes pair them too, but in the order of the text. A sum is [key of strings.json, its numbers].
+once per sentence; span: every mention). The error classes and the confusion matrix pair mentions one to one, by
+position. nervaluate's modes pair them too, but in the order of the text. A sum is [key of strings.json, its numbers].
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Sum = list[Any]
 
 
 def of_protocol(key: str, total: Counts, mentions: MentionCounts) -> list[Sum]:
-    """How a protocol's counts of all labels follow from the mentions."""
+    """How a protocol's total counts follow from the mentions."""
     gold, predicted = total.tp + total.fn, total.tp + total.fp
     numbers = {"tp": total.tp, "fp": total.fp, "fn": total.fn, "gold": gold, "predicted": predicted}
     numbers |= {"all_gold": mentions.gold, "all_predicted": mentions.predicted}
@@ -34,7 +34,7 @@ def of_classes(classes: Mapping[str, int], correct: int, mentions: MentionCounts
 
 
 def of_confusion(cells: list[list[int]], classes: Mapping[str, int], correct: int) -> list[Sum]:
-    """What the diagonal, the rest, the last row and the last column of the confusion matrix consist of."""
+    """What the diagonal, the last row, the last column and the rest of the confusion matrix consist of."""
     diagonal = sum(row[index] for index, row in enumerate(cells[:-1]))
     missed = sum(row[-1] for row in cells)
     unpaired = sum(cells[-1])
@@ -49,7 +49,7 @@ def of_groups(mentions: MentionCounts, correct: int) -> list[Sum]:
 
 
 def of_modes(strict: ModeCounts, classes: Mapping[str, int], correct: int, mentions: MentionCounts) -> list[Sum]:
-    """The modes' rows, and why their figures are not those of the classes of error."""
+    """The modes' rows, and why their figures differ from those of the error classes."""
     together = classes["spurious"] + classes["hallucinated"]
     numbers = {"gold": mentions.gold, "predicted": mentions.predicted, "mode_spurious": strict.spurious}
     numbers |= {**classes, "together": together, "mode_correct": strict.correct, "correct": correct}
@@ -60,7 +60,7 @@ def of_modes(strict: ModeCounts, classes: Mapping[str, int], correct: int, menti
 
 
 def of_sentences(sentences: int, wrong: int, form_only: int) -> list[Sum]:
-    """Right and wrong sentences; ``form_only`` of the wrong ones have only an answer that is not exactly the form."""
+    """Right and wrong sentences; in ``form_only`` of the wrong ones, only the form of the answer is wrong."""
     numbers = {"sentences": sentences, "right": sentences - wrong, "wrong": wrong, "form": form_only}
     return [["sum_sentences", numbers], *([["sum_sentences_form", numbers]] if form_only else [])]
 
@@ -71,6 +71,6 @@ def of_answers(answers: Answers) -> list[Sum]:
 
 
 def of_comparison(sentences: int, both: int, fixed: int, broken: int, one: str, other: str) -> list[Sum]:
-    """Sentences that both runs have right, only one of them, or neither."""
+    """Sentences that both runs get right, only one of them, or neither."""
     numbers = {"n": sentences, "both": both, "fixed": fixed, "broken": broken, "one": one, "other": other}
     return [["sum_compared", {**numbers, "neither": sentences - both - fixed - broken}]]

@@ -1,7 +1,7 @@
-"""What a reader must know of a run, as lists of (name, value): when, which model, how trained, what was asked.
+"""What a reader needs to know about a run, as lists of (name, value): when, which model, how trained, what was asked.
 
 A name is a key of ``page/strings.json``. A value is text, None (not recorded, as in runs of older versions), or
-``{"say": key, "with": {…}}`` for what is said in words.
+``{"say": key, "with": {…}}`` for values in words.
 """
 
 import json
@@ -12,7 +12,7 @@ from ner_data.corpus import Corpus
 from ner_eval.metrics.loaded_run import LoadedRun
 
 Rows = list[list[Any]]
-# Arguments of a training that are shown, if given: key of strings.json -> name in the recipe.
+# Training arguments that are shown if given: key of strings.json -> name in the recipe.
 _SETTINGS = {
     "method": "finetuning_type",
     "quantization": "quantization_bit",
@@ -33,7 +33,7 @@ def run_facts(run: LoadedRun, corpus: Corpus | None) -> list[dict[str, Any]]:
     """The facts of a run in groups ``{"title": key, "rows": [[key, value], …]}``.
 
     Args:
-        corpus: the description of its corpus, None if there is none here.
+        corpus: the description of its corpus; None if this machine has none.
     """
     manifest = run.manifest
     prompt, labels = manifest.prompt, manifest.prompt.labels
@@ -84,7 +84,7 @@ def selection(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _training(record: Any) -> Rows:
-    """What ``ner_training.json`` says (see `ner_common.training_record`); a field of another type is not shown."""
+    """What ``ner_training.json`` says (see `ner_common.training_record`); fields of other types are not shown."""
     if not isinstance(record, Mapping):
         return [["training", None]]
     arguments = record.get("arguments")

@@ -1,9 +1,9 @@
-"""Likely annotation errors: disagreements that repeat and of which the model is sure.
+"""Likely annotation errors: repeated disagreements in which the model is confident.
 
-Answers carry no probabilities, so "sure" means consistent: of all places where the model's answers or gold name a
+Answers carry no probabilities, so "confident" means consistent: of all places where the model's answers or gold name a
 surface, the model treats at least 80 % the same way. A disagreement is listed when it occurs at least twice, or once
-and the training split sides with the model at least three times and more often than with gold. The list is for a
-person to check: a model that has learnt something wrong is just as consistent.
+and the training split sides with the model at least three times and more often than with gold. A person must check the
+list: a model that has learnt something wrong is just as consistent.
 """
 
 from collections import Counter, defaultdict
@@ -23,8 +23,8 @@ NOTHING = ""
 class Suspect:
     """A surface that gold labels one way and the model another ("" = not at all).
 
-    ``count`` places disagree, in the records ``ids``; the training split has the surface ``training_gold`` times with
-    gold's label and ``training_model`` times with the model's.
+    They disagree in ``count`` places in the records ``ids``; in training the surface occurs ``training_gold``
+    times with gold's label and ``training_model`` times with the model's.
     """
 
     surface: str
@@ -63,7 +63,7 @@ def suspects(sentences: Iterable[tuple[str, list[Pair]]], training: Counter[tupl
 def _without_repeats(pairs: Iterable[Pair]) -> Iterator[Pair]:
     """A mention that the answer merely repeats says nothing about gold."""
     seen = set()
-    # Pairs with gold first: of a mention named twice, it is the other one that repeats.
+    # Pairs with gold first: if a mention is named twice, the one without gold is the repeat.
     for pair in sorted(pairs, key=lambda p: p.gold is None):
         claim = (pair.predicted.label, pair.predicted.span) if pair.predicted is not None else None
         if claim is None or claim not in seen:
@@ -72,7 +72,7 @@ def _without_repeats(pairs: Iterable[Pair]) -> Iterator[Pair]:
 
 
 def _claims(pair: Pair) -> list[tuple[str, str, str]]:
-    """What a pair says of surfaces: (surface, gold's label, the model's label)."""
+    """What a pair says about surfaces: (surface, gold's label, the model's label)."""
     if pair.kind == "hallucinated":
         return []
     if pair.gold is not None and pair.predicted is not None and pair.gold.text == pair.predicted.text:

@@ -22,7 +22,7 @@ def describe_scores(scores: Scores, name: str, protocols: Sequence[str], reading
         yield f"only a selection of the split: {', '.join(selected)}"
     if answers.missing:
         total = answers.scored + answers.missing
-        yield f"PARTIAL: {answers.missing} of {total} records have no answer and are left out of every figure"
+        yield f"PARTIAL: {answers.missing} of {total} records have no answer and are excluded from all figures"
     if answers.without_gold:
         yield f"{answers.without_gold} records without gold are not scored"
     printed: dict[str, str] = {}  # which protocol's table has shown which counts
@@ -65,7 +65,7 @@ def modes_table(scores: Scores, reading: str) -> str:
 
 
 def table(rows: list[Any], header: list[str]) -> str:
-    """Rows as a pandas table, figures with 4 digits and a dash for what is not a number."""
+    """Rows as a pandas table, figures with 4 digits and a dash for not-a-number."""
     import pandas as pd
 
     # Chinese characters are two columns wide: without this the columns do not line up.
@@ -96,7 +96,7 @@ def _problems(scores: Scores, reading: str) -> Iterator[str]:
     answers, mentions = scores.answers, scores.readings[reading].mentions
     yield (
         f"answers: {answers.scored}; unparsable {answers.unparsable}, inexact {answers.inexact}, "
-        f"with a bad item {answers.bad_item}, cut by max_tokens {answers.cut}"
+        f"with a bad item {answers.bad_item}, truncated by max_tokens {answers.cut}"
     )
     yield (
         f"mentions: {mentions.predicted} (gold {mentions.gold}); not in their text {mentions.hallucinated}, "
@@ -137,7 +137,7 @@ def highlight(text: str, entities: Sequence[Entity], labels: Sequence[str], colo
     """Mark the entities in a text; those that overlap an earlier one are listed after it.
 
     With ``colour``: ANSI colours, one per label; without: ``[林晓 name]``. Control characters of the text are shown as
-    their pictures (␛), so that no text can control the terminal.
+    their pictures (␛), so no text can control the terminal.
     """
     parts, rest = [], []
     at = 0

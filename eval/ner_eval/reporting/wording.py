@@ -18,7 +18,7 @@ def read_strings() -> dict[str, dict[str, str]]:
 
 
 def wording(language: str) -> Say:
-    """A function that says a key in a language, with values for its placeholders: ``say("found", n=3, m=4)``."""
+    """A function that looks up a key in a language and fills its placeholders: ``say("found", n=3, m=4)``."""
     strings = read_strings()[language]
 
     def say(key: str, **values: Any) -> str:
@@ -28,7 +28,7 @@ def wording(language: str) -> Say:
 
 
 def kind_name(kind: str, say: Say) -> str:
-    """The name of a class of error (``label`` is also the word for a label)."""
+    """The name of an error class (``label`` is also the word for a label)."""
     return say("label_class" if kind == "label" else kind)
 
 

@@ -1,6 +1,6 @@
 """A run: one model asked about one split. Its folder ``runs/<name>/`` holds
 
-- ``manifest.json``      what was asked of which model (`Manifest`); only the same question continues a run
+- ``manifest.json``      what was asked of which model (`Manifest`); only the same request continues a run
 - ``predictions.jsonl``  the answers (`ner_eval.runs.predictions`)
 - ``scores.json``        counts, written by `ner-eval score`; ``report.html`` by `ner-eval report`
 """
@@ -18,22 +18,22 @@ from ner_data.prompt import PromptSpec
 RUNS = Path("runs")
 MANIFEST = "manifest.json"
 VERSION = 1
-# These may differ when a run is continued: where and when it is asked. (Other training means other weights.)
+# These may differ when a run continues: where and when it is asked. (Different training means different weights.)
 FREE = {"folder", "base_urls", "started", "hardware", "training"}
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What decides the answers of a run.
+    """What determines the answers of a run.
 
     Attributes:
         gold_sha256: checksum of the gold file as asked.
         sampling: what every request carried (temperature, top_p, repetition_penalty, max_tokens, ...).
         selection: how records were chosen (limit, sample, seed).
-        folder: where the model is stored, and ``weights`` its fingerprint (None: on another machine).
+        folder: where the model is stored; ``weights`` is its fingerprint (None if it is on another machine).
         started: when the run was started, ISO 8601 in UTC.
         hardware: the machine that asked.
-        training: how the model was trained (`ner_common.training_record`), where its folder says so.
+        training: how the model was trained (`ner_common.training_record`), if its folder records it.
     """
 
     version: int
@@ -119,9 +119,9 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
     """Why a run cannot be continued: the first field that differs, with both values; None if it can."""
     for name in (field.name for field in fields(Manifest) if field.name not in FREE):
         ours, theirs = getattr(wanted, name), getattr(stored, name)
-        if name == "tool_versions":  # no answer depends on Python's release
+        if name == "tool_versions":  # answers do not depend on the Python version
             ours, theirs = ({key: value for key, value in all.items() if key != "python"} for all in (ours, theirs))
-        # The server's files may be readable at one time and not at another.
+        # The server's files may not be readable every time.
         if ours == theirs or (name == "weights" and None in (ours, theirs)):
             continue
         if name == "prompt":

@@ -1,4 +1,4 @@
-"""The file of ``ner-eval extract --output FILE``: run again, the command continues after the last text in it.
+"""The file of ``ner-eval extract --output FILE``: a second run continues after the last text in it.
 
 ``FILE.manifest.json`` next to it says what was asked of which model; only the same request continues a file.
 """
@@ -31,11 +31,11 @@ Text = TypeVar("Text", bound=Identified)
 def open_output(path: Path, asked: Mapping[str, Any]) -> Iterator[int]:
     """Create or continue an output file and lock it; yields the number of texts in it.
 
-    A line that a crash cut off is removed. A file that got no answer is removed again.
+    An incomplete last line (after a crash) is removed. A file without any answer is removed again.
 
     Args:
         path: the output file.
-        asked: what decides the answers; a value of None is unknown and matches any other.
+        asked: what determines the answers; None means unknown and matches anything.
 
     Raises:
         UserError: something else was asked, the file is not one of ours, or another process writes it.

@@ -1,4 +1,4 @@
-"""The answers of a run, ``predictions.jsonl``: one `Prediction` per line, in the order in which they arrived, and in
+"""The answers of a run, ``predictions.jsonl``: one `Prediction` per line, in order of arrival, and in
 gold order once the run is complete. A line::
 
     {"id": "demo-test-1", "answer": "[{\"text\":\"林晓\",\"label\":\"name\"}]", "finish_reason": "stop",
@@ -46,7 +46,7 @@ class Prediction:
 
     def as_line(self) -> bytes:
         """One line of ``predictions.jsonl``, UTF-8; lone surrogates, which UTF-8 cannot encode, stay escaped."""
-        # No asdict(), which copies deeply, and one encoder for all lines: this runs for every answer as it arrives.
+        # Not asdict(), which makes deep copies, and one encoder for all lines: this runs for every answer.
         value = {name: getattr(self, name) for name in self.__slots__}
         try:
             return (_UNICODE.encode(value) + "\n").encode()
@@ -84,7 +84,7 @@ def read_predictions(run: Path) -> list[Prediction]:
     predictions: list[Prediction] = []
     seen: dict[str, int] = {}
     try:
-        text = whole.decode()  # not by json, which would guess the encoding of every line
+        text = whole.decode()  # not by json, which would detect the encoding of every line again
     except UnicodeDecodeError as error:
         number = whole.count(b"\n", 0, error.start) + 1
         problem = "not a prediction (not UTF-8); remove the line and predict again"
@@ -153,7 +153,7 @@ def stored_ids(run: Path, ids: Sequence[str]) -> set[str]:
     if unknown := stored.difference(ids):
         first = min(unknown)
         raise UserError(
-            f"{rooted(run / PREDICTIONS)}: {len(unknown)} ids are not of this corpus ({first}); use another --run"
+            f"{rooted(run / PREDICTIONS)}: {len(unknown)} ids are not from this corpus ({first}); use another --run"
         )
     return stored
 

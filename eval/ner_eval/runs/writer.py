@@ -1,6 +1,6 @@
-"""Appending to a file that survives a crash, and the lock on a run's folder.
+"""Crash-safe appending to a file, and the lock on a run's folder.
 
-Lines are appended whole and synced to the disk (`os.fdatasync`) before they are counted. One sync covers all lines
+Complete lines are appended and synced to the disk (`os.fdatasync`) before they are counted. One sync covers all lines
 that came in during `GATHER` seconds, in a thread, so requests never wait for the disk.
 """
 
@@ -22,7 +22,7 @@ GATHER = 0.5  # seconds; a thread and a sync for every single answer would cost 
 
 @contextmanager
 def locked_run(run: Path) -> Iterator[None]:
-    """Create and lock a run's folder; it is removed again if it got no answer.
+    """Create and lock a run's folder; it is removed again if it holds no answer.
 
     Raises:
         UserError: another process holds the lock.
@@ -57,7 +57,7 @@ def _remove_if_empty(run: Path) -> None:
 
 
 class Writer:
-    """Appends lines to a file; ``counted(n)`` is called once n more are on the disk.
+    """Appends lines to a file; ``counted(n)`` is called when n more are on the disk.
 
     Use as an async context manager; on exit it writes what is queued, also after an error or Ctrl-C.
     """
@@ -87,7 +87,7 @@ class Writer:
         """Queue a line (with its newline).
 
         Raises:
-            OSError: an earlier one could not be written (the disk is full).
+            OSError: an earlier line could not be written (the disk is full).
         """
         if self._task.done():
             self._task.result()

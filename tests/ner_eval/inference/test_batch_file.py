@@ -63,7 +63,7 @@ def test_failed_requests_are_asked_again_offline_or_online(work, ner_eval) -> No
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ([result("demo-dev-1")], "1: the id 'demo-dev-1' is not of this run"),
+        ([result("demo-dev-1")], "1: the id 'demo-dev-1' is not from this run"),
         ([result("demo-test-1"), result("demo-test-1")], "2: the id 'demo-test-1' is a duplicate"),
         ([{"custom_id": "demo-test-1"}], "1: not a line of batch results"),
         ([[]], "1: not a line of batch results"),

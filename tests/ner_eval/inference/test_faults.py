@@ -83,7 +83,7 @@ def test_a_hanging_request_is_retried_after_its_timeout(work, ner_eval) -> None:
 
 
 def waits_of(response: Any, times: int, monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
-    """What 60 requests that fail so many times together wait before each new attempt, in seconds; all cut short."""
+    """The waits of 60 requests that fail together, before each new attempt, in seconds; all cut short."""
     waits: dict[Any, list[float]] = {}
     real = asyncio.sleep
 
@@ -195,7 +195,7 @@ def test_a_server_that_dies_half_way_is_a_one_line_error_and_the_run_resumes(wor
         ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--patience", 1)
     assert ended.code == 2 and len(ended.lines) == 1, ended.err
     kept = read_predictions(RUN)
-    # A server that ends may take the answers with it that were under way.
+    # A server that dies may take the answers in progress with it.
     assert len(kept) == 17 if death == "connections are cut" else 9 <= len(kept) <= 17
     assert f"{len(kept)} of 40 answers are stored in {RUN}: start the server" in ended.lines[0]
     with Faulty() as server:

@@ -25,7 +25,7 @@ PORT = 8437
 
 
 def answers(run: str) -> list[tuple[str, str, str, int, int]]:
-    """All that two runs of the same model must agree on: everything but the seconds."""
+    """Everything that two runs of the same model must agree on: all but the seconds."""
     predictions = read_predictions(Path("runs") / run)
     return [(p.id, p.answer, p.finish_reason, p.prompt_tokens, p.completion_tokens) for p in predictions]
 
@@ -96,7 +96,7 @@ def test_kill_9_against_the_real_server_loses_nothing_and_changes_no_answer(work
 
 
 class OwnServer:
-    """A vLLM server of this test's own, which it may stop, freeze and start again."""
+    """This test's own vLLM server, which it may stop, freeze and restart."""
 
     base_url = f"http://127.0.0.1:{PORT}/v1"
 
@@ -127,7 +127,7 @@ class OwnServer:
         os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
-        """As `ner-model stop`: vLLM does not end by itself while a client waits for an answer that will never come."""
+        """Like `ner-model stop`: vLLM does not end by itself while a client waits for an answer that never comes."""
         self.signal(signal.SIGTERM)
         try:
             self.process.wait(15)

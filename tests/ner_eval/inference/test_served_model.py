@@ -17,7 +17,7 @@ USER, MODEL = Path("user.json"), Path("model")
 
 @pytest.fixture
 def specs(work: Path) -> dict[str, PromptSpec]:
-    """Three prompts that differ in nothing but their system text; the model's folder and the user's file hold theirs."""
+    """Three prompts that differ only in their system text: the corpus's, the model folder's and the user's."""
     corpus = PromptSpec.load(spec_file("demo"))
     found = {"corpus": corpus, "model": replace(corpus, system="模型的。"), "user": replace(corpus, system="用户的。")}
     found["model"].save(MODEL / "ner_prompt.json")

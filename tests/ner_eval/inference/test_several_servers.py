@@ -61,7 +61,7 @@ def test_a_server_that_accepts_and_stays_silent_is_a_one_line_error(work, ner_ev
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/v1"
         ended = ner_eval(*PREDICT, "--base-url", url, "--timeout", "0.5")
-    assert ended.code == 2 and len(ended.lines) == 1 and "accepts the connection and does not answer" in ended.lines[0]
+    assert ended.code == 2 and len(ended.lines) == 1 and "accepts the connection but does not answer" in ended.lines[0]
     assert not Path("runs").exists()
 
 

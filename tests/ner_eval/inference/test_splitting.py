@@ -1,4 +1,4 @@
-"""Long documents are split at sentence ends, and nothing of them is lost."""
+"""Long documents are split at sentence ends, and nothing is lost."""
 
 import time
 

@@ -77,7 +77,7 @@ def test_both_backends_accept_the_grammar_and_only_stretches_of_the_text(model_f
 @pytest.mark.serve
 @pytest.mark.parametrize("mode", ["json", "grammar"])
 def test_the_server_honours_structured_output(work, ner_eval, server, mode: str) -> None:
-    """Whatever the model would rather write: its answers are in the form, and with a grammar nothing is made up."""
+    """Whatever the model would otherwise write, its answers have the form, and with a grammar nothing is made up."""
     arguments = ("predict", "--corpus", "demo", "--prompt", "data/alpaca/demo.prompt.json", "--structured", mode)
     ended = ner_eval(*arguments, "--model", server.models[0], "--base-url", server.base_url, "--run", "r")
     assert ended.code == 0, ended.err

@@ -21,7 +21,7 @@ def drawn_one_by_one(tally: np.ndarray, resamples: int = 4000) -> np.ndarray:
 
 
 def f1_of(counts: np.ndarray, average: str) -> np.ndarray:
-    """Per resample (axis 0), from the definition; counts hold a last row for the labels that are not in the set."""
+    """Per resample (axis 0), from the definition; the last row of counts is for labels outside the set."""
     own = counts[:, :-1] if average == "macro" else counts.sum(axis=1, keepdims=True)
     hits, claimed, wanted = own[..., 0], own[..., 0] + own[..., 1], own[..., 0] + own[..., 2]
     with np.errstate(invalid="ignore"):
@@ -29,7 +29,7 @@ def f1_of(counts: np.ndarray, average: str) -> np.ndarray:
 
 
 def uneven(count_of: int) -> list[Answered]:
-    """Label a is frequent and found, label b rare and mostly missed; some mentions carry a label of no set."""
+    """Label a is frequent and found, label b rare and mostly missed; some mentions carry a label outside the set."""
     rng = random.Random(3)
     items = []
     for number in range(count_of):
@@ -68,7 +68,7 @@ def test_the_stored_intervals_are_those_of_their_protocol_average_and_reading():
                 low, high = np.quantile(f1_of(counts, average), [0.025, 0.975])
                 assert found[reading][protocol][average] == pytest.approx((low, high), abs=0.02)
     lenient, strict = found["lenient"]["text"], found["strict"]["text"]
-    # Were two of them taken for one another, the comparison above would see it.
+    # If two of them were confused, the comparison above would notice.
     assert lenient["micro"][0] - lenient["macro"][0] > 0.05 and lenient["micro"][0] - strict["micro"][0] > 0.05
 
 

@@ -25,7 +25,7 @@ NERVALUATE = {"strict": "strict", "exact": "exact", "partial": "partial", "type"
 
 
 def placed(gold: Sequence[Entity], predicted: Sequence[Entity], text: str, number: int = 1) -> Answered:
-    """A sentence whose predictions stand where the test says, not where alignment would put them."""
+    """A sentence whose predictions are where the test says, not where alignment would put them."""
     record = Record(f"r-{number}", text, tuple(gold))
     mentions = tuple(Mention(e.label, e.text) for e in predicted)
     return Answered(record, "", Parsed(mentions), tuple((e.start, e.end) for e in predicted), False)
@@ -69,7 +69,7 @@ def as_dicts(entities: Sequence[Entity]) -> list[dict[str, object]]:
 
 
 def nervaluate(gold: Sequence[Entity], predicted: Sequence[Entity], labels: Sequence[str]) -> dict[str, ModeCounts]:
-    # Its loader guesses from the first item and stumbles over an empty one: the loader is named.
+    # Its loader guesses from the first item and fails on an empty one, so the loader is named.
     result = Evaluator([as_dicts(gold)], [as_dicts(predicted)], tags=list(labels), loader="dict").evaluate()["overall"]
     return {mode: ModeCounts(*(getattr(result[name], o) for o in OUTCOMES)) for mode, name in NERVALUATE.items()}
 
@@ -147,8 +147,8 @@ def test_span_equals_seqeval(flat_sentences):
 
 
 def test_span_equals_nervaluate_strict(flat_sentences):
-    """Where predictions do not overlap one another; where they do, nervaluate lets a near miss take the gold mention
-    from the hit that comes after it."""
+    """If predictions do not overlap each other; if they do, nervaluate lets a near miss take the gold mention from the
+    hit that comes after it."""
     sentences, labels = flat_sentences
     for item in sentences:
         theirs = nervaluate(item.record.gold, entities_of(item), labels)["strict"]
@@ -232,7 +232,7 @@ def test_official_equals_the_rule_restated(flat_sentences):
 
 
 def test_gold_as_its_own_answer_is_perfect_in_text_and_loses_one_span(real_corpus):
-    """What is lost when surfaces, in order of position, are mapped back to the offsets of CLUENER dev."""
+    """The loss when surfaces, in order of position, are mapped back to the offsets of CLUENER dev."""
     records, labels = real_corpus("cluener")
     answered = []
     for record in records:

@@ -48,7 +48,7 @@ def test_parts_add_up_to_the_whole(one, other):
             assert all(total == a + b for total, a, b in zip(*map(dataclasses.astuple, three), strict=True))
 
 
-# A deadline would measure the machine's other work.
+# A deadline would depend on the machine's other work.
 @settings(max_examples=25, deadline=None)
 @given(runs, st.randoms(use_true_random=False))
 def test_the_order_of_records_does_not_matter_not_even_to_the_intervals(answered, rng):

@@ -17,7 +17,7 @@ LABELS = tuple("abcdefghij")
 
 
 def sentence(number: int, rng: random.Random) -> Record:
-    """40 characters with two or three mentions, about as CLUENER has them."""
+    """40 characters with two or three mentions, much like CLUENER."""
     text = "".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(40))
     starts = sorted(rng.sample(range(0, 36, 6), rng.randint(1, 3)))
     entities = []
@@ -32,7 +32,7 @@ def test_100000_sentences_are_scored_in_10_s_and_20_times_as_fast_as_nervaluate(
     rng = random.Random(0)
     records = [sentence(number, rng) for number in range(SENTENCES)]
     folder = make_run(records, {r.id: corrupt(r, LABELS, rng) for r in records}, LABELS)
-    # CPU time: what else runs on the machine is not our subject.
+    # CPU time, so other work on the machine does not count.
     start = time.process_time()
     run = load_run(str(folder))
     loading = time.process_time() - start

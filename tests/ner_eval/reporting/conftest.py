@@ -1,4 +1,4 @@
-"""Reports for the tests: one with everything that can be in it, one small."""
+"""Reports for the tests: one with everything a report can contain, and a small one."""
 
 import json
 import random
@@ -35,7 +35,7 @@ def records() -> list[Record]:
 
 @pytest.fixture
 def report(make_run, ner_eval, corrupt, tmp_path) -> Path:
-    """A report with every class of error, suspects, a comparison, training frequencies and hostile text."""
+    """A report with every error class, suspects, a comparison, training frequencies and hostile text."""
     records = sentences()
     doubtful = [Record(f"t-doubtful-{n}", "顾言来了", (Entity(0, 2, "name", "顾言"),)) for n in range(3)]
     records += doubtful

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def table_of(scores: dict, names: dict) -> list[list[str]]:
-    """The rows that a protocol's counts should give."""
+    """The rows expected from a protocol's counts."""
     wanted = {f"{names[label]} {label}": scores["labels"][label] for label in LABELS}
     if scores["labels"][""]["fp"]:
         unknown = scores["labels"][""]
@@ -49,10 +49,10 @@ def test_one_figure_leads_and_the_others_are_quiet(report, tmp_path):
         ]  # fmt: skip
         parts = (browser.texts(f"#headline .figures li > :nth-child({n})") for n in (1, 2, 3))
         assert list(zip(*parts, strict=True)) == [
-            (four(text["strict"]["micro"]["f1"]), "", "Micro F1 · text，严格读取"),
+            (four(text["strict"]["micro"]["f1"]), "", "Micro F1 · text，严格解析"),
             (four(span["micro"]["f1"]), interval(span["intervals"]["micro"]), f"Micro F1 · {titles['span']}"),
             (four(text["lenient"]["macro"]["f1"]), interval(text["lenient"]["intervals"]["macro"]),
-             "Macro F1 · text 协议各类别的平均；除零记 0"),
+             "Macro F1 · text 协议各类别的宏平均；除零记 0"),
         ]  # fmt: skip
         named, plain, strict = browser.texts("#headline p:not(.main)")
         assert named.startswith(titles["text"])

@@ -24,7 +24,7 @@ def test_the_report_prints_black_on_white_and_within_the_paper(report, tmp_path,
 
         style = "const style = getComputedStyle(document.body); return [style.color, style.backgroundColor]"
         assert browser.run(style) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
-        # Red, green, blue and, of some, opacity: text is dark, and what is behind text is light or a tint.
+        # Red, green, blue and sometimes opacity: text is dark, and its background is light or a tint.
         colours = r"""const numbers = (colour) => colour.match(/[\d.]+/g).map(Number);
             return [...document.querySelectorAll('#page *:not(.bar i)')].filter((node) => node.checkVisibility()).map(
                 (node) => { const style = getComputedStyle(node); return [style.color, style.backgroundColor].map(numbers); })"""
@@ -53,7 +53,7 @@ def test_the_report_is_readable_on_a_phone(report, tmp_path):
             "return [...document.querySelectorAll('.sentence bdi')].map(n => parseFloat(getComputedStyle(n).fontSize))"
         )
         assert min(sizes) >= 14
-        # What is wider than the screen scrolls by itself and not the page.
+        # Elements wider than the screen scroll; the page does not.
         wide = browser.run("""return [...document.querySelectorAll('#page *')].filter((node) =>
             !node.closest('.scroll') && node.getBoundingClientRect().right > innerWidth + 1).map((node) => node.outerHTML.slice(0, 80))""")
         assert wide == []
@@ -73,10 +73,10 @@ def test_on_a_phone_a_table_that_is_cut_says_so(report, tmp_path):
         for section, wide, told, focusable in tables:
             assert wide == told == focusable, section
         assert ["confusion", True, True, True] in tables
-        # The tables that most readers come for fit.
+        # The most important tables fit.
         assert not any(wide for section, wide, *_ in tables if section in ("comparison", "suspects", "answers"))
         assert [wide for section, wide, *_ in tables if section == "labels"] == [False] * 4 + [True]
-        # Names of rows stay in sight.
+        # Row names stay visible.
         left = """const box = document.querySelector('#confusion .scroll'); box.scrollLeft = 200;
             return [box.getBoundingClientRect().left, box.querySelector('tbody th').getBoundingClientRect().left, box.scrollLeft]"""
         box, name, scrolled = browser.run(left)

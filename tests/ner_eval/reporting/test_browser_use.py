@@ -25,11 +25,11 @@ def test_the_report_works_in_a_browser(report, tmp_path):
             browser.choose("#kind", kind)
             wanted = sum(any(pair[0] == kind for pair in example["pairs"]) for example in data["examples"])
             assert count(browser) == wanted, kind
-            # Sentences and mentions are told apart: the mentions are as many as the classes of error count.
+            # Sentences and mentions are told apart: the mentions are as many as the error classes count.
             assert browser.texts("#found") == [f"{wanted} 句，错误 {data['classes'][kind]} 处"]
             assert all(name in shown for shown in kinds_shown(browser))
 
-        # Class and label must hold of the same mention.
+        # Class and label must match the same mention.
         browser.choose("#kind", "missed")
         browser.choose("#label", "company")
         wanted = sum(
@@ -69,7 +69,7 @@ def test_the_report_works_in_a_browser(report, tmp_path):
 
         # English, dark.
         browser.click("#language")
-        assert "Classes of error" in browser.texts("h2")
+        assert "Error classes" in browser.texts("h2")
         assert browser.run("return document.documentElement.lang") == "en"
         light = browser.run("return getComputedStyle(document.body).backgroundColor")
         browser.dark(True)
@@ -117,15 +117,15 @@ def test_a_partial_report_opens_in_english_and_says_what_is_missing(partial_repo
     with chromium(tmp_path / "profile") as browser:
         browser.open(partial_report)
         assert browser.run("return document.documentElement.lang") == "en"
-        assert browser.texts("h2") == ["Result", "Labels", "Classes of error", "Confusion matrix", "Where it errs",
+        assert browser.texts("h2") == ["Result", "Labels", "Error classes", "Confusion matrix", "Where errors occur",
                                        "Likely annotation errors", "Answers and mentions", "About this run",
                                        "Sentences with errors"]  # fmt: skip
         assert browser.texts("#headline p")[0].startswith("Protocol text (")
         assert browser.texts("#headline .warning") == [
-            "Incomplete: 1 records have no answer yet and are left out of every figure.",
+            "Incomplete: 1 records have no answer yet and are excluded from all figures.",
             "Only part of the split was asked: the first 3 records.",
         ]
-        assert browser.texts("#breakdowns div > .note") == ["No gold of a training split; name it with --train."]
+        assert browser.texts("#breakdowns div > .note") == ["No gold file of a training split; name it with --train."]
         assert [row[0] for row in rows(browser, "#labels")] == [*LABELS, "Macro Avg.", "Micro Avg."]
         browser.click("#language")
         assert browser.run("return document.documentElement.lang") == "zh-CN"

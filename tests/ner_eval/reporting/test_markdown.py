@@ -10,7 +10,7 @@ from ner_eval.reporting import markdown
 from ner_eval.reporting.mention_errors import CLASSES
 from report_page import STRINGS, data_of, said, say
 
-# Names that the program uses for itself; they say nothing to a reader.
+# Internal names, which mean nothing to a reader.
 RAW = re.compile(
     r"\b(boundary_label|without_gold|bad_item|unknown_label|label_class|training_gold|hallucinated_note)\b"
 )

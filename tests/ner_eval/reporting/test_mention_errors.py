@@ -1,4 +1,4 @@
-"""Classes of error, groups, and likely annotation errors, on one sentence."""
+"""Error classes, groups, and likely annotation errors, on one sentence."""
 
 from collections import Counter
 
@@ -34,7 +34,7 @@ def kinds(item: Answered) -> list[str]:
         ([("name", "王晓")], ["missed", "missed", "missed", "hallucinated"]),
         ([("name", "林晓"), ("name", "林晓"), ("company", "云帆科技"), ("position", "经理")],
          ["correct", "spurious", "correct", "correct"]),
-        # The exact match takes the gold mention although a near one is named first.
+        # The exact match takes the gold mention, although a near one comes first.
         ([("name", "林"), ("name", "林晓"), ("company", "云帆科技"), ("position", "经理")],
          ["spurious", "correct", "correct", "correct"]),
     ],

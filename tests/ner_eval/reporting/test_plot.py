@@ -16,7 +16,7 @@ from support import one_line_error
 
 
 def blank_font(path: Path, family: str = "Blank", weight: int = 400) -> Path:
-    """Write a font that has Chinese characters, all of them blank: the machine may have no other."""
+    """Write a font with blank Chinese characters: the machine may have no other."""
     characters = {*range(0x20, 0x7F), 0xB7, *range(0x2000, 0x2070), *range(0x3000, 0xA000), *range(0xFF00, 0xFF60)}
     glyphs = (".notdef", "blank")
     font = FontBuilder(1000)
@@ -47,7 +47,7 @@ def chinese_font(tmp_path) -> Path:
 
 @pytest.fixture
 def chosen(monkeypatch):
-    """The face that is chosen on a system with certain font files: its file's name, index and family."""
+    """The face chosen on a system with the given font files: file name, index and family."""
 
     def choose(*paths: Path) -> tuple[str, int, str]:
         monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(path) for path in paths])

@@ -1,4 +1,4 @@
-"""A protocol is one entry of one table: a new one is printed, stored, compared and reported, with no other change."""
+"""A protocol is one entry of one table: a new one is printed, stored, compared and reported without other changes."""
 
 import json
 
@@ -11,7 +11,7 @@ from report_page import data_of, four, rows
 
 
 def tally_toy(arrays: MentionArrays) -> Tally:
-    """As span, but false positives are forgiven."""
+    """Like span, but without false positives."""
     counts = tally_span(arrays)
     counts[:, :, FP] = 0
     return counts

@@ -1,4 +1,4 @@
-"""Every sum that a report prints is true, and its numbers are those of the tables next to it."""
+"""Every sum in a report is correct, and its numbers are those of the tables next to it."""
 
 import random
 import re
@@ -33,7 +33,7 @@ def all_sums(data: dict) -> list:
 
 @pytest.fixture(params=range(6))
 def data(request, make_run, ner_eval, corrupt, records) -> dict:
-    """Two runs of middling quality compared; the first has every kind of fault."""
+    """Two mediocre runs compared; the first has every kind of fault."""
     rng = random.Random(request.param)
     folders = [
         make_run(records, {r.id: corrupt(r, LABELS, rng) for r in records}, LABELS, name=name)

@@ -1,4 +1,4 @@
-"""What a report holds, and that strangers' text cannot break out of it."""
+"""The contents of a report, and that untrusted text cannot break out of it."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def test_another_gold_cannot_be_compared_and_nothing_is_written(reported, make_r
     before = (folder / "report.html").read_bytes()
     records = [Record("t-0", "别的句子", ())]
     other = make_run(records, {"t-0": "[]"}, LABELS, name="other")
-    assert "another gold file" in one_line_error(ner_eval("report", folder, "--no-png", "--compare", other))
+    assert "different gold file" in one_line_error(ner_eval("report", folder, "--no-png", "--compare", other))
     assert (folder / "report.html").read_bytes() == before
 
 
@@ -119,7 +119,7 @@ def test_both_languages_say_the_same_things():
 
 
 def test_no_string_is_left_over():
-    """Each key is named in a script or a module, or is one of a group whose names are made up."""
+    """Each key is named in a script or a module, or is one of a group whose names are computed."""
     folder = ROOT / "eval/ner_eval/reporting"
     sources = "".join(path.read_text("utf-8") for path in (*folder.glob("*.py"), *folder.glob("page/*.js")))
     named = set(re.findall(r"\w+", sources)) | {f"{kind}_note" for kind in CLASSES} | {"micro_f1", "macro_f1"}

@@ -1,4 +1,4 @@
-"""What the report says of the run itself, with and without a training record."""
+"""What the report says about the run itself, with and without a training record."""
 
 import json
 

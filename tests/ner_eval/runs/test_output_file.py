@@ -1,4 +1,4 @@
-"""`ner-eval extract --output`: interrupted at any moment, it goes on where it was; one bad text ends nothing."""
+"""`ner-eval extract --output`: after an interruption it continues where it stopped; one bad text does not end it."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def test_kill_9_at_any_moment_loses_and_duplicates_nothing(texts, ner_eval, star
             before, had = len(server.asked), len(stored())
             process = start(*extract(server, "--concurrency", 4))
             size = OUT.stat().st_size if had else 0
-            # Every other time something new is on the disk when the process dies.
+            # Every other time, something new is on disk when the process dies.
             while process.poll() is None and (
                 len(server.asked) <= before + 2 or (kills % 2 and (not OUT.exists() or OUT.stat().st_size == size))
             ):
@@ -54,7 +54,7 @@ def test_kill_9_at_any_moment_loses_and_duplicates_nothing(texts, ner_eval, star
             kills += 1
         assert kills >= 4 and kept >= 2
         ended = ner_eval(*extract(server))
-        assert ended.code == 0 and "texts were done before; " in ended.err
+        assert ended.code == 0 and "texts were already done; " in ended.err
     assert OUT.read_bytes() == Path("whole.jsonl").read_bytes()
     assert [line["text"] for line in stored()] == TEXTS
 
@@ -89,7 +89,7 @@ def test_a_request_that_one_server_fails_on_goes_to_another(texts, ner_eval) -> 
 @pytest.mark.parametrize("fault", [lambda: failure(400, "context length"), lambda: failure(500, "boom"), lambda: drop])
 def test_a_refused_text_is_named_and_the_others_are_answered(texts, ner_eval, fault) -> None:
     async def refuse(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
-        # The others take a while, so that some are answered during every attempt of the bad one.
+        # The others take a while, so some are answered during every attempt at the bad one.
         return fault() if server.asked[-1] == TEXTS[7] else await slow(0.1, 0.15)(server, body)
 
     with Faulty(refuse) as server:

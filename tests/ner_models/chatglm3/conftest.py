@@ -1,4 +1,4 @@
-"""A small original checkpoint to convert, and what becomes of one that must be refused."""
+"""A small original checkpoint to convert, and the conversion of one that must be refused."""
 
 from collections.abc import Callable
 from pathlib import Path

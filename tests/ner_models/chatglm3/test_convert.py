@@ -1,4 +1,4 @@
-"""The conversion: what it writes, what it leaves out, what an interruption leaves, and how much memory it takes."""
+"""The conversion: what it writes and omits, what an interruption leaves behind, and how much memory it takes."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_transformers_loads_the_result_without_remote_code_or_left_over_weights(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    # What the original folder has, and what each of its files would do if it were imported.
+    # The files of the original folder, and what each would do if it were imported.
     classes = {
         "AutoConfig": "remote.Remote",
         "AutoModelForCausalLM": "remote.Remote",
@@ -133,7 +133,7 @@ def test_a_full_size_checkpoint_is_converted_in_less_than_4_gib(tmp_path: Path, 
     if shutil.disk_usage(tmp_path).free < 26e9:
         pytest.fail("the test needs 26 GB of free disk")
     env = os.environ | {"PYTHONPATH": f"{ROOT / 'tools'}"}
-    # Its own high-water mark: ru_maxrss begins with that of the process it was forked from, which wrote the checkpoint.
+    # Its own high-water mark: ru_maxrss starts from that of the parent process, which wrote the checkpoint.
     code = (
         "import atexit; atexit.register(lambda: print(*[x for x in open('/proc/self/status') if x.startswith('VmHWM')]));"
         "from ner_models.cli import entry_point; entry_point()"

@@ -17,7 +17,7 @@ Cli = Callable[..., Result]
 
 def test_a_target_that_exists_is_left_alone(cli: Cli, source: Path, tmp_path: Path) -> None:
     (tmp_path / "dst").mkdir()
-    assert "exists already" in one_line_error(cli("ner-model", "convert-chatglm3", source, tmp_path / "dst"))
+    assert "already exists" in one_line_error(cli("ner-model", "convert-chatglm3", source, tmp_path / "dst"))
     assert list((tmp_path / "dst").iterdir()) == []
 
 
@@ -126,7 +126,7 @@ def test_no_weights_at_all_is_said(refused: Callable[[], str], source: Path) -> 
     ("change", "problem"),
     [
         (lambda t: t.pop("transformer.output_layer.weight"), "transformer.output_layer.weight is missing"),
-        (lambda t: t.update({"transformer.extra": t["transformer.output_layer.weight"]}), "transformer.extra is no tensor of"),
+        (lambda t: t.update({"transformer.extra": t["transformer.output_layer.weight"]}), "transformer.extra is not a tensor of"),
         (lambda t: t.update({"transformer.prefix_encoder.embedding.weight": t["transformer.output_layer.weight"]}), "import-prefix"),
         (
             lambda t: t.update({"transformer.output_layer.weight": t["transformer.output_layer.weight"][1:].clone()}),
@@ -156,7 +156,7 @@ def test_a_tensor_in_two_shards_is_refused(refused: Callable[[], str], source: P
 def test_all_problems_with_the_tensors_are_told_at_once(cli: Cli, source: Path, tmp_path: Path) -> None:
     edit_config(source, num_layers=2)
     done = cli("ner-model", "convert-chatglm3", source, tmp_path / "dst")
-    assert done.code == 2 and done.err.count("is no tensor of chatglm3-6b") == 7
+    assert done.code == 2 and done.err.count("is not a tensor of chatglm3-6b") == 7
 
 
 @pytest.mark.parametrize(("pieces", "rows"), [(600, 1024), (600, 512), (600, 65024)])

@@ -19,7 +19,7 @@ WIDTH = LAYERS * 2 * GROUPS * HEAD
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A converted model that prefixes of this file fit."""
+    """A converted model that fits the prefixes of this file."""
     from ner_models.chatglm3.convert import convert
 
     folder = tmp_path_factory.mktemp("base")
@@ -54,7 +54,7 @@ def write_prefix(folder: Path, modules: Any, **changes: Any) -> Path:
 
 
 def logits_with_text_at_0(model: Any, prefix: Any, ids: Any) -> Any:
-    """As the original code computes it: keys as they come, in the cache, and positions that start at 0."""
+    """As in the original code: keys unchanged in the cache, and positions that start at 0."""
     import torch
     from transformers import DynamicCache
 
@@ -88,7 +88,7 @@ def test_peft_with_the_imported_prefix_computes_what_the_original_code_does(
     found = tuned(ids).logits
     assert (found - original).abs().max() < 2e-5
     assert (bare - original).abs().max() > 0.5  # the prefix does something
-    # and so does the turn: the keys as they were are another prefix
+    # and so does the rotation: the unrotated keys are a different prefix
     with torch.no_grad():
         tuned.prompt_encoder["default"].embedding.weight.copy_(prefix)
     assert (tuned(ids).logits - original).abs().max() > 0.05
@@ -162,4 +162,4 @@ def test_another_base_model_and_a_target_that_exists_are_refused(cli: Cli, tmp_p
     source = write_prefix(tmp_path / "src", encoder(projection=False)[0], model_type="qwen2", _name_or_path="Qwen2-7B")
     assert "Qwen2-7B" in one_line_error(cli("ner-model", "import-prefix", source, tmp_path / "dst"))
     (tmp_path / "dst").mkdir()
-    assert "exists already" in one_line_error(cli("ner-model", "import-prefix", source, tmp_path / "dst"))
+    assert "already exists" in one_line_error(cli("ner-model", "import-prefix", source, tmp_path / "dst"))

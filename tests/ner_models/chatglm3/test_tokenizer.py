@@ -95,7 +95,7 @@ def test_chatglm3_gives_the_ids_of_sentencepiece_on_the_real_corpora(real: tuple
 
 
 def test_overlapping_splits_of_one_piece_are_merged_as_sentencepiece_does(real: tuple[Any, Any]) -> None:
-    """The one place where the order of the merge list could matter: x+y = y+z, and x y z stand in a row."""
+    """The one case in which the order of the merge list could matter: x+y = y+z, with x y z in a row."""
     fast, _ = real
     pieces = {piece for piece in fast.get_vocab() if len(piece) > 1}
     texts = []

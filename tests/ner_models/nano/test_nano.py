@@ -47,8 +47,8 @@ def test_pretraining_has_no_entity_of_demo(pretraining: list[text.Sample]) -> No
 
 
 def test_pretraining_shares_no_word_with_demo() -> None:
-    """The lists hold, unlike samples, all that the committed model can have seen. Chinese does not separate words, so
-    none may be a part of a word of the other side either (得了 in 获得了)."""
+    """Unlike samples, the lists hold all that the committed model can have seen. Chinese does not separate words, so
+    none may be part of a word of the other side either (得了 in 获得了)."""
     ours = (*demo.LABELS.values(), *(value for name, value in vars(demo_words).items() if name.isupper()))
     cues = (*text_words.BEFORE, *text_words.AFTER, *text_words.JOINTS, *text_words.FILLERS)
     assert _shared(_words(*ours), _words(text_words.TYPES, *cues)) == set()
@@ -60,7 +60,7 @@ def _words(*texts: str) -> set[str]:
 
 
 def _shared(one: set[str], other: set[str]) -> set[str]:
-    """Words of either side that the other has too, also inside longer ones."""
+    """Words of either side that also occur on the other, even inside longer ones."""
     return {word for word in one if any(word in longer for longer in other)} | {
         word for word in other if any(word in longer for longer in one)
     }

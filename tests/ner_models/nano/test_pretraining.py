@@ -10,7 +10,7 @@ from support import ROOT, tool
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
-TOKENS = "24000"  # of 7 million: the least with which every level of the curriculum has a batch
+TOKENS = "24000"  # of 7 million: the smallest number that gives every level of the curriculum a batch
 
 
 def test_pretraining_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:

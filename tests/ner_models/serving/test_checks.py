@@ -124,7 +124,7 @@ def test_the_command_names_everything_and_keeps_the_key_out_of_sight(base: Path,
 
 def test_stopping_without_a_server_says_so(workplace: Path, cli: Cli) -> None:
     result = cli("ner-model", "stop", "--port", 18999)
-    assert (result.code, result.out) == (0, "no server of ours runs on port 18999\n")
+    assert (result.code, result.out) == (0, "no server started by ner-model runs on port 18999\n")
 
 
 def test_the_state_of_a_server_that_died_is_forgotten(workplace: Path) -> None:

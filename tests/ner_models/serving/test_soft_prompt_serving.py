@@ -42,7 +42,7 @@ def server(adapters, tmp_path_factory) -> Iterator[str]:
 
 
 def check_parity(address: str, names: dict[str, str], expected: dict[str, list[str]]) -> Counter[str]:
-    """Ask every prompt under every name (expected -> served), concurrently; returns what the counters gained."""
+    """Ask every prompt under every name (expected -> served), concurrently; returns the increase of the counters."""
     work = [(name, number) for number in range(PROMPTS) for name in names]
     asked, before = messages(), counts(address)
     with ThreadPoolExecutor(24) as pool:
@@ -63,7 +63,7 @@ def test_every_name_answers_as_peft_does_concurrently_under_preemption(server, a
 
 
 def test_prefixes_by_themselves_are_found_in_the_cache_and_preempted(server, expected) -> None:
-    """What is counted here is theirs alone."""
+    """The counts here are theirs alone."""
     gained = check_parity(server, {name: name for name in ("prefix64", "prefix72")}, expected)
     assert gained["preemptions"] and gained["hits"]
 

@@ -1,4 +1,4 @@
-"""What `ner-model serve` and `export` make of soft-prompt adapters, without vLLM: plans, requests, refusals."""
+"""How `ner-model serve` and `export` handle soft-prompt adapters, without vLLM: plans, requests, refusals."""
 
 import json
 import shutil
@@ -122,7 +122,7 @@ def test_an_adapter_of_a_base_of_the_same_shape_is_refused(cli, base: Path, adap
     for kind in ["P_TUNING"] if command == "export" else ["LORA", "PREFIX_TUNING"]:
         given = adapter(kind, kind, r=8)
         said = one_line_error(cli("ner-model", command, given, *target, "--base", tmp_path / "other"))
-        assert f"was trained on another base (the weights in {tmp_path / 'other'} are others); name {base}" in said
+        assert f"was trained on another base (the weights in {tmp_path / 'other'} differ); name {base}" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -191,4 +191,4 @@ def test_export_refuses_an_adapter_that_does_not_fit(cli, adapter, tmp_path: Pat
 
 
 def test_export_refuses_a_folder_that_exists(cli, adapter, tmp_path: Path) -> None:
-    assert "exists already" in one_line_error(cli("ner-model", "export", adapter("a", "P_TUNING"), tmp_path))
+    assert "already exists" in one_line_error(cli("ner-model", "export", adapter("a", "P_TUNING"), tmp_path))

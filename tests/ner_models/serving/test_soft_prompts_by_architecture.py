@@ -52,7 +52,7 @@ def test_plain_vllm_serves_the_exported_folder_and_never_says_a_virtual_token(ti
 
 
 def test_a_prefix_on_a_converted_chatglm3_answers_as_peft_does(glm, tmp_path) -> None:
-    """Grouped keys, half of each head rotated, biases: none of it is as in Qwen2.
+    """Grouped keys, half of each head rotated, biases: all unlike Qwen2.
 
     Tokens are compared: a random model writes broken bytes, which the two decode differently.
     """

@@ -1,4 +1,4 @@
-"""Adapters that do not fit the recipe, its base model or its texts."""
+"""Checks that an adapter fits the recipe, its base model and its texts."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ ENCODER_FILE = "prompt_encoder.safetensors"
 
 
 def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
-    """Problems of the local adapters: another method than the recipe's, another base model, another length."""
+    """Problems with local adapters: their method, base model or length is not the recipe's."""
     method = finetuning_args.finetuning_type
     adapters = model_args.adapter_name_or_path or []
     problems = []
@@ -33,14 +33,14 @@ def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
 
 
 def length_mismatch(adapter: str, config: dict[str, Any], finetuning_args: Any) -> list[str]:
-    """A recipe that names another length than the soft-prompt adapter has."""
+    """The problem, if the recipe and the soft-prompt adapter differ in the number of virtual tokens."""
     length = finetuning_args.num_virtual_tokens
     own = config.get("num_virtual_tokens")
     return [f"{adapter} has {own} virtual tokens, not {length}"] if length not in (None, own) else []
 
 
 def training_problems(model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> list[str]:
-    """Problems of further training from an adapter, and of a soft prompt and its texts that are too long together."""
+    """Problems with continuing training from an adapter, and with a soft prompt and texts too long for the context."""
     problems = []
     for adapter in model_args.adapter_name_or_path or [] if training_args.do_train else []:
         config = read_object(Path(adapter) / "adapter_config.json")
@@ -51,7 +51,7 @@ def training_problems(model_args: Any, data_args: Any, training_args: Any, finet
 
 
 def context_problems(model_args: Any, data_args: Any, finetuning_args: Any, new: bool) -> list[str]:
-    """The soft prompt (the adapter's, else a `new` one) and the longest text must fit a local base's positions."""
+    """The soft prompt (the adapter's, else a `new` one) plus the longest text must fit a local base's context."""
     context = read_object(Path(model_args.model_name_or_path) / "config.json").get("max_position_embeddings")
     length = (finetuning_args.num_virtual_tokens or DEFAULT_VIRTUAL_TOKENS) if new else 0
     remedy = "lower one of them"
@@ -61,6 +61,6 @@ def context_problems(model_args: Any, data_args: Any, finetuning_args: Any, new:
     if context is None or length + data_args.cutoff_len <= context:
         return []
     return [
-        f"num_virtual_tokens {length} + cutoff_len {data_args.cutoff_len} is more than the {context} positions of "
+        f"num_virtual_tokens {length} + cutoff_len {data_args.cutoff_len} exceeds the {context} positions of "
         f"{model_args.model_name_or_path}: {remedy}"
     ]

@@ -1,4 +1,4 @@
-"""Arguments that cannot work with a soft prompt, and what to do instead."""
+"""Checks for arguments that do not work with a soft prompt, with the remedy for each."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from ner_common.files import read_json
 
 
 def argument_problems(given: dict[str, Any], lora_only: set[str]) -> list[str]:
-    """Problems in the arguments as they were written (`given`: name -> value), before defaults hide them."""
+    """Problems in the arguments as written (`given`: name -> value), before defaults are filled in."""
     method = METHODS.get(str(given.get("finetuning_type")))
     if method is None:
         misplaced = [name for name in ARGUMENTS if name in given]
@@ -32,7 +32,7 @@ def argument_problems(given: dict[str, Any], lora_only: set[str]) -> list[str]:
 
 
 def length_problems(given: dict[str, Any]) -> list[str]:
-    """Problems of `num_virtual_tokens` and its other name."""
+    """Problems with `num_virtual_tokens` and its alias `pre_seq_len`."""
     lengths = {name: given[name] for name in ("num_virtual_tokens", "pre_seq_len") if given.get(name) is not None}
     problems = [
         f"{name}: {value} is not a positive whole number"
@@ -40,12 +40,12 @@ def length_problems(given: dict[str, Any]) -> list[str]:
         if not str(value).isdecimal() or int(value) < 1
     ]
     if len({str(value) for value in lengths.values()}) > 1:
-        problems.append("num_virtual_tokens and pre_seq_len are two names of one number: give one of them")
+        problems.append("num_virtual_tokens and pre_seq_len are the same setting: give only one of them")
     return problems
 
 
 def encoder_problems(given: dict[str, Any], method: Method) -> list[str]:
-    """Problems of the arguments that describe the MLP behind a soft prompt."""
+    """Problems with the arguments of the MLP that produces a soft prompt."""
     problems = [
         f"{name}: not an argument of {method.name}; remove it"
         for name in ARGUMENTS
@@ -74,7 +74,7 @@ def zero_stage(deepspeed: Any) -> int | None:
 
 
 def model_problems(model_args: Any, finetuning_args: Any) -> list[str]:
-    """Problems of a soft prompt with `llamafactory-cli export` and with inference backends."""
+    """Problems with exporting a soft prompt (`llamafactory-cli export`) and with the inference backend."""
     method = finetuning_args.finetuning_type
     problems = []
     if model_args.export_dir is not None:
@@ -84,7 +84,7 @@ def model_problems(model_args: Any, finetuning_args: Any) -> list[str]:
         )
     if model_args.infer_backend != "huggingface":
         problems.append(
-            f"infer_backend {model_args.infer_backend} does not know {method}; "
+            f"infer_backend {model_args.infer_backend} does not support {method}; "
             "use `ner-model serve`, or infer_backend: huggingface"
         )
     return problems

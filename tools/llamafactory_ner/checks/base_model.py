@@ -1,4 +1,4 @@
-"""Whether an adapter belongs to a base model: on another one of the same size it would load and answer wrongly."""
+"""Checks that an adapter belongs to a base model: on another of the same size it would load, but answer wrongly."""
 
 import json
 import re
@@ -15,7 +15,7 @@ WRITE_HIDDEN = ("o_proj", "down_proj")
 
 
 def base_problems(adapter: str, config: dict[str, Any], model: str) -> list[str]:
-    """Where the adapter with this PEFT configuration and the base model differ in shape, or in the weights."""
+    """How `model` differs, in shape or weights, from the base of the adapter with this PEFT configuration."""
     trained_on = config.get("base_model_name_or_path")
     head = f"{adapter}: was trained on another base"
     remedy = f"name {trained_on or 'its own'}, or train on {model} again"
@@ -28,23 +28,23 @@ def base_problems(adapter: str, config: dict[str, Any], model: str) -> list[str]
         if theirs.get(name) and ours and ours != theirs[name]
     ]
     if not problems and trained_on and other_weights(Path(trained_on), Path(model)):
-        problems.append(f"{head} (the weights in {model} are others); {remedy}")
+        problems.append(f"{head} (the weights in {model} differ); {remedy}")
     return problems
 
 
 def base_doubt(adapter: str, config: dict[str, Any], model: str) -> str | None:
-    """A warning where the adapter's base has another name than the model: perhaps renamed, perhaps another."""
+    """A warning if the adapter's base has a different name: it may be the same model renamed, or a different one."""
     trained_on = config.get("base_model_name_or_path") or model
     if Path(trained_on).resolve() == Path(model).resolve() or model_name(trained_on) == model_name(model):
         return None
     return (
-        f"{adapter}: was trained on {trained_on}, not on {model}; if they are the same model, write {model} into "
-        "base_model_name_or_path of its adapter_config.json, else name the right one"
+        f"{adapter}: was trained on {trained_on}, not on {model}; if they are the same model, set "
+        f"base_model_name_or_path in its adapter_config.json to {model}; if not, name the right one"
     )
 
 
 def model_name(model: str) -> str:
-    """A model's name: that of its folder, or on a hub; a converted chatglm has the original's."""
+    """A model's name: the last part of its folder or hub id; a converted chatglm has the original's name."""
     return Path(model).name.lower().removesuffix("-glm")
 
 
@@ -56,7 +56,7 @@ def base_shape(base: dict[str, Any], in_every_layer: bool) -> dict[str, Any]:
 
 
 def adapter_shape(adapter: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The same of an adapter; a LoRA adapter's is read from those of its tensors whose role is known."""
+    """The same for an adapter; for LoRA, taken from the tensors whose role is known."""
     if config.get("peft_type") != "LORA":
         return {"layers": config.get("num_layers"), "width": config.get("token_dim")}
     layers, width = 0, None

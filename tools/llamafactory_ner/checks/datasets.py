@@ -1,16 +1,16 @@
-"""The data sets that a recipe names, looked up here because llamafactory would end in a traceback."""
+"""Checks that a recipe's data sets are registered; llamafactory itself would fail with a traceback."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-# Where an entry of the registry may say its data are; llamafactory takes the first key that it finds.
+# Keys that tell where the data of a registry entry are; llamafactory uses the first one it finds.
 SOURCES = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name")
 FIX = "fix it by hand, or run `git checkout dataset_info.json` and `make data`"
 
 
 def dataset_problems(given: dict[str, Any], default_folder: str) -> list[str]:
-    """Problems of the data sets in the arguments as written; none if llamafactory reads no local registry."""
+    """Problems with the data sets in the arguments as written; none if llamafactory reads no local registry."""
     folder = given.get("dataset_dir") or default_folder
     names = [name for argument in ("dataset", "eval_dataset") for name in split(given.get(argument))]
     if not names or has_files(given.get("tokenized_path")):
@@ -22,7 +22,7 @@ def dataset_problems(given: dict[str, Any], default_folder: str) -> list[str]:
         registry = json.loads(path.read_text())  # with the platform's encoding, as llamafactory reads it
     except OSError as error:
         return [f"{path}: cannot be read ({error.strerror}); run `make data`, or set dataset_dir to its folder"]
-    except ValueError as error:  # no JSON, or no text
+    except ValueError as error:  # not JSON, or not text
         return [f"{path}: not JSON ({error}); {FIX}"]
     if not isinstance(registry, dict):
         return [f"{path}: not an object with one entry per data set; {FIX}"]
@@ -40,12 +40,12 @@ def entry_problem(path: Path, name: str, registry: dict[str, Any]) -> str | None
 
 
 def split(names: Any) -> list[str]:
-    """The data sets in an argument: a list, or names with commas between them."""
+    """The data sets in an argument: a list, or comma-separated names."""
     if names is None or isinstance(names, list):
         return [str(name) for name in names or []]
     return [name.strip() for name in str(names).split(",")]
 
 
 def has_files(folder: Any) -> bool:
-    """Whether there is a folder of tokenised data, which llamafactory prefers to any data set."""
+    """Whether the folder of tokenised data has files, which llamafactory then uses instead of any data set."""
     return folder is not None and Path(str(folder)).is_dir() and any(Path(str(folder)).iterdir())

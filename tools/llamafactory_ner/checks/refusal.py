@@ -1,4 +1,4 @@
-"""How the plugin ends a run that cannot work: one line and exit status 2, as our own programs do.
+"""How the plugin stops a run that cannot work: one line and exit status 2, like our own programs.
 
 Under torchrun only the first local process prints.
 """
@@ -13,14 +13,14 @@ from ner_common.errors import UserError
 
 
 def stop(message: str) -> NoReturn:
-    """Print `message` once and end the process with status 2."""
+    """Print `message` once and exit with status 2."""
     _say(message)
     raise SystemExit(2)
 
 
 @contextmanager
 def user_errors_in_one_line() -> Iterator[None]:
-    """End the process as `stop` does on a user's mistake in the block, such as broken JSON in an adapter's folder."""
+    """Call `stop` on a `UserError` in the block, such as broken JSON in an adapter's folder."""
     try:
         yield
     except UserError as error:
@@ -28,7 +28,7 @@ def user_errors_in_one_line() -> Iterator[None]:
 
 
 def warn(message: str) -> None:
-    """Print a warning of one line, once."""
+    """Print a one-line warning, once."""
     _say(f"warning: {message}")
 
 

@@ -1,6 +1,7 @@
 """Answer forms: how entities are written for the model, and how its answer is read back.
 
-Each form is one module of this package: a new form is a new file. It defines what `AnswerForm` lists; see `json_list`.
+Each form is one module of this package, so a new form is a new file. It defines the members of `AnswerForm`; see
+`json_list`.
 """
 
 import pkgutil
@@ -17,11 +18,11 @@ MEMBERS = ("NAME", "DIRECTIVE", "FORMAT", "render", "parse", "structured")
 
 
 class AnswerForm(Protocol):
-    """What the module of a form defines.
+    """What a form's module defines.
 
     Attributes:
         NAME: its file name without ``.py``; stored in prompt specs and given to ``--form``.
-        DIRECTIVE: what the instruction asks for, as its half-sentence: 以 JSON 列表作答.
+        DIRECTIVE: the half-sentence of the instruction that asks for the form: 以 JSON 列表作答.
         FORMAT: the form as the instruction shows it, on one line.
     """
 
@@ -32,7 +33,7 @@ class AnswerForm(Protocol):
     def render(self, text: str, entities: Sequence[Entity]) -> str:
         """Write the entities of a text (sorted by position) as the answer that a model should give.
 
-        The instruction shows ``render("", ())`` as the answer without entities, so that must not be empty.
+        The instruction shows ``render("", ())`` as the answer without entities, so it must not be empty.
         """
 
     def parse(self, answer: str, text: str) -> Parsed:
@@ -43,7 +44,7 @@ class AnswerForm(Protocol):
         """
 
     def structured(self, mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:
-        """The request fields that force this form by ``mode`` (json or grammar); None if it cannot be forced so."""
+        """The request fields that force this form by ``mode`` (json or grammar); None if that mode cannot force it."""
 
 
 def form_names() -> list[str]:
@@ -59,11 +60,11 @@ def load_form(name: str) -> AnswerForm:
         UserError: there is no such form, or its module lacks something.
     """
     if name not in form_names():
-        raise UserError(f"{name}: no such answer form; there are: {', '.join(form_names())}")
+        raise UserError(f"{name}: no such answer form; known: {', '.join(form_names())}")
     module = import_module(f"{__name__}.{name}")
     file = rooted(Path(str(module.__file__)))
     if missing := [member for member in MEMBERS if not hasattr(module, member)]:
-        raise UserError(f"{file}: an answer form needs {', '.join(missing)} too; see AnswerForm in {__name__}")
+        raise UserError(f"{file}: an answer form also needs {', '.join(missing)}; see AnswerForm in {__name__}")
     if name != module.NAME:
-        raise UserError(f"{file}: NAME is {module.NAME!r}; it must be {name!r}, as the file is called")
+        raise UserError(f"{file}: NAME is {module.NAME!r}; it must be {name!r}, like the file name")
     return cast(AnswerForm, module)

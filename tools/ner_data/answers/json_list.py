@@ -4,8 +4,8 @@ For the text 林晓在云帆科技任经理::
 
     [{"text":"林晓","label":"name"},{"text":"云帆科技","label":"company"},{"text":"经理","label":"position"}]
 
-The surface comes first: a model then labels what it has just copied, instead of naming the label of a mention that it
-has yet to find. Separators are compact: 8 tokens of a Qwen tokenizer per item instead of 11.
+The surface comes first, so a model labels what it has just copied instead of naming the label of a mention it has yet
+to find. Separators are compact: 8 tokens of a Qwen tokenizer per item instead of 11.
 """
 
 import json
@@ -28,7 +28,7 @@ _ITEM = re.compile(
     re.DOTALL,
 )
 _EMPTY = re.compile(r"\[\s*+\]")
-# Objects as tuples of (key, value), so that a repeated key is seen.
+# Objects as tuples of (key, value), so repeated keys are noticed.
 _DECODER = json.JSONDecoder(object_pairs_hook=tuple)
 
 
@@ -46,7 +46,7 @@ def parse(answer: str, text: str) -> Parsed:
     - ``inexact``: complete items were found in an answer that is not exactly in the form (a code fence, words around
       the list, single quotes, a truncated list); they are returned.
     - ``bad_item``: the list is JSON, but an item lacks a string label or text, or has more than these; the item is
-      returned with what it has, so that it counts as an error.
+      returned with what it has and so counts as an error.
     - ``unparsable``: nothing could be read; there are no mentions.
     """
     try:

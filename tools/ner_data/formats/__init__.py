@@ -1,4 +1,4 @@
-"""Corpus formats, one module each: a new format is a new file, which the ``format:`` of a corpus names.
+"""Corpus formats, one module each: a new format is a new file, named by ``format:`` in a corpus description.
 
 A module opens with a literal sample record and has ``read(path, gold)``, which yields a `Sample` for each sentence of
 a raw file; see `bio`.
@@ -16,13 +16,13 @@ from ner_data.gold import Entity
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sentence as read.
+    """One sentence of a raw file.
 
     Attributes:
         line: its (first) line in the file, from 1.
         text: the sentence.
         entities: its entities with half-open character offsets; None if the file has no gold.
-        problem: ``(reason, message)`` if the sentence cannot be used: a short name to count by, and what is wrong.
+        problem: ``(reason, message)`` if the sentence cannot be used: a short name for the tally, and what is wrong.
         repairs: names of the documented policies that were applied to read it, one per occurrence.
     """
 

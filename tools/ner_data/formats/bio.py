@@ -51,7 +51,7 @@ def _sentence(rows: list[tuple[int, str]], gold: bool) -> Sample:
             message = f"line {number} has no tag: {one_line(row)}; write `char SPACE tag`"
             return Sample(first, "", None, ("no tag", message))
         if gold and not (tag == "O" or (tag[:2] in ("B-", "I-") and len(tag) > 2)):
-            message = f"line {number} has the tag {one_line(tag)}; this format knows B-label, I-label and O"
+            message = f"line {number} has the tag {one_line(tag)}; this format has only B-label, I-label and O"
             return Sample(first, "", None, ("unknown tag scheme", message))
         tokens.append((token, tag))
     text = "".join(token for token, _ in tokens)

@@ -1,1 +1,1 @@
-"""chatglm3-6b and chatglm2-6b: from the original checkpoint to native ``glm``, without remote code."""
+"""chatglm3-6b and chatglm2-6b: original checkpoints converted to native ``glm``, without remote code."""

@@ -1,4 +1,4 @@
-"""The original ``config.json``: which models can be converted, and the native ``glm`` config that says the same."""
+"""The original ``config.json``: which models can be converted, and the equivalent native ``glm`` config."""
 
 import re
 from dataclasses import dataclass
@@ -41,8 +41,7 @@ OTHERS = re.compile(r"codegeex|longalign|visualglm|chatglm-6b|chatglm[23]-6b-(?:
 class Shape:
     """The sizes that determine the shapes of the weights; ``name`` is what the config calls its model.
 
-    ``version`` is 2 or 3: the two differ in special tokens and template only, and nothing but the name tells them
-    apart.
+    ``version`` is 2 or 3: they differ only in special tokens and template, and only the name tells them apart.
     """
 
     name: str
@@ -59,14 +58,14 @@ class Shape:
 
 
 def read_config(source: Path, ignore: tuple[str, ...] = ()) -> Shape:
-    """Read the config of an original chatglm3-6b or chatglm2-6b, or of one that differs from it in sizes only.
+    """Read the config of an original chatglm3-6b or chatglm2-6b, or of one that differs only in its sizes.
 
     Args:
         source: the folder that holds ``config.json``.
         ignore: fields of `SAME` that do not matter to the caller.
 
     Raises:
-        UserError: there is none, or it is another model's; the message names the model.
+        UserError: there is no config, or it is another model's; the message names that model.
     """
     if not source.is_dir():
         raise UserError(f"{rooted(source)}: no such folder; {REMEDY}")

@@ -38,7 +38,7 @@ class Conversion:
 
     Attributes:
         used: number of tensors that were copied.
-        dropped: names of those that the native model has no use for.
+        dropped: names of those that the native model does not need.
         size: bytes of the new tensors.
     """
 
@@ -62,7 +62,7 @@ def convert(source: Path, target: Path) -> Conversion:
     """Convert one checkpoint, with progress on stderr.
 
     Raises:
-        UserError: the target exists; the source is another model, incomplete or damaged; too little room.
+        UserError: the target exists; the source is another model, incomplete or damaged; too little disk space.
     """
     check_free(target)
     shape = read_config(source)
@@ -85,7 +85,7 @@ def convert(source: Path, target: Path) -> Conversion:
 
 
 def check_weights(source: Path, shards: list[Path], wanted: dict[str, Wanted]) -> str:
-    """Compare all tensors with what the config asks for, by the files' headers; returns the type that all have.
+    """Compare all tensors with what the config asks for, using only the files' headers; returns their common type.
 
     Raises:
         UserErrors: every missing, unknown, duplicate or misshapen tensor.
@@ -110,7 +110,7 @@ def check_weights(source: Path, shards: list[Path], wanted: dict[str, Wanted]) -
 
 
 def check_room(target: Path, shards: list[Path]) -> None:
-    """Refuse to start where the result would not fit on the disk."""
+    """Refuse to start if the result would not fit on the disk."""
     folder = target.absolute().parent
     folder.mkdir(parents=True, exist_ok=True)
     needed, free = sum(path.stat().st_size for path in shards) + 10**7, shutil.disk_usage(folder).free
@@ -119,7 +119,7 @@ def check_room(target: Path, shards: list[Path]) -> None:
 
 
 def write_weights(shards: list[Path], partial: Path, wanted: dict[str, Wanted]) -> tuple[int, list[str], int]:
-    """Write one shard for each of the source's, and the index: (tensors used, names dropped, bytes written)."""
+    """Write one shard per source shard, and the index: (tensors used, names dropped, bytes written)."""
     weight_map: dict[str, str] = {}
     dropped: list[str] = []
     used = size = 0

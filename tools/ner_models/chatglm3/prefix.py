@@ -19,8 +19,8 @@ from ner_models.chatglm3.shards import TORCH_NAMES, Stored, find_shards, open_sh
 from ner_models.chatglm3.weights import PREFIX
 
 Tensor = Any
-BASE = Path("models/chatglm3-6b-glm")  # what its recipe makes of the download
-CONVERT = "name with --base what `ner-model convert-chatglm3` made of the model it was trained on"
+BASE = Path("models/chatglm3-6b-glm")  # where its recipe puts the converted download
+CONVERT = "name with --base the folder that `ner-model convert-chatglm3` made from the model it was trained on"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImportedPrefix:
-    """An adapter made of a P-Tuning v2 checkpoint: its folder, its sizes, and how many tensors were read and used."""
+    """An adapter made from a P-Tuning v2 checkpoint: its folder, its sizes, the numbers of tensors read and used."""
 
     target: Path
     tokens: int
@@ -67,12 +67,12 @@ def import_prefix(source: Path, target: Path, *, base: Path = BASE) -> ImportedP
         base: the converted base model, as the adapter will name it.
 
     Raises:
-        UserError: the target exists; the source is no P-Tuning v2 checkpoint of chatglm2/3, or does not fit the config
-            beside it (layers, groups, number of virtual tokens), the context, or the base where that is there.
+        UserError: the target exists; the source is not a P-Tuning v2 checkpoint of chatglm2/3, or does not fit the
+            config next to it (layers, groups, number of virtual tokens), the context, or the base if that exists.
     """
     check_free(target)
     try:
-        import peft  # noqa: F401 - needed at the end, missed at the start
+        import peft  # noqa: F401 - needed at the end, checked at the start
     except ImportError as error:
         raise UserError(f"the import needs the train environment ({error}): .venv-train/bin/ner-model") from None
     # The old scripts can train on a base quantised in memory, and say so in the config; the prefix is not quantised.
@@ -112,7 +112,7 @@ def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:
         if wanted.get(name) != found.get(name):
             has, needs = (list(shapes[name]) if name in shapes else "nothing" for shapes in (found, wanted))
             sizes = f"{shape.layers} layers of {shape.kv_heads} key-value groups"
-            remedy = "put the config.json of the model it was trained on beside it"
+            remedy = "put the config.json of the model it was trained on next to it"
             raise UserError(f"{rooted(source)}: {PREFIX}{name} is {has}, {sizes} need {needs}; {remedy}")
     if tokens >= shape.context:
         context = f"the context of {shape.context}"
@@ -122,7 +122,7 @@ def check_prefix(source: Path, own: dict[str, Stored], shape: Shape) -> None:
 
 
 def check_base(source: Path, shape: Shape, base: Path) -> None:
-    """Compare the model that the prefix was trained on with the base that the adapter will name, if that is there.
+    """Compare the model that the prefix was trained on with the base that the adapter will name, if that exists.
 
     Raises:
         UserError: the folder holds a model of another shape, or the original instead of the converted one.
@@ -162,7 +162,7 @@ def flat_prefix(own: dict[str, Tensor]) -> Tensor:
 
 
 def rotated_keys(prefix: Tensor, shape: Shape) -> Tensor:
-    """Rotate every key by as many positions as there are virtual tokens; values stay; same shape in and out.
+    """Rotate every key by as many positions as there are virtual tokens; values are unchanged, and so is the shape.
 
     chatglm rotates the first half of each head in pairs of neighbours: pair j by the angle
     ``position * 10000 ** (-2j / rotated)``.

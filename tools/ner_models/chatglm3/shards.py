@@ -81,7 +81,7 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
-            raise UserError(f"{rooted(path)}: truncated or no safetensors file ({size} bytes); {AGAIN}")
+            raise UserError(f"{rooted(path)}: truncated, or not a safetensors file ({size} bytes); {AGAIN}")
         try:
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
@@ -132,7 +132,7 @@ def _open_bin(path: Path) -> dict[str, Stored]:
             raise UserError(f"{rooted(path)}: {name} is {what}; only {', '.join(BYTES)} tensors can be converted")
         found[str(name)] = Stored(names[tensor.dtype], tuple(tensor.shape), _tensor_reader(tensor))
     if not found:
-        raise UserError(f"{rooted(path)}: holds no tensors by name; {AGAIN}")
+        raise UserError(f"{rooted(path)}: holds no named tensors; {AGAIN}")
     return found
 
 
@@ -149,7 +149,7 @@ def _tensor_reader(tensor: Any) -> Callable[[int, int], Iterator[Chunk]]:
 
 
 def write_shard(path: Path, entries: list[tuple[str, str, tuple[int, ...]]], chunks: Iterable[Chunk]) -> int:
-    """Write a safetensors file and return its tensors' bytes.
+    """Write a safetensors file and return the size of its tensors in bytes.
 
     Args:
         path: the file; it is on the disk when this returns.

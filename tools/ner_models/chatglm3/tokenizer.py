@@ -6,8 +6,8 @@ scores (no two pieces share one), both do the same. Characters without a piece b
 
 A fast tokenizer finds its special tokens anywhere in a text, SentencePiece nowhere. So:
 
-- The chat template breaks up what looks like a special token in a message, with the one space that
-  `ner_data.prompt.escape` uses too: no client can forge a turn.
+- The chat template breaks up what looks like a special token in a message, with the same extra space as
+  `ner_data.prompt.escape`: no client can forge a turn.
 - `sop` and `eop` cannot be broken up ("philosophy"). They are found only if nothing else is between two special
   tokens, as in the template's ``[gMASK]sop<|user|>``: the normaliser turns such a stretch, and the token's own name,
   into " sop", and leaves no space in any other text, where spaces become "▁".
@@ -25,7 +25,7 @@ from ner_common.errors import UserError, rooted
 from ner_common.files import read_text, write_atomically, write_json
 from ner_models.chatglm3.config import Shape
 
-NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # SentencePiece's types of pieces; others do not occur in chatglm
+NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # SentencePiece's piece types; chatglm has no others
 SPACE = "▁"
 COMMANDS = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
@@ -45,7 +45,7 @@ def read_pieces(path: Path) -> Pieces:
     """Read a SentencePiece model that works as chatglm's does.
 
     Raises:
-        UserError: the file is missing, is no SentencePiece model, or is one that normalises or splits differently.
+        UserError: the file is missing, is not a SentencePiece model, or is one that normalises or splits differently.
     """
     try:
         from google.protobuf.message import DecodeError
@@ -133,7 +133,7 @@ def tokenizer_json(pieces: Pieces, version: int) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            # "normalized": looked for in the normalised text, not in the raw one
+            # "normalized": searched for in the normalised text, not in the raw one
             {"id": number, "content": token, "normalized": token in ALONE, **flags}
             for token, number in sorted(special.items(), key=lambda item: item[1])
         ],

@@ -1,6 +1,6 @@
-"""Which tensor of the original checkpoint becomes which of the native one.
+"""How the tensors of the original checkpoint map to those of the native one.
 
-Every tensor is copied as it is, row by row; only `query_key_value` is split: its rows are the queries of all heads,
+Every tensor is copied unchanged, row by row; only `query_key_value` is split: its rows are the queries of all heads,
 then the keys, then the values of the key-value groups. The MLP's first matrix keeps its order (gate, then up).
 """
 
@@ -24,14 +24,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A tensor that the source must have: its shape and what becomes of it."""
+    """A tensor that the source must have: its shape and its targets."""
 
     shape: tuple[int, ...]
     targets: tuple[Target, ...]
 
 
 def plan(shape: Shape) -> dict[str, Wanted]:
-    """Source name -> shape and targets, for every tensor that the native checkpoint is made of."""
+    """Source name -> shape and targets, for every tensor that goes into the native checkpoint."""
     return dict(_rows(shape))
 
 
@@ -63,13 +63,13 @@ def _query_key_value(shape: Shape, old: str, new: str) -> Iterator[tuple[str, Wa
 
 
 def problems(wanted: Mapping[str, Wanted], found: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What keeps the tensors ``found`` (name -> shape) from being converted, one line each; no tensor is ignored."""
+    """Why the tensors ``found`` (name -> shape) cannot be converted, one line per problem; no tensor is ignored."""
     lines = [f"{name} is missing" for name in wanted if name not in found]
     for name, size in found.items():
         if name in wanted and wanted[name].shape != size:
             lines.append(f"{name} has shape {list(size)}, the config says {list(wanted[name].shape)}")
         elif name.startswith(PREFIX):
-            lines.append(f"{name} is a P-Tuning v2 prefix; take it out here, `ner-model import-prefix` converts it")
+            lines.append(f"{name} is a P-Tuning v2 prefix; remove it here; `ner-model import-prefix` converts it")
         elif name not in wanted and name not in DROPPED:
-            lines.append(f"{name} is no tensor of chatglm3-6b")
+            lines.append(f"{name} is not a tensor of chatglm3-6b")
     return lines

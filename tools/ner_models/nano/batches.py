@@ -50,7 +50,7 @@ def _tags(sample: text.Sample, prompt: str, offsets: list[tuple[int, int]]) -> t
 
 
 def _copy(tokenizer: Any, rng: random.Random) -> Row:
-    """A random run of tokens and a part of it again: from that part's second token on, the next one is known."""
+    """A random run of tokens, then a part of it again: from that part's second token on, the next is known."""
     first = [rng.randrange(256, tokenizer.vocab_size) for _ in range(rng.randrange(6, 33))]
     begin = rng.randrange(len(first) - 3)
     return Row([*first, tokenizer.eos_token_id, *first[begin:]], len(first) + 2)

@@ -2,7 +2,7 @@
 
 A Qwen2 of about three million parameters learns from generated text (`text.py`) to read a label set and a sentence and
 to copy the mentions out. The curriculum begins with plain copying, which everything else builds on: a network
-learns that slowly from long prompts and within minutes from short ones. The loss is taken on the answers alone.
+learns that slowly from long prompts and within minutes from short ones. The loss is computed on the answers only.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def answer_scores(
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = torch.tensor(row.ids)
         asked[number, row.start - 1 : len(row.ids) - 1] = True
-    # No attention mask: attention is causal, and an answer cannot see what is right of it.
+    # No attention mask: attention is causal, and an answer cannot see what is to its right.
     output = model.model(input_ids=ids.to(device), output_hidden_states=True)
     logits = model.lm_head(output.last_hidden_state[:, :-1][asked[:, :-1].to(device)])
     return logits, ids[:, 1:][asked[:, :-1]].to(device), output.hidden_states
@@ -113,7 +113,7 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
     from transformers import GenerationConfig
 
     stored = copy.deepcopy(model).to("cpu", torch.bfloat16)
-    # Greedy, whatever a server's default is: extraction has one right answer.
+    # Greedy, whatever the server's default: extraction has one right answer.
     stored.generation_config = GenerationConfig(
         do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
@@ -133,7 +133,7 @@ class Progress:
         self.losses: list[float] = []
 
     def add(self, tokens: int, loss: float) -> bool:
-        """Count a step; whether a line is due."""
+        """Count a step and return whether a line is due."""
         self.seen += tokens
         self.losses = [*self.losses[-49:], loss]
         return time.time() - self.reported > self.every or self.seen >= self.total
@@ -191,7 +191,7 @@ def pretrain(
     """Pretrain nano and save it with its tokenizer; the same arguments give the same bytes on the same machine.
 
     Args:
-        out: folder of the model; files that are there are replaced.
+        out: folder of the model; existing files are replaced.
         tokens: how many to train on.
         checkpoints: folder that always holds the newest state, if any.
         report_every: seconds between two lines of progress.
@@ -209,8 +209,8 @@ def pretrain(
     pad = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
     model = build_model(tokenizer).to("cuda" if torch.cuda.is_available() else "cpu")
     print(f"parameters {sum(p.numel() for p in model.parameters()):,}, vocabulary {len(tokenizer):,}", flush=True)
-    # Thrown away afterwards: tagging every token of a sentence teaches faster what an entity is than the few label
-    # tokens of an answer do.
+    # Discarded afterwards: tagging every token of a sentence teaches what an entity is faster than the few label
+    # tokens of an answer.
     tagger = torch.nn.Linear(model.config.hidden_size, 1 + 2 * len(text.KINDS)).to(model.device)
     optimizers, progress, rng = build_optimizers(model, tagger), Progress(tokens, report_every), random.Random(SEED)
     for end, level in CURRICULUM:

@@ -2,9 +2,9 @@
 
 Copying is done by an induction circuit (Olsson et al. 2022, "In-context Learning and Induction Heads"): a head of one
 layer writes at each position which token came before it; a head of the next layer looks for the position whose
-previous token is the current one, and predicts the token found there. Training finds this circuit only after very many
-tokens; with these weights the model copies, roughly, before its first step, and the training spends its time on what
-to copy. Everything else is learnt: the weights below are ordinary parameters and are trained like all others.
+previous token is the current one, and predicts the token found there. Training from random weights
+finds this circuit only after very many tokens; with these weights the model roughly copies before its first step, and
+training can focus on what to copy. The weights below are ordinary parameters and are trained like all others.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ FAST_PAIRS = 5  # rotary pairs that rotate too fast to compare contents at a dis
 
 
 def connect_heads(model: Any) -> None:
-    """Set layer 0's first heads to look back by OFFSETS and layer 1's first heads to copy by what they wrote."""
+    """Make layer 0's first heads look back by OFFSETS, and layer 1's first heads copy using what those wrote."""
     import torch
 
     settings = model.config
@@ -45,7 +45,7 @@ def _look_back(attention: Any, rows: slice, size: int, offset: int, theta: float
     """Bias a head so that its score peaks ``offset`` tokens back, whatever the contents (a rotary phase)."""
     import torch
 
-    pairs = torch.arange(4)  # the quickest ones tell neighbouring positions apart
+    pairs = torch.arange(4)  # the fastest ones tell neighbouring positions apart
     turn = offset * theta ** (-2 * pairs / size)
     query, key = torch.zeros(size), torch.zeros(size)
     key[pairs] = 6.0

@@ -1,8 +1,8 @@
-"""nano's pretraining text: the general skill behind extraction, on labels and words of our own.
+"""nano's pretraining text: the general skill behind extraction, on our own labels and words.
 
-A sample is a real prompt with a label set, a sentence, and the answer. So that the model learns the rule instead of the
-words, words are mostly random characters with an ending of their kind, every sample has a new label set, and a sentence
-may mention kinds that were not asked for. The kind of a mention can always be told, by its ending or by its context.
+A sample is a real prompt with a label set, a sentence, and the answer. The model should learn the rule, not the
+words: most words are random characters with an ending typical of their kind, every sample has a new label set, and a
+sentence may mention kinds that were not asked for. Its ending or its context always reveals the kind of a mention.
 """
 
 import random
@@ -17,7 +17,7 @@ from ner_models.nano import text_words as words
 from ner_models.nano.tokenizer import common_characters
 
 HAN = [character for character in common_characters() if "\u4e00" <= character <= "\u9fff"]
-# Half of the random words use characters that their context uses too: no character gives away whether it is in a word.
+# Half of the random words use characters that also occur in contexts: no character reveals whether it is in a word.
 FREQUENT = sorted({c for c in "".join([*words.BEFORE, *words.AFTER, *words.FILLERS, words.TYPES]) if c in set(HAN)})
 LATIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 MARKS = ["“”", "「」", "『』", "《》", "【】", "（）", '""', "〈〉"]
@@ -39,16 +39,16 @@ class Kind:
 class Difficulty:
     """How hard samples are: the curriculum of the pretraining raises it."""
 
-    labels: int  # the most labels that are asked for
-    clauses: int  # the most clauses in a sentence
-    word: int  # the most random characters in a word
+    labels: int  # maximum number of labels asked for
+    clauses: int  # maximum number of clauses in a sentence
+    word: int  # maximum number of random characters in a word
 
 
 EASY, MIDDLE, FULL = Difficulty(3, 2, 3), Difficulty(6, 3, 3), Difficulty(10, 4, 4)
 
 
 def kinds() -> list[Kind]:
-    """The kinds that have a meaning: one row of TYPES each."""
+    """The kinds, one per row of TYPES."""
     rows = [[cell.split() for cell in line.split("|")] for line in words.TYPES.strip().split("\n")]
     return [Kind(row[0][0], row[1][0], *(tuple(cell) for cell in row[2:])) for row in rows]
 
@@ -58,7 +58,7 @@ _HELD_OUT = {surface for split in demo.lexicon().values() for surfaces in split.
 
 
 def _characters(rng: random.Random, size: int) -> str:
-    """A random word: nearly always Chinese characters, now and then letters and digits or a character of any plane."""
+    """A random word: mostly Chinese characters, sometimes letters and digits, rarely other ideographs."""
     draw = rng.random()
     if draw < 0.94:
         return "".join(rng.choices(HAN if draw < 0.75 else FREQUENT, k=size))
@@ -68,7 +68,7 @@ def _characters(rng: random.Random, size: int) -> str:
 
 
 def _surface(kind: Kind, rng: random.Random, longest: int) -> tuple[str, bool]:
-    """A mention of a kind, and whether its form alone tells the kind (if not, its context must)."""
+    """A mention of a kind, and whether its form alone reveals the kind (if not, its context must)."""
     size = rng.randrange(1, longest + 1)
     draw = rng.random()
     if draw < 0.6:
@@ -114,7 +114,7 @@ def _clause(asked: Sequence[Kind], rng: random.Random, longest: int) -> list[str
 
 
 def touching_surface(kind: Kind, rng: random.Random, longest: int) -> str:
-    """A mention whose form tells its kind: only such mentions can follow each other with nothing between them."""
+    """A mention whose form reveals its kind: only such mentions may directly follow each other."""
     surface, telling = _surface(kind, rng, longest)
     return surface if telling else touching_surface(kind, rng, longest)
 

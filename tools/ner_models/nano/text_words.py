@@ -1,9 +1,9 @@
 """The words and labels of nano's pretraining text; all of them were written for this project.
 
-The corpus ``demo`` contains none of it: no label, no entity, no sentence template (a test checks it).
+The corpus ``demo`` shares none of them: no label, entity or sentence template (a test checks this).
 """
 
-# One type per line: label id | Chinese name | endings of its words | what may precede it | what may follow it.
+# One type per line: label id | Chinese name | endings of its words | contexts before it | contexts after it.
 TYPES = """
 disease|疾病|炎 症 病 综合征 癌 瘤 热 疹 结核 梗死|患有 确诊为 死于 预防 得了|的病人 发作了 会传染 的病因不清
 symptom|症状|疼 痛 乏力 麻木 出血 水肿 发冷 咳嗽|出现 伴有 感到 主诉|持续三周 有所缓解 加重
@@ -107,7 +107,7 @@ JOINTS = "和 、 与 或 及 以及 跟 、还有 ，再加上 /".split()
 ENDINGS = ["。", "。", "。", "", "！", "？", "；", "……", ".", "~"]
 SEPARATORS = ["，", "，", "，", "；", "。", " ", ",", "——"]
 
-# Common words that say nothing: sentences without a mention, and what surrounds one.
+# Common words of no kind, for sentences without a mention and around mentions.
 FILLERS = """
 今年 后来 大约 通常 部分 主要 情况 方面 左右 同时 首先 其次 总之 虽然 但是 所以 于是 然后 一直 刚刚 早上 晚上 中间
 下面 前面 外边 那里 这里 哪里
@@ -125,7 +125,7 @@ FILLERS = """
 竟然 居然 恐怕 大概 似乎
 """.split()
 
-# English words from which the tokenizer learns its Latin merges, beside the ids of TYPES.
+# English words from which, with the ids of TYPES, the tokenizer learns its Latin merges.
 ID_WORDS = """
 alpha amber angle apple arrow basic batch blade block blend board brick bridge brief bright brush cabin candle canal
 carbon castle chain chart child class
@@ -157,7 +157,7 @@ history memory victory factory theory country century library gallery battery my
 activity security community university
 """.split()
 
-# Rarer characters that stand in names; each is one token beside the 3,755 of GB2312's first level.
+# Rarer characters used in names; each is one token, like the 3,755 of GB2312's first level.
 RARER = (
     ""
     "娅珊莎妮琪琳琦瑶璐瑾婷媛斌彬昊晟煜熙炜烨梓楠沐泓淇涵滢瀚皓睿禹筱绮芸茜莹菲萱蓉蕾薇轩逸钰铭雯霏韵馨骏骁鑫邵郝闫佟邱岚峪栾隋阎甄嫣婧姝娴颖"

@@ -1,7 +1,7 @@
 """nano's tokenizer: ByteLevel BPE like Qwen's, but most of its merges are constructed, not learnt.
 
-A common Chinese character is one token and stays one token inside a word, so that copying a mention means copying
-its characters; the phrases of the prompt, the chat roles and the JSON around an answer are few tokens. Every other
+A common Chinese character is one token and stays one token inside a word, so copying a mention means copying
+its characters; the phrases of the prompt, the chat roles and the JSON around an answer take few tokens. Every other
 character falls back to its bytes: any Unicode text encodes, and decodes to itself (there is no normalisation, where
 Qwen's tokenizer normalises to NFC).
 """

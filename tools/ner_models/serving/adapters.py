@@ -50,15 +50,15 @@ def check_base(adapter: Adapter, base: Path) -> None:
     """Refuse an adapter of another base model.
 
     Raises:
-        UserError: it has another number of layers or another width; or the base it was trained on is available and
-            has different weights.
+        UserError: its number of layers or its width differs; or the base it was trained on is available and has
+            different weights.
     """
     if problems := base_problems(rooted(adapter.path), adapter.config, rooted(base)):
         raise UserError(problems[0])
 
 
 def warn_of_another_name(adapter: Adapter, base: Path) -> None:
-    """Warn on stderr if an adapter's base had another name."""
+    """Warn on stderr if an adapter's base had a different name."""
     if doubt := base_doubt(rooted(adapter.path), adapter.config, rooted(base)):
         print(f"warning: {doubt}", file=sys.stderr)
 

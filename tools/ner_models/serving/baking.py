@@ -21,21 +21,21 @@ from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_models.serving.adapters import Adapter, check_base, load_adapter, warn_of_another_name
 from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
 
-# How far below the best real logit a virtual token's is fitted, and the least that is accepted: exp(-20) is 2e-9 per
+# How far below the best real logit a virtual token's is fitted, and the smallest accepted margin: exp(-20) is 2e-9 per
 # token, or 1 in 40 for 128 virtual tokens over 1,000 answers of 100 tokens.
 WANTED, MARGIN = 40.0, 20.0
 CONVERSATIONS, LENGTH = 32, 48  # conversations to collect hidden states from; tokens sampled in each
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("adapter", type=Path, help="folder of a P-tuning adapter, as saves/MODEL/p_tuning/CORPUS")
+    parser.add_argument("adapter", type=Path, help="folder of a P-tuning adapter, such as saves/MODEL/p_tuning/CORPUS")
     parser.add_argument("out", type=Path, help="folder for the plain checkpoint; must not exist")
     parser.add_argument("--base", type=Path, help="base model (default: the one the adapter was trained on)")
 
 
 def run(args: argparse.Namespace) -> None:
     done = export(args.adapter, args.out, base=args.base)
-    print(f"{rooted(args.out)}: {done.tokens} virtual tokens, least margin of their logits {done.margin:.1f}")
+    print(f"{rooted(args.out)}: {done.tokens} virtual tokens, smallest margin of their logits {done.margin:.1f}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     """Refuse what cannot be exported.
 
     Raises:
-        UserError: another kind of adapter, no base model, another base, a prompt as long as its context, or `out`
-            exists.
+        UserError: another kind of adapter, no base model, a different base, a prompt that fills the context, or an
+            existing `out`.
     """
     if adapter.kind != P_TUNING:
-        remedy = "LoRA merges with `make merge`; prefix tuning is served with `ner-model serve`"
+        remedy = "merge LoRA with `make merge`, serve prefix tuning with `ner-model serve`"
         raise UserError(f"{rooted(adapter.path)}: is a {adapter.kind} adapter, only P_TUNING can be baked; {remedy}")
     if not (base / "config.json").is_file():
         raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
@@ -82,7 +82,7 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
 
 
 def bake_checkpoint(adapter: Adapter, base: Path, out: Path) -> float:
-    """Write the checkpoint for an adapter that has been checked; returns the least margin of its tokens' logits.
+    """Write the checkpoint for an adapter that has been checked; returns the smallest margin of its tokens' logits.
 
     The checkpoint's chat template puts the virtual tokens before every conversation.
 
@@ -119,10 +119,10 @@ def stored_prompt(adapter: Adapter) -> Any:
 
 
 def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], list[int]]]:
-    """Token ids of prompts, each with an answer; if that is empty, the model is to generate one.
+    """Token ids of prompts, each with an answer; an empty answer is for the model to generate.
 
-    The texts are random tokens. If the adapter has its prompt spec, half of them are asked as in its training, with an
-    answer of that form: the hidden states inside answers are unlike all others.
+    The texts are random tokens. If the adapter has its prompt spec, half of them are asked as in training, with an
+    answer in that form: hidden states inside answers are unlike all others.
     """
     rng = random.Random(0)
     path = adapter.path / FILE_NAME
@@ -147,8 +147,8 @@ def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], lis
 def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, Any]:
     """Hidden states [states, hidden] before the output layer, and the best real logit [states] at each.
 
-    They are those in the answers of `conversations`, given or generated at temperature 1, with the soft prompt and,
-    because the baked model serves its base too, without it.
+    The states come from the answers of `conversations`, given or generated at temperature 1, both with the soft prompt
+    and without it, because the baked model also serves its base.
     """
     import torch
     from transformers import GenerationConfig
@@ -196,7 +196,7 @@ def row_without_chance(states: Any, best: Any) -> Any:
 
 
 def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> float:
-    """Put the virtual tokens into `model` in place; returns the least margin on a held-out third of the states."""
+    """Put the virtual tokens into `model` in place; returns the smallest margin on a held-out third of the states."""
     import torch
 
     held_out = torch.arange(len(states)) % 3 == 0
@@ -215,8 +215,8 @@ def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> flo
 
 
 def baked_folder(adapter: Adapter, base: Path) -> Path:
-    """Where `ner-model serve` keeps the baked copy: in cache/baked, named by a hash of all that it is made from (the
-    weights of adapter and base, and the prompt spec, whose prompts the baked rows are fitted to)."""
+    """Where `ner-model serve` keeps the baked copy: in cache/baked, named after a hash of its inputs (the weights
+    of adapter and base, and the prompt spec, to whose prompts the baked rows are fitted)."""
     spec = adapter.path / FILE_NAME
     name = hashlib.sha256(f"{weights_fingerprint(adapter.path)} {weights_fingerprint(base)} ".encode())
     name.update(spec.read_bytes() if spec.is_file() else b"")

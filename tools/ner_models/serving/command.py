@@ -21,15 +21,15 @@ CPU_CACHE_BYTES = 1 << 30  # vLLM would take a share of the whole machine's memo
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How vLLM is to serve.
+    """How vLLM should serve.
 
     Attributes:
-        host, port: where it listens.
+        host, port: the address it listens on.
         dtype: number format; None: float32 on a CPU, else that of the base model's ``model.yaml``, else vLLM's choice.
-        max_model_len: the most tokens of prompt and answer together.
+        max_model_len: maximum tokens of prompt and answer together.
         gpu_memory_utilization: share of the GPU's memory.
-        tensor_parallel_size: GPUs that the model is spread over.
-        vllm_args: more arguments in one string, which win over ours.
+        tensor_parallel_size: number of GPUs to spread the model over.
+        vllm_args: more arguments in one string; they override ours.
     """
 
     host: str = HOST
@@ -41,7 +41,7 @@ class Settings:
     vllm_args: str = ""
 
     def context(self, base: Path) -> int:
-        """The tokens that a prompt and its answer may have together: no more than the base model has positions."""
+        """How many tokens a prompt and its answer may have together: at most the base model's positions."""
         config = read_json(base / "config.json", "the base model is incomplete")
         return int(min(self.max_model_len, config.get("max_position_embeddings", self.max_model_len)))
 
@@ -84,7 +84,7 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
 
 
 def default_dtype(base: Path) -> str:
-    """The number format for a base model whose user names none."""
+    """The number format if the user names none."""
     if on_cpu():
         return "float32"
     known = base_model_of(base)

@@ -1,9 +1,9 @@
 """A vLLM KV connector that serves prefix tuning (P-Tuning v2): it writes the learned keys and values into the cache.
 
 A request for a prefix comes with a prompt that starts with N placeholder tokens and says in `kv_transfer_params` which
-prefix they stand for (ner_models.serving.middleware sees to both). The scheduler is told that the first N tokens are
+prefix they stand for (ner_models.serving.middleware does both). The scheduler is told that the first N tokens are
 computed elsewhere; the worker fills their cache slots before the forward pass. PEFT's keys carry no rotation and its
-text starts at position N, which is where vLLM puts it, so the tensors go in as they are.
+text starts at position N, which is where vLLM puts it, so the tensors are used unchanged.
 
 vLLM loads this module by name (`kv_connector_module_path`); the interface is marked experimental there, so it is tied
 to the version in requirements/ and to the parity tests.
@@ -34,7 +34,7 @@ class Load:
 
 @dataclass
 class Loads(KVConnectorMetadata):  # type: ignore[misc]
-    """What the scheduler asks of the worker in one step."""
+    """What the scheduler asks the worker to load in one step."""
 
     loads: list[Load] = field(default_factory=list)
 
@@ -54,7 +54,7 @@ class PrefixConnector(KVConnectorBase_V1):  # type: ignore[misc]
 
     @property
     def requires_kv_delivery(self) -> bool:
-        return False  # nothing is handed to anyone: a preempted request may simply go on
+        return False  # nothing is sent to another instance, so a preempted request can simply continue
 
     # --- in the scheduler ---
 

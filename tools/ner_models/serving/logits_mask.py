@@ -1,7 +1,7 @@
 """A vLLM logits processor: the virtual tokens of a baked P-tuning model are never generated under any model name.
 
-For requests like those in the adapter's training, the baked rows of the output layer ensure that in any vLLM
-(`ner_models.serving.baking`). A server with other adapters has hidden states that were not measured.
+For requests like those in training, the baked rows of the output layer already ensure this in any vLLM
+(`ner_models.serving.baking`). But a server with other adapters has hidden states on which it was not measured.
 """
 
 from typing import Any

@@ -1,9 +1,9 @@
-"""ASGI middleware for vLLM: a soft prompt is chosen by the model's name, from any OpenAI client, as a LoRA module is.
+"""ASGI middleware for vLLM: any OpenAI client chooses a soft prompt by its model name, just like a LoRA module.
 
 `ner-model serve` makes vLLM accept and list the names (`--served-model-name` takes several); NER_SOFT_PROMPTS says
 what each means: {"base": name, "soft_prompts": {name: {"text": tokens before the prompt, "prefix": bool}}}.
 A request for such a name gets the text through the chat template's variable `soft_prompt`, a cache of its own
-(`cache_salt`: the placeholders of two prefixes are the same tokens), and its name in the answer.
+(`cache_salt`: the placeholders of two prefixes are the same tokens), and the soft prompt's name in the answer.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 VARIABLE = "NER_SOFT_PROMPTS"
 CHAT = "/v1/chat/completions"
-# With these vLLM computes the prompt again without the prefix, or cuts the placeholders off.
+# With these, vLLM recomputes the prompt without the prefix, or cuts off the placeholders.
 REFUSED = ("prompt_logprobs", "echo", "truncate_prompt_tokens", "chat_template", "kv_transfer_params")
 
 Message = MutableMapping[str, Any]
@@ -58,7 +58,7 @@ def refusal(path: str, request: dict[str, Any]) -> str | None:
 
 
 def limits(names: list[str]) -> str:
-    """What vLLM cannot do with soft prompts, in one line for the user who starts it (`refusal` tells clients)."""
+    """What vLLM cannot do with soft prompts, in one line for the user who starts it; clients get `refusal`."""
     return f"{', '.join(names)}: soft prompts answer {CHAT} only, and no request with {', '.join(REFUSED)}"
 
 
@@ -80,7 +80,7 @@ def _as_object(body: bytes) -> dict[str, Any] | None:
     try:
         request = json.loads(body)
     except ValueError:
-        return None  # vLLM says what is wrong with it
+        return None  # vLLM reports what is wrong with it
     return request if isinstance(request, dict) else None
 
 
@@ -95,7 +95,7 @@ async def _whole_body(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once and then what the client sends next (its disconnection)."""
+    """A `receive` that returns the body once, then whatever the client sends next (its disconnection)."""
     given = False
 
     async def replay() -> Message:

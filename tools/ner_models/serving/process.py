@@ -1,6 +1,6 @@
 """A vLLM server as a background process: state file, start, health check and stop.
 
-``.serve/<port>.json`` says what runs (process id, models, command), ``.serve/<port>.log`` holds vLLM's own output.
+``.serve/<port>.json`` records what is running (process id, models, command); ``.serve/<port>.log`` has vLLM's output.
 """
 
 import os
@@ -27,7 +27,7 @@ STOP_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A started server: its process (a group of its own), address and what it serves."""
+    """A started server: its process (in its own group), address and what it serves."""
 
     pid: int
     host: str
@@ -48,7 +48,7 @@ class Server:
         write_json(state_file(self.port), asdict(self))
 
     def alive(self) -> bool:
-        """Whether the process that was started still runs (and its id is not another process's now)."""
+        """Whether the process that was started still runs (and its id has not been reused)."""
         try:
             words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
@@ -65,7 +65,7 @@ def log_file(port: int) -> Path:
 
 
 def load_server(port: int) -> Server | None:
-    """The server that was started on a port, or None if there was none or it has ended (its state file is removed)."""
+    """The server that was started on a port; None if there is none, or if it has ended (removes its state file)."""
     path = state_file(port)
     if not path.is_file():
         return None
@@ -87,7 +87,7 @@ def require_free(host: str, port: int) -> None:
     """
     if server := load_server(port):
         names = ", ".join(server.models)
-        raise UserError(f"port {port} is busy: a server of {names} runs there (pid {server.pid}); `make stop` ends it")
+        raise UserError(f"port {port} is busy: a server for {names} runs there (pid {server.pid}); run `make stop`")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -99,7 +99,7 @@ def require_free(host: str, port: int) -> None:
 
 
 def start(command: list[str], host: str, port: int, models: list[str], environment: dict[str, str]) -> Server:
-    """Start vLLM in a process group of its own, with its output in the log file.
+    """Start vLLM in its own process group, with its output in the log file.
 
     Raises:
         UserError: the state file cannot be written; vLLM has been stopped again.
@@ -123,10 +123,10 @@ def start(command: list[str], host: str, port: int, models: list[str], environme
 
 
 def wait_until_healthy(server: Server, timeout_s: float) -> float:
-    """Wait until the server answers /health, showing what its log says last; returns the seconds it took.
+    """Wait until the server answers /health, showing the last line of its log; returns the seconds it took.
 
     Raises:
-        UserError: it ended, or was not ready in time (and was stopped); the message has the log's last error.
+        UserError: it ended, or was not ready in time and was stopped; the message contains the last error in the log.
     """
     begin = time.monotonic()
     print(f"starting vLLM (log: {rooted(server.log)})", flush=True)

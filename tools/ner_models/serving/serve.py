@@ -1,7 +1,7 @@
 """``ner-model serve``: vLLM with a base model and any number of adapters, behind its OpenAI API.
 
 The vLLM command is derived from the adapters (base, rank, names), checked for what vLLM would reject, printed, and run
-in the background on 127.0.0.1; `ner-model serve` returns when the server answers. `ner-model stop` ends it.
+in the background on 127.0.0.1; `ner-model serve` returns once the server answers. `ner-model stop` stops it.
 """
 
 import argparse
@@ -37,10 +37,10 @@ def serve(
     Args:
         adapters: adapter folders, each ``DIR`` or ``NAME=DIR``.
         base: the base model's folder; by default the one the adapters were trained on.
-        settings: how vLLM is to serve.
+        settings: how vLLM should serve.
         api_key: what clients must send as bearer token.
         timeout: seconds to wait for the start.
-        dry_run: print the command and stop, writing nothing.
+        dry_run: print the command and write and start nothing.
 
     Returns:
         The server; None after a dry run.
@@ -109,10 +109,10 @@ def common_base(adapters: list[Adapter]) -> Path:
 
 
 def check(base: Path, adapters: list[Adapter]) -> None:
-    """Refuse, before the slow start, what vLLM would refuse after it.
+    """Refuse before the slow start what vLLM would refuse after it.
 
     Raises:
-        UserError: there is no base model, two share a name, or an adapter has another base or vLLM cannot serve it.
+        UserError: no base model, two models share a name, an adapter has another base, or vLLM cannot serve it.
     """
     if not (base / "config.json").is_file():
         raise UserError(
@@ -153,7 +153,7 @@ def require_served(started: process.Server, api_key: str | None) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "adapters", nargs="*", metavar="[NAME=]DIR", help="adapter folders, as saves/MODEL/METHOD/CORPUS"
+        "adapters", nargs="*", metavar="[NAME=]DIR", help="adapter folders, such as saves/MODEL/METHOD/CORPUS"
     )
     parser.add_argument(
         "--base", type=Path, metavar="DIR", help="base model (default: the one the adapters were trained on)"
@@ -173,7 +173,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-model-len",
         type=int,
         default=MAX_MODEL_LEN,
-        help="most tokens of prompt and answer (default: %(default)s)",
+        help="maximum tokens of prompt and answer together (default: %(default)s)",
     )
     parser.add_argument(
         "--gpu-memory-utilization",
@@ -188,9 +188,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=900.0, help="seconds to wait for the start (default: %(default)s)"
     )
     parser.add_argument(
-        "--vllm-args", default="", metavar="ARGS", help="more arguments for vLLM, in one string; they win over ours"
+        "--vllm-args", default="", metavar="ARGS", help="more arguments for vLLM, in one string; they override ours"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the command and stop, writing nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the command; write and start nothing")
 
 
 def run(args: argparse.Namespace) -> None:

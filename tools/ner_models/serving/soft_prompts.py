@@ -21,12 +21,12 @@ TEMPLATE_HEAD = "{{- soft_prompt | default('') -}}"
 
 @dataclass(frozen=True, slots=True)
 class SoftPrompts:
-    """What vLLM's command and environment need besides the base model and LoRA modules; empty without soft prompts."""
+    """What soft prompts add to vLLM's command and environment; empty if there are none."""
 
     names: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
-    files: dict[Path, str] = field(default_factory=dict)  # to be written before vLLM starts
+    files: dict[Path, str] = field(default_factory=dict)  # written before vLLM starts
 
 
 def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, folder: Path) -> SoftPrompts:

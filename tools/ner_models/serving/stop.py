@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     found = process.load_server(args.port)
     if found is None:
-        print(f"no server of ours runs on port {args.port}")
+        print(f"no server started by ner-model runs on port {args.port}")
         return
     process.stop(found)
     print(f"stopped {', '.join(found.models)} on port {args.port}")

@@ -1,4 +1,4 @@
-// The table of contents: beside the text, or on a narrow screen behind a button at the top; it marks the current section.
+// The table of contents: next to the text, on a narrow screen behind a button at the top; it marks the current section.
 const belowTop = 90;
 
 function sections() { return [...document.querySelectorAll("#sections > section")]; }

@@ -1,4 +1,4 @@
-// What goes wrong: classes of error, confusion matrix, breakdowns, suspects.
+// What goes wrong: error classes, confusion matrix, breakdowns, suspects.
 function rowButton(name, note, value, share, action) {
   return make("button", { class: "row", title: note, onclick: action }, make("span", {}, name, make("small", {}, note)), bar(share, true),
     make("span", { class: "figure" }, String(value)));
@@ -18,7 +18,7 @@ function confusionTable() {
     const diagonal = r === c && r < names.length;
     const node = make("td", { class: diagonal ? "diagonal" : null }, count === 0 ? "" : diagonal ? String(count)
       : make("button", { onclick: () => choose({ kind: "", label: "", pair: [r, c] }) }, String(count)));
-    // By the root: in proportion, one error in a hundred could not be told from none.
+    // By the square root: on a linear scale, one error in a hundred would look like none.
     if (count) node.style.background = `rgba(var(${diagonal ? "--heat-right" : "--heat-wrong"}), ${0.05 + 0.55 * Math.sqrt(count / most)})`;
     return node;
   };

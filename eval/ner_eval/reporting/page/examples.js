@@ -1,4 +1,4 @@
-// Sentences with errors, filtered by class, label, confusion and words. The filter is kept in the address (#kind=…).
+// Sentences with errors, filtered by class, label, confusion and search text. The filter is kept in the address (#kind=…).
 const [first, more] = [10, 30];
 const filter = { kind: "", label: "", pair: null, query: "", limit: first };
 const problems = ["unparsable", "inexact", "bad_item", "cut"];
@@ -30,7 +30,7 @@ function cellOf([, gold, predicted]) {
   return [gold ? names.indexOf(gold[2]) : names.length, column < 0 ? names.length : column];
 }
 
-// Does the filter's class, label and cell hold of a pair? Without any of them: is it an error?
+// Does a pair match the filter's class, label and cell? Without any of them: is it an error?
 function holds(pair) {
   if (filter.kind && !problems.includes(filter.kind) ? pair[0] !== filter.kind : pair[0] === "correct") return false;
   if (filter.label && ![pair[1], pair[2]].some((side) => side && side[2] === filter.label)) return false;
@@ -47,7 +47,7 @@ function matches(example) {
   return example.pairs.some(holds);
 }
 
-// Offsets count characters (code points), JavaScript's strings do not: the text is cut as a list of characters.
+// Offsets count code points, JavaScript strings count UTF-16 units: slice the text as a list of characters.
 function highlighted(text, spans) {
   const chars = Array.from(text);
   const cuts = [...new Set([0, chars.length, ...spans.flatMap(({ start, end }) => [start, end])])].sort((a, b) => a - b);

@@ -1,4 +1,4 @@
-// Figures of the protocols: the headline, and a table of labels for each. The first protocol leads, the others are folded.
+// Figures of the protocols: the headline, and a table of labels for each. The first protocol leads; the others are folded.
 function interval(values) { return values ? say("interval", { low: four(values[0]), high: four(values[1]) }) : ""; }
 
 const [leading, ...otherHeadlines] = data.headlines;

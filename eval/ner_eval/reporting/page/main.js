@@ -1,4 +1,4 @@
-// The page: put together once, parts drawn again when a choice changes them.
+// The page: built once; parts are redrawn when a choice changes them.
 function redraw(id, draw) {
   const node = draw();
   document.getElementById(id).replaceWith(node);

@@ -1,4 +1,4 @@
-// The run against another, its answers, and the facts about it.
+// The comparison with another run, the answers, and the facts about the run.
 function comparisonTable() {
   const other = data.comparison;
   if (!other) return null;

@@ -1,4 +1,4 @@
-// Words and text: everything that came from outside goes into the page as text nodes, never as markup.
+// Words and text: all untrusted text goes into the page as text nodes, never as markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const strings = JSON.parse(document.getElementById("strings").textContent);
 let language = document.documentElement.lang.startsWith("zh") ? "zh" : "en";
@@ -17,7 +17,7 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
-// Characters that are invisible, or that change the direction of the text around them, are spelt out.
+// Characters that are invisible, or that change the text direction, are spelt out.
 const invisible = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
 
 function shown(text) {
@@ -73,7 +73,7 @@ function folded(id, title, ...children) {
   return make("details", { id }, make("summary", {}, title), ...children);
 }
 
-// A table that is wider than its place says so, and the keyboard can scroll it.
+// A table that is wider than its container says so, and can be scrolled with the keyboard.
 const fit = new ResizeObserver((entries) => {
   for (const { target } of entries) {
     const wide = target.scrollWidth > target.clientWidth + 1;
