@@ -63,7 +63,7 @@ download: known-model .venv-train/.ready ## download a base model from ModelScop
 train-qwen: train ## the same as `make train`
 
 train: known-recipe need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with recipes/MODEL/METHOD.yaml (ARGS="key=value …" overrides it)
-	@test -f data/alpaca/$(CORPUS)_train.json || $(MAKE) data
+	@$(if $(FORM),,test -f data/alpaca/$(CORPUS)_train.json ||) $(MAKE) data
 	@test -f $(WEIGHTS)/config.json || $(MAKE) download
 	@$(CPU_ENV) .venv-train/bin/llamafactory-cli train $(RECIPE) $(BASE_ARG) dataset=$(CORPUS)_train \
 	  output_dir=$(ADAPTER) $(CPU_ARGS) $(ARGS)

@@ -9,23 +9,22 @@ from ner_data.alpaca import build_spec
 from ner_data.corpus import load_corpus
 from ner_data.gold import read_gold
 from ner_data.prompt import PromptSpec
-from ner_eval import compare, score
+from ner_eval import Connection, compare, predict, report, score
 from ner_eval.metrics.counts import micro
 from ner_eval.metrics.protocols import SPAN, TEXT
 from ner_eval.metrics.results import read_scores
-from ner_eval.runs.manifest import check_same, read_manifest
+from ner_eval.runs.manifest import read_manifest
 from ner_models.serving.adapters import check_base, load_adapter, refusals, served_rank
 from support import ROOT
 
 PREVIOUS = ROOT / "tests/previous"
 
 
-def test_a_run_is_read_continued_and_scores_as_it_did(tmp_path: Path) -> None:
+def test_a_run_is_read_and_scores_as_it_did(tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(PREVIOUS / "run", run)
     manifest = read_manifest(run)
     assert (manifest.model, manifest.selection["limit"]) == ("nano-lora-demo", None)
-    check_same(run, manifest)
     stored = read_scores(run / "scores.json")
     again = score(str(run), gold=PREVIOUS / "gold.jsonl")
     assert again.readings == stored.readings and again.answers == stored.answers
@@ -33,6 +32,18 @@ def test_a_run_is_read_continued_and_scores_as_it_did(tmp_path: Path) -> None:
     assert micro(again.counts(SPAN, "lenient")).tp == micro(stored.counts(SPAN, "lenient")).tp > 0
     intervals = json.loads((PREVIOUS / "run/scores.json").read_text("utf-8"))["intervals"]
     assert json.loads(json.dumps(again.intervals)) == intervals
+
+
+def test_a_complete_run_is_continued_without_a_server_and_reported(workplace: Path) -> None:
+    shutil.copytree(PREVIOUS / "run", workplace / "runs/sample")
+    (workplace / "data/gold/demo").mkdir(parents=True)
+    shutil.copy(PREVIOUS / "gold.jsonl", workplace / "data/gold/demo/test.jsonl")
+    nowhere = Connection(["http://127.0.0.1:1/v1"], wait=0)
+    folder, predictions = predict("nano-lora-demo", "demo", run="sample", connection=nowhere)
+    assert [p.id for p in predictions] == [record.id for record in read_gold(PREVIOUS / "gold.jsonl")]
+    assert (folder / "manifest.json").read_bytes() == (PREVIOUS / "run/manifest.json").read_bytes()
+    assert report(folder, png=False, lang="en").sentences == 12
+    assert "not recorded" in (folder / "report.md").read_text("utf-8")
 
 
 def test_stored_scores_are_compared_with_new_ones() -> None:

@@ -241,9 +241,9 @@ ROWS = {
     "change rank, epochs, batch size": ("recipes/qwen2-7b/lora.yaml", "lora_rank:", "tests/recipes/test_recipes.py::test_llamafactory_accepts_the_recipe"),
     "add a base model": ("recipes/qwen2.5-0.5b/model.yaml", "source:", "tests/test_new_model.py::test_a_model_folder_is_all_that_a_new_base_model_needs"),
     "add a method": ("tools/llamafactory_ner/methods.py", "METHODS", "tests/llamafactory_ner/test_methods.py::test_another_method_trains_resumes_its_adapter_and_is_checked"),
-    "add a serving option": ("tools/ner_models/serving/command.py", "class Settings", "tests/ner_models/serving/test_checks.py::test_the_command_names_everything_and_keeps_the_key_out_of_sight"),
+    "add a serving option": ("tools/ner_models/serving/command.py", "class Settings", "tests/ner_models/serving/test_process.py::test_every_setting_is_an_option_that_reaches_the_command"),
     "add a metric": ("eval/ner_eval/metrics/protocols.py", "PROTOCOLS: ", "tests/ner_eval/reporting/test_protocol_table.py::test_score_prints_and_stores_it"),
-    "add a section to the report": ("eval/ner_eval/reporting/data.py", "def collect(", "tests/ner_eval/reporting/test_report.py::test_the_report_holds_the_scores_and_every_class"),
+    "add a section to the report": ("eval/ner_eval/reporting/data.py", "def collect(", "tests/ner_eval/reporting/test_report.py::test_every_section_is_drawn_has_its_words_in_both_languages_and_its_data"),
 }
 # fmt: on
 

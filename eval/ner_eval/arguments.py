@@ -2,28 +2,13 @@
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
+from ner_common.commands import positive
 from ner_eval.inference.client import BASE_URL, Connection
 from ner_eval.inference.request import MODES
-
-Number = TypeVar("Number", int, float)
-
-
-def positive(kind: type[Number]) -> Callable[[str], Number]:
-    """An argparse type: a number above zero."""
-
-    def number(text: str) -> Number:
-        value = kind(text)
-        if not value > 0:
-            raise ValueError
-        return value
-
-    number.__name__ = f"positive {kind.__name__}"
-    return number
 
 
 def base_url(text: str) -> str:
@@ -117,21 +102,3 @@ def prompting(args: argparse.Namespace) -> dict[str, Any]:
         "allow_other_prompt": args.allow_other_prompt,
         "structured": args.structured,
     }
-
-
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of every command that reads runs."""
-    parser.add_argument("--gold", type=Path, metavar="FILE", help="the gold file, if it has moved since the run")
-    parser.add_argument(
-        "--partial", action="store_true", help="score the answered records even if others have no answer yet"
-    )
-    parser.add_argument(
-        "--allow-other-labels",
-        action="store_true",
-        help="score even if gold has labels that the model was not asked for; they count as missed",
-    )
-
-
-def loading(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `add_run_arguments` as keyword arguments of `load_run`."""
-    return {"gold": args.gold, "partial": args.partial, "allow_other_labels": args.allow_other_labels}

@@ -4,15 +4,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ner_eval.arguments import add_run_arguments, loading
 from ner_eval.metrics.comparison import Comparison, compare_runs
 from ner_eval.metrics.protocols import by_label
 from ner_eval.metrics.results import READINGS
 from ner_eval.reporting.terminal import describe_comparison
+from ner_eval.run_arguments import add_run_arguments, loading
 
 
 def compare(
-    runs: Sequence[str],
+    runs: Sequence[str | Path],
     *,
     protocol: str = "text",
     reading: str = "lenient",

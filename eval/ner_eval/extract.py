@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from ner_common.commands import positive
 from ner_common.errors import UserError
 from ner_common.fingerprints import weights_fingerprint
 from ner_data.prompt import PromptSpec
-from ner_eval.arguments import add_prompt_arguments, add_server_arguments, connection, positive, prompting
-from ner_eval.inference.client import Connection, ServerUnavailable, run_async
+from ner_eval.arguments import add_prompt_arguments, add_server_arguments, connection, prompting
+from ner_eval.inference.client import Connection, ServerUnavailable, encoded, run_async
 from ner_eval.inference.documents import FORMATS, Document, read_documents
 from ner_eval.inference.recognizer import Asker, Recognized
 from ner_eval.inference.request import request_body, sampling
@@ -185,7 +186,7 @@ def curl_commands(
     key = ["-H", "Authorization: Bearer $OPENAI_API_KEY"] if connection.api_key else []
     for document in _Source(files, format, field, whole, None).read():
         for start, end in segments(document.text, longest or spec.longest_text):
-            body = json.dumps(request_body(model, spec, document.text[start:end], carried), ensure_ascii=False)
+            body = encoded(request_body(model, spec, document.text[start:end], carried)).decode()
             url = f"{connection.base_urls[0]}/chat/completions"
             words = ["curl", "-s", url, "-H", "Content-Type: application/json", *key, "-d", body]
             # Double quotes: the shell fills in the key, which is not printed.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ner_common.commands import tell
+from ner_common.commands import positive, tell
 from ner_common.errors import UserError, rooted
 from ner_common.fingerprints import weights_fingerprint
 from ner_common.machine import hardware, installed
@@ -26,7 +26,6 @@ from ner_eval.arguments import (
     add_prompt_arguments,
     add_server_arguments,
     connection,
-    positive,
     prompting,
 )
 from ner_eval.inference.batch_file import work_offline

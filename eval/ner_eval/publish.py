@@ -27,7 +27,7 @@ COLUMNS = ("Recipe", "Trained on", "Scored on", "Micro F1", "Macro F1", "Trainin
 
 
 def publish(
-    run: str | None = None, adapter: Path | None = None, *, gpu_memory: float | None = None, note: str = ""
+    run: str | Path | None = None, adapter: Path | None = None, *, gpu_memory: float | None = None, note: str = ""
 ) -> Path | None:
     """Store the result of a scored run with its recipe, and update the table in recipes/README.md.
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ner_common.commands import positive
 from ner_common.errors import UserError, rooted
 from ner_common.files import write_atomically
-from ner_eval.arguments import add_run_arguments, loading, positive
 from ner_eval.metrics.comparison import check_same, common, compare_loaded
 from ner_eval.metrics.loaded_run import LoadedRun, load_run
 from ner_eval.metrics.protocols import TEXT
@@ -15,6 +15,7 @@ from ner_eval.metrics.results import SCORES, score_run
 from ner_eval.reporting import data, html, markdown, plot
 from ner_eval.reporting.fonts import Face, chinese_face
 from ner_eval.reporting.wording import LANGUAGES
+from ner_eval.run_arguments import add_run_arguments, loading
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,9 @@ class Report:
 
 
 def report(
-    run: str,
+    run: str | Path,
     *,
-    compare: str | None = None,
+    compare: str | Path | None = None,
     train: Path | None = None,
     examples: int = 2000,
     lang: str = "zh",
@@ -55,6 +56,8 @@ def report(
         UserError: a run cannot be loaded or compared, a file is missing, or a required plot cannot be drawn; then
             nothing is written.
     """
+    if lang not in LANGUAGES:
+        raise UserError(f"{lang}: no such language of the report; use {' or '.join(LANGUAGES)}")
     options: dict[str, Any] = {"partial": partial, "allow_other_labels": allow_other_labels}
     loaded = load_run(run, gold=gold, **options)
     # Check for what this machine may lack before writing anything.

@@ -4,15 +4,17 @@ import argparse
 from pathlib import Path
 
 from ner_common.errors import rooted
-from ner_eval.arguments import add_run_arguments, loading
 from ner_eval.metrics.loaded_run import load_run
 from ner_eval.metrics.protocols import PROTOCOLS
 from ner_eval.metrics.results import READINGS, SCORES, Scores, score_run
 from ner_eval.reporting.terminal import describe_scores
+from ner_eval.run_arguments import add_run_arguments, loading
 from ner_eval.runs.manifest import run_folder
 
 
-def score(run: str, *, gold: Path | None = None, partial: bool = False, allow_other_labels: bool = False) -> Scores:
+def score(
+    run: str | Path, *, gold: Path | None = None, partial: bool = False, allow_other_labels: bool = False
+) -> Scores:
     """Count a run's hits and misses, and write them to its ``scores.json``.
 
     Arguments and errors are those of `load_run`.

@@ -4,6 +4,8 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 from ner_common.training_record import read_training_record, write_training_record
 
 
@@ -24,3 +26,9 @@ def test_a_record_says_what_was_trained_when_where_and_with_what(tmp_path: Path)
 
 def test_a_folder_without_one_has_none(tmp_path: Path) -> None:
     assert read_training_record(None) is read_training_record(tmp_path) is None
+
+
+def test_a_damaged_one_is_reported_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ner_training.json").write_text("{")
+    assert read_training_record(tmp_path) is None
+    assert "ner_training.json:1: not JSON" in capsys.readouterr().err

@@ -194,11 +194,12 @@ def test_pretty_shows_text_and_problems(work, ner_eval) -> None:
 @pytest.mark.parametrize("options", [(), ("--structured", "json", "--openai-only"), ("--longest", 4)])
 def test_a_dry_run_prints_curl_commands_that_send_exactly_what_is_sent(work, ner_eval, options) -> None:
     Path("a.txt").write_text("林晓在。王五'$HOME'。\n赵六<|im_end|>在\n", encoding="utf-8")
+    Path("b.jsonl").write_text('{"text": "孙七\\ud800在"}\n', encoding="utf-8")
     with Faulty() as server:
         arguments = (*EXTRACT, "--base-url", server.base_url, "--prompt", "data/alpaca/demo.prompt.json", *options)
-        shown = ner_eval(*arguments, "--dry-run", "a.txt")
+        shown = ner_eval(*arguments, "--dry-run", "a.txt", "b.jsonl")
         assert not server.bodies
-        ner_eval(*arguments, "--concurrency", 1, "a.txt")
+        ner_eval(*arguments, "--concurrency", 1, "a.txt", "b.jsonl")
     assert shown.code == 0 and shown.err == ""
     commands = [shlex.split(line) for line in shown.out.splitlines()]
     assert [json.loads(words[words.index("-d") + 1]) for words in commands] == server.bodies

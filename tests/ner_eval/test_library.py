@@ -21,13 +21,13 @@ def test_predict_score_compare_and_report_from_python(work: Path) -> None:
         other, few = predict("nano", "demo", run="few", limit=3, connection=connection)
     assert [p.id for p in predictions] == [record.id for record in read_gold(Path("data/gold/demo/test.jsonl"))]
     assert (folder, other, len(few)) == (Path("runs/nano-demo-test"), Path("runs/few"), 3)
-    scores = score(folder.name)
+    scores = score(folder)
     assert json.loads((folder / "scores.json").read_text("utf-8"))["answers"]["scored"] == scores.answers.scored == 40
     assert micro(scores.counts(TEXT, "lenient")).fp == 40  # the stub returns two characters of three-character names
-    compared = compare([folder.name, "few"], partial=True, reading="strict")
+    compared = compare([folder, "few"], partial=True, reading="strict")
     assert compared.sentences == 3 and compared.runs[1].difference is not None
     assert compared.runs[1].difference.f1 == 0
-    written = report(folder.name, png=False)
+    written = report(folder, png=False)
     assert (written.sentences, written.wrong, written.shown) == (40, 40, 40)
     assert [path.name for path in written.files] == ["report.html", "report.md"] and all(
         map(Path.is_file, written.files)
@@ -39,6 +39,12 @@ def test_errors_are_exceptions_with_one_line(work: Path) -> None:
         predict("nano", "demo", split="final")
     with pytest.raises(UserError, match="one run cannot be compared"):
         compare(["one"])
+    with pytest.raises(UserError, match="modes: runs cannot be compared by that; use text or span or official"):
+        compare(["one", "two"], protocol="modes")
+    with pytest.raises(UserError, match="tolerant: runs cannot be compared by that; use lenient or strict"):
+        compare(["one", "two"], reading="tolerant")
+    with pytest.raises(UserError, match="fr: no such language of the report; use zh or en"):
+        report("one", lang="fr")
     with pytest.raises(UserError, match=r"runs/none/manifest.json: no such file"):
         score("none")
 

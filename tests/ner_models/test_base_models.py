@@ -94,3 +94,13 @@ def test_a_base_model_is_found_by_the_folder_of_its_weights(write: Callable[...,
     served = "float32" if on_cpu() else "float16"
     assert default_dtype(Path("models/tiny")) == served
     assert default_dtype(Path("models/other")) == ("float32" if on_cpu() else "auto")
+
+
+def test_a_broken_description_keeps_no_other_model_from_being_found(
+    write: Callable[..., Path], workplace: Path
+) -> None:
+    write()
+    (workplace / "recipes/broken").mkdir()
+    (workplace / "recipes/broken/model.yaml").write_text("weights: [\n")
+    assert base_model_of(Path("models/tiny")) == load_base_model("tiny")
+    assert base_model_of(Path("models/other")) is None

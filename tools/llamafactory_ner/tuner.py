@@ -11,7 +11,8 @@ from llamafactory_ner.parser import as_mapping
 from ner_common.training_record import write_training_record
 
 PACKAGES = ("llamafactory", "transformers", "peft", "torch")
-SECRET = ("_token", "_key")  # hf_hub_token, swanlab_api_key: adapters get shared
+# hf_hub_token, swanlab_api_key, swanlab_lark_webhook_url, swanlab_lark_secret: adapters get shared.
+SECRET = ("_token", "_key", "_secret", "_url")
 
 
 def hook(module: ModuleType) -> None:

@@ -5,8 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import TypeVar
 
 from ner_common.errors import UserError
+
+Number = TypeVar("Number", int, float)
 
 
 def program(name: str, description: str, commands: Mapping[str, tuple[str, str]]) -> Callable[[], None]:
@@ -60,3 +63,16 @@ def tell(line: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(line, file=sys.stderr)
+
+
+def positive(kind: type[Number]) -> Callable[[str], Number]:
+    """An argparse type: a number above zero."""
+
+    def number(text: str) -> Number:
+        value = kind(text)
+        if not value > 0:
+            raise ValueError
+        return value
+
+    number.__name__ = f"positive {kind.__name__}"
+    return number

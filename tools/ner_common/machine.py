@@ -11,7 +11,10 @@ def hardware() -> str:
     gpus = output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
     if gpus:
         return f"{len(gpus)} x {gpus[0]}"
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
     return f"{os.cpu_count()} cores {name}, no GPU"
 

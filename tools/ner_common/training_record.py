@@ -9,11 +9,13 @@
 ``arguments`` are the recipe's, overrides included; ``recipe`` is null if none was named.
 """
 
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ner_common.errors import UserError
 from ner_common.files import read_object, write_json
 from ner_common.machine import hardware, installed
 
@@ -44,10 +46,13 @@ def write_training_record(
 def read_training_record(folder: Path | None) -> dict[str, Any] | None:
     """The record in a model's folder, if there is one.
 
-    Raises:
-        UserError: the file is not JSON.
+    A damaged one is reported on stderr and left out: it must not keep a model from being asked.
     """
-    return (read_object(folder / FILE_NAME) or None) if folder else None
+    try:
+        return (read_object(folder / FILE_NAME) or None) if folder else None
+    except UserError as error:
+        print(f"warning: {error}; the run will not say how the model was trained", file=sys.stderr)
+        return None
 
 
 def now() -> str:

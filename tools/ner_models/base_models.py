@@ -106,8 +106,14 @@ def load_base_model(name: str) -> BaseModel:
 
 def base_model_of(weights: Path) -> BaseModel | None:
     """The base model whose weights are in this folder; None if no ``model.yaml`` names it."""
-    known = (load_base_model(name) for name in model_names())
-    return next((model for model in known if model.weights.resolve() == weights.resolve()), None)
+    for name in model_names():
+        # Only the matching file is checked: a broken one must not keep other models from being served.
+        named = re.search(
+            r'^weights:\s*"?([^\s"]+)', read_text(RECIPES / name / FILE_NAME, "restore it"), re.MULTILINE
+        )
+        if named and Path(named[1]).resolve() == weights.resolve():
+            return load_base_model(name)
+    return None
 
 
 def _mapping(path: Path) -> dict[str, Any]:

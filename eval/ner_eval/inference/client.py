@@ -155,8 +155,7 @@ class Client:
         Raises:
             RecordRefused, RequestRefused, ServerUnavailable: see the table above.
         """
-        # A text from JSON may hold lone surrogates, which UTF-8 cannot encode: "?" in their place keeps the offsets.
-        data = _UNICODE.encode(body).encode("utf-8", "replace")
+        data = encoded(body)
         failed = hops = 0
         delay = FIRST_DELAY
         server = None
@@ -284,6 +283,11 @@ class Client:
             self._failing_since = now
         elif now - self._failing_since > self.patience:
             raise ServerUnavailable(f"{problem}; no answer for {now - self._failing_since:.0f} s")
+
+
+def encoded(body: dict[str, Any]) -> bytes:
+    """A request body as sent. A lone surrogate, which UTF-8 cannot encode, becomes "?", which keeps the offsets."""
+    return _UNICODE.encode(body).encode("utf-8", "replace")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ner_common.errors import UserError, rooted
 from ner_eval.metrics import bootstrap
 from ner_eval.metrics.loaded_run import LoadedRun, load_run
 from ner_eval.metrics.protocols import Protocol, by_label
-from ner_eval.metrics.results import Scores, read_scores, score_run, sentence_tally
+from ner_eval.metrics.results import READINGS, Scores, read_scores, score_run, sentence_tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,21 @@ class Comparison:
 
 
 def compare_runs(
-    names: Sequence[str], protocol: str, reading: str, *, partial: bool = False, **loading: Any
+    named: Sequence[str | Path], protocol: str, reading: str, *, partial: bool = False, **loading: Any
 ) -> Comparison:
     """Score runs on the sentences that all of them answered; ``loading`` is passed to `load_run`.
 
     Raises:
         UserError: see `load_run` and `read_scores`; or the runs differ in gold, labels or sentences.
     """
+    names = [
+        name if isinstance(name, str) else f"{name.absolute()}" for name in named
+    ]  # a Path is never a name in runs/
     if len(names) < 2:
         raise UserError("one run cannot be compared; name two or more")
+    for given, allowed in ((protocol, list(by_label())), (reading, list(READINGS))):
+        if given not in allowed:
+            raise UserError(f"{given}: runs cannot be compared by that; use {' or '.join(allowed)}")
     chosen = by_label()[protocol]
     if any(name.endswith(".json") for name in names):
         runs = [_counted(name, partial=partial, **loading) for name in names]

@@ -65,7 +65,7 @@ def _without_collector() -> Iterator[None]:
 
 @_without_collector()
 def load_run(
-    name: str, *, gold: Path | None = None, partial: bool = False, allow_other_labels: bool = False
+    name: str | Path, *, gold: Path | None = None, partial: bool = False, allow_other_labels: bool = False
 ) -> LoadedRun:
     """Read a run with its gold.
 

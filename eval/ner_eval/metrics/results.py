@@ -86,12 +86,13 @@ class Reading:
 
     @classmethod
     def from_json(cls, value: Any) -> "Reading":
-        """Read one reading's counts; ``modes_by_label`` of older files is ignored.
+        """Read one reading's counts; a protocol that is not in the file is left out, and
+        ``modes_by_label`` of older files is ignored.
 
         Raises:
             AttributeError, KeyError, TypeError: it is not of that form.
         """
-        counts = {key: {label: Counts(**c) for label, c in value[key].items()} for key in tallies()}
+        counts = {key: {label: Counts(**c) for label, c in value[key].items()} for key in tallies() if key in value}
         modes = {mode: ModeCounts(**c) for mode, c in value["modes"].items()}
         return cls(MentionCounts(**value["mentions"]), counts, modes)
 
@@ -112,8 +113,15 @@ class Scores:
     intervals: dict[str, Any] = field(default_factory=dict)
 
     def counts(self, protocol: Protocol, reading: str) -> dict[str, Counts]:
-        """Hits and misses by label of a protocol that counts by label."""
-        return self.readings[reading].counts[protocol.counted_as]
+        """Hits and misses by label of a protocol that counts by label.
+
+        Raises:
+            UserError: the scores were written before that protocol was added.
+        """
+        counts = self.readings[reading].counts
+        if protocol.counted_as not in counts:
+            raise UserError(f"{self.model}: its scores have no protocol {protocol.name}; run `ner-eval score` again")
+        return counts[protocol.counted_as]
 
     def headline(self, protocol: Protocol, reading: str) -> float:
         """A protocol's headline F1."""

@@ -14,13 +14,13 @@ def render(data: dict[str, Any], language: str) -> str:
     folder = files("ner_eval.reporting") / "page"
     parts = {name: (folder / name).read_text("utf-8") for name in ("page.html", "style.css", "strings.json")}
     script = "\n".join((folder / name).read_text("utf-8") for name in SCRIPTS)
-    text = data["protocols"]["text"]["lenient"]
+    leading = data["headlines"][0]
     return _fill(
         parts["page.html"],
         {
             "language": {"zh": "zh-CN", "en": "en"}[language],
             "title": escape(f"{data['run']['name']} · {data['run']['corpus']}/{data['run']['split']}"),
-            "headline": f"Micro F1 {text['micro']['f1']:.4f} (text)",
+            "headline": f"{leading['average'].capitalize()} F1 {leading['f1']['lenient']:.4f} ({leading['name']})",
             "style": parts["style.css"],
             "script": script,
             "strings": embed(json.loads(parts["strings.json"])),

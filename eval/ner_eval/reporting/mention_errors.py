@@ -42,10 +42,6 @@ class Pair:
     gold: Entity | None
     predicted: Predicted | None
 
-    @property
-    def labels(self) -> set[str]:
-        return {side.label for side in (self.gold, self.predicted) if side is not None}
-
 
 _Relation = Callable[[Entity, Predicted], bool]
 

@@ -22,7 +22,8 @@ def of_protocol(key: str, total: Counts, mentions: MentionCounts) -> list[Sum]:
     numbers |= {"all_gold": mentions.gold, "all_predicted": mentions.predicted}
     less = {"less_gold": mentions.gold - gold, "less_predicted": mentions.predicted - predicted}
     partly = "sum_repeats" if key == TEXT.counted_as else "sum_some"
-    explained = partly if any(less.values()) else "sum_every"
+    whole = "sum_no_repeats" if key == TEXT.counted_as else "sum_every"
+    explained = partly if any(less.values()) else whole
     return [["sum_counted", numbers], [explained, numbers | less]]
 
 

@@ -81,9 +81,9 @@ class Manifest:
         return manifest
 
 
-def run_folder(name: str) -> Path:
+def run_folder(name: str | Path) -> Path:
     """A run's folder: ``runs/<name>``, or the name itself if it is a path."""
-    return Path(name) if "/" in name else RUNS / name
+    return Path(name) if isinstance(name, Path) or "/" in name else RUNS / name
 
 
 def read_manifest(run: Path) -> Manifest:

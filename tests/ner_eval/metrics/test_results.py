@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ner_common.errors import UserError
 from ner_data.alignment import align
 from ner_data.gold import Entity, Mention, Parsed, Record
+from ner_eval.metrics import protocols
 from ner_eval.metrics.counts import macro, micro
 from ner_eval.metrics.loaded_run import Answered
 from ner_eval.metrics.results import Scores, read_scores, score_run
@@ -142,3 +143,14 @@ def test_a_label_without_gold_and_predictions_counts_as_0_in_macro():
     item = Answered(record, "", Parsed((Mention("a", "甲"),)), ((0, 1),), False)
     scores: Scores = score_run(loaded([item]))
     assert macro(scores.readings["lenient"].counts["text"], LABELS) == (0.5, 0.5, 0.5)
+
+
+def test_scores_from_before_a_protocol_was_added_load_and_lack_only_that(tmp_path, monkeypatch):
+    path = tmp_path / "scores.json"
+    score_run(loaded(example())).save(path)
+    toy = dataclasses.replace(protocols.SPAN, name="toy", counted_as="toy")
+    monkeypatch.setitem(protocols.PROTOCOLS, "toy", toy)
+    read = read_scores(path)
+    assert read.headline(protocols.TEXT, "lenient") > 0
+    with pytest.raises(UserError, match=r"m: its scores have no protocol toy; run `ner-eval score` again"):
+        read.headline(toy, "lenient")

@@ -134,3 +134,21 @@ def test_reports_do_not_depend_on_the_order_of_answers(reported, ner_eval):
     path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
     ner_eval("report", folder, "--no-png")
     assert (folder / "report.html").read_bytes() == before
+
+
+def test_every_section_is_drawn_has_its_words_in_both_languages_and_its_data(reported) -> None:
+    """What a new section needs: a function in a script of the page, its place in `drawn`, its words, its data."""
+    folder = ROOT / "eval/ner_eval/reporting/page"
+    scripts = "".join((folder / name).read_text("utf-8") for name in page.SCRIPTS)
+    bodies = dict(re.findall(r"^function (\w+)\(\) \{\n(.*?)^\}", scripts, re.DOTALL | re.MULTILINE))
+    sections = {
+        name: found[1] for name, body in bodies.items() if (found := re.search(r'return section\("(\w+)"', body))
+    }
+    (drawn,) = re.findall(r"const drawn = \[(.*?)\]", (folder / "main.js").read_text("utf-8"))
+    assert sorted(drawn.split(", ")) == sorted(sections) and len(sections) >= 10
+    strings = json.loads((folder / "strings.json").read_text("utf-8"))
+    assert all(strings[language][identity] for language in ("zh", "en") for identity in sections.values())
+    data = data_of(reported[0] / "report.html")
+    for name in sections:
+        assert set(re.findall(r"\bdata\.(\w+)", bodies[name])) <= set(data), name
+    assert {path.name for path in folder.glob("*.js")} == set(page.SCRIPTS)

@@ -5,13 +5,16 @@ The real vLLM is started the same way in tests/test_serve.py and, with a key, in
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
 import pytest
 
 from ner_models.serving import process as server
+from ner_models.serving.command import Settings
 from support import Result, assert_free, free_port, one_line_error
 
 Cli = Callable[..., Result]
@@ -153,3 +156,29 @@ def test_the_limits_of_soft_prompts_are_said_at_start_and_a_dry_run_writes_nothi
     assert not server.STATE.exists()
     assert cli("ner-model", "serve", "--base", base, "--dry-run").err == ""
     assert "--vllm-args" in one_line_error(cli("ner-model", "serve", "--base", base, "--vllm-args", "'"))
+
+
+# One value per setting, other than the default. A new setting needs its line here, its option and its place in the command.
+CHANGED = {
+    "host": "127.0.0.2",
+    "port": "18123",
+    "dtype": "half",
+    "max_model_len": "777",
+    "gpu_memory_utilization": "0.55",
+    "tensor_parallel_size": "2",
+    "vllm_args": "--seed 7",
+}
+
+
+@pytest.mark.parametrize("setting", [field.name for field in fields(Settings)])
+def test_every_setting_is_an_option_that_reaches_the_command(
+    base: Path, cli: Cli, install: Callable[[str], None], setting: str
+) -> None:
+    install("vllm")  # the build for GPUs, which takes all of them
+    plain = cli("ner-model", "serve", "--base", base, "--dry-run")
+    changed = cli(
+        "ner-model", "serve", "--base", base, "--dry-run", f"--{setting.replace('_', '-')}", CHANGED[setting]
+    )
+    assert plain.code == changed.code == 0, changed.err
+    added = set(shlex.split(changed.out)) - set(shlex.split(plain.out))
+    assert set(CHANGED[setting].split()) <= added

@@ -52,7 +52,8 @@ def encoder_problems(given: dict[str, Any], method: Method) -> list[str]:
         if name in given and name not in method.arguments
     ]
     if not method.has_mlp(given) and given.get("prompt_encoder_hidden_size") is not None:
-        problems.append(f"prompt_encoder_hidden_size: {method.name} has an MLP only with {method.mlp}: true")
+        when = f"only with {method.mlp}: true" if isinstance(method.mlp, str) else "never"
+        problems.append(f"prompt_encoder_hidden_size: {method.name} has an MLP {when}")
     return problems
 
 

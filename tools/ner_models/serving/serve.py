@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
@@ -194,8 +195,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    chosen = ("host", "port", "dtype", "max_model_len", "gpu_memory_utilization", "tensor_parallel_size", "vllm_args")
-    settings = Settings(**{name: getattr(args, name) for name in chosen})
+    settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
     serve(
         args.adapters,
         base=args.base,
