@@ -70,7 +70,7 @@ def test_a_prompt_that_does_not_fit_is_refused_unless_overridden(specs, capsys, 
             fewer,
             None,
             labels,
-            f"user.json: asks for {', '.join(labels[1:])}, the corpus has {', '.join(labels)}; --allow-other-prompt",
+            f"user.json: asks for {', '.join(labels[1:])}, the corpus has {', '.join(labels)}; use --allow-other-prompt",
         ),
     ):
         spec.save(USER)
