@@ -93,7 +93,7 @@ known-merge: known-model
 	@$(if $(wildcard recipes/$(MODEL)/merge.yaml),:,$(call refuse,recipes/$(MODEL)/merge.yaml: \
 	  no such file; copy it from another model))
 need-gpu: known-model
-	@$(if $(filter cpu-true,$(ACCELERATOR)-$(NEEDS_GPU)),$(call refuse,$(MODEL) needs a GPU, but no NVIDIA driver answers here; \
+	@$(if $(filter cpu-true,$(ACCELERATOR)-$(NEEDS_GPU)),$(call refuse,$(MODEL) needs a GPU and found no NVIDIA driver here; \
 	  `make demo` shows the whole pipeline on a CPU),:)
 
 serve: .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter

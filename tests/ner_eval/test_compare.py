@@ -132,7 +132,7 @@ def test_runs_of_another_gold_or_other_labels_are_refused(make_run, ner_eval):
     message = one_line_error(ner_eval("compare", one, make_run(records(119), answers(0.6, 1, 119), name="gold")))
     assert "different gold file" in message
     labels = make_run(records(), answers(0.6, 1), (*LABELS, "movie"), name="labels")
-    assert "other labels" in one_line_error(ner_eval("compare", one, labels))
+    assert "different labels" in one_line_error(ner_eval("compare", one, labels))
     assert "name two or more" in one_line_error(ner_eval("compare", one))
 
 

@@ -64,13 +64,13 @@ def test_a_prompt_that_does_not_fit_is_refused_unless_overridden(specs, capsys, 
         replace(specs["user"], labels=labels[::-1]),
     )
     for spec, folder, scored, words in (
-        (fewer, MODEL, (), f"user.json: the model was trained with the labels {', '.join(labels)}; --allow-other"),
-        (lines, MODEL, (), "user.json: the model was trained to answer as json_list; --allow-other"),
+        (fewer, MODEL, (), f"user.json: the model was trained with the labels {', '.join(labels)}; use --allow-other"),
+        (lines, MODEL, (), "user.json: the model was trained to answer as json_list; use --allow-other"),
         (
             fewer,
             None,
             labels,
-            f"user.json: asks for {', '.join(labels[1:])}, the corpus has {', '.join(labels)}; --allow-other-prompt",
+            f"user.json: asks for {', '.join(labels[1:])}, the corpus has {', '.join(labels)}; use --allow-other-prompt",
         ),
     ):
         spec.save(USER)

@@ -124,7 +124,7 @@ def test_an_interrupted_conversion_leaves_no_folder_that_looks_finished(
     assert len(remains) == left and all(".partial-" in p.name and not (p / "config.json").exists() for p in remains)
     again = cli("ner-model", "convert-chatglm3", source, tmp_path / "dst")
     assert again.code == 0 and (tmp_path / "dst/config.json").exists()
-    assert again.err.count("left from an interrupted run") == left
+    assert again.err.count("left behind by an interrupted run") == left
 
 
 @pytest.mark.slow
