@@ -81,11 +81,8 @@ def extract(
     Raises:
         UserError: a file cannot be read, there is no prompt or no server, or the output file holds something else.
     """
-    documents = _Source(files, format, field, whole, output)
-    work = _extract(
-        documents, model, show, longest, prompt, adapter, allow_other_prompt, structured, connection or Connection()
-    )
-    return run_async(work)
+    asked = _Asked(model, longest, prompt, adapter, allow_other_prompt, structured, connection or Connection())
+    return run_async(_extract(_Source(files, format, field, whole, output), asked, show))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,35 +101,51 @@ class _Source:
         return remaining(documents, self.output, done) if self.output and done else documents
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which model is asked, with which prompt, where."""
+
+    model: str
+    longest: int
+    prompt: Path | None
+    adapter: Path | None
+    allow_other_prompt: bool
+    structured: str
+    connection: Connection
+
+    def spec(self, folder: Path | None) -> PromptSpec:
+        return choose_prompt(self.prompt, folder, None, (), self.allow_other_prompt)
+
+    async def spec_without_asking(self) -> PromptSpec:
+        """The prompt spec; the server is asked for the model's folder only if no prompt or adapter is given."""
+        if self.prompt or self.adapter:
+            return self.spec(self.adapter)
+        async with self.connection.client() as client:
+            return self.spec((await find_model(client, self.model, self.connection.wait)).folder)
+
+
 async def _extract(
-    source: _Source,
-    model: str,
-    show: Callable[[Document, Recognized, PromptSpec], None] | None,
-    longest: int,
-    prompt: Path | None,
-    adapter: Path | None,
-    allow_other_prompt: bool,
-    structured: str,
-    connection: Connection,
+    source: _Source, asked: _Asked, show: Callable[[Document, Recognized, PromptSpec], None] | None
 ) -> Extracted:
     from tqdm import tqdm
 
-    count = Extracted()
+    count, connection = Extracted(), asked.connection
     async with connection.client() as client, AsyncExitStack() as stack:
-        served = await find_model(client, model, connection.wait)
-        folder = adapter or served.folder
-        spec = choose_prompt(prompt, folder, None, (), allow_other_prompt)
-        asker = Asker(client, model, spec, structured, connection.openai_only, connection.concurrency, longest)
+        served = await find_model(client, asked.model, connection.wait)
+        folder = asked.adapter or served.folder
+        spec = asked.spec(folder)
+        how = (asked.structured, connection.openai_only, connection.concurrency, asked.longest)
+        asker = Asker(client, asked.model, spec, *how)
         writer = None
         if source.output:
-            asked = {
-                "model": model,
+            decides = {
+                "model": asked.model,
                 "weights": weights_fingerprint(folder),
                 "prompt": spec.fingerprint,
-                "structured": structured,
-                "longest": longest or spec.longest_text,
+                "structured": asked.structured,
+                "longest": asked.longest or spec.longest_text,
             }
-            count.done = stack.enter_context(open_output(source.output, asked))
+            count.done = stack.enter_context(open_output(source.output, decides))
             bar = stack.enter_context(tqdm(initial=count.done, unit="text", file=sys.stderr))
             writer = await stack.enter_async_context(Writer(source.output, bar.update))
         try:
@@ -169,24 +182,14 @@ def pretty(document: Document, found: Recognized, spec: PromptSpec, colour: bool
     return "\n".join(lines)
 
 
-def curl_commands(
-    files: Sequence[str],
-    model: str,
-    spec: PromptSpec,
-    *,
-    format: str | None,
-    field: str,
-    whole: bool,
-    longest: int,
-    structured: str,
-    connection: Connection,
-) -> Iterator[str]:
+def curl_commands(source: _Source, asked: _Asked) -> Iterator[str]:
     """One curl command per text, or per piece of a long one, that sends exactly what `extract` sends."""
-    carried = sampling(spec, structured, connection.openai_only)
+    spec, connection = run_async(asked.spec_without_asking()), asked.connection
+    carried = sampling(spec, asked.structured, connection.openai_only)
     key = ["-H", "Authorization: Bearer $OPENAI_API_KEY"] if connection.api_key else []
-    for document in _Source(files, format, field, whole, None).read():
-        for start, end in segments(document.text, longest or spec.longest_text):
-            body = encoded(request_body(model, spec, document.text[start:end], carried)).decode()
+    for document in source.read():
+        for start, end in segments(document.text, asked.longest or spec.longest_text):
+            body = encoded(request_body(asked.model, spec, document.text[start:end], carried)).decode()
             url = f"{connection.base_urls[0]}/chat/completions"
             words = ["curl", "-s", url, "-H", "Content-Type: application/json", *key, "-d", body]
             # Double quotes: the shell fills in the key, which is not printed.
@@ -256,9 +259,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--output cannot be combined with --pretty or --dry-run; leave one out")
     reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest")}
     if args.dry_run:
-        spec = run_async(_spec(args.model, args.prompt, args.adapter, args.allow_other_prompt, connection(args)))
-        asked = {"structured": args.structured, "connection": connection(args)}
-        for command in curl_commands(args.files, args.model, spec, **reading, **asked):
+        source = _Source(args.files, args.format, args.field, args.whole, None)
+        asked = _Asked(args.model, args.longest, **prompting(args), connection=connection(args))
+        for command in curl_commands(source, asked):
             print(command)
         return 0
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -274,14 +277,3 @@ def run(args: argparse.Namespace) -> int:
     unanswered = f"{count.unanswered} without an answer"
     print(f"{stored}{count.read} texts, {count.problems} with problems, {unanswered}", file=sys.stderr)
     return int(count.unanswered > 0)
-
-
-async def _spec(
-    model: str, prompt: Path | None, adapter: Path | None, allow_other_prompt: bool, connection: Connection
-) -> PromptSpec:
-    """The prompt spec; asks the server for the model's folder only if neither prompt nor adapter is given."""
-    if prompt or adapter:
-        return choose_prompt(prompt, adapter, None, (), allow_other_prompt)
-    async with connection.client() as client:
-        served = await find_model(client, model, connection.wait)
-    return choose_prompt(None, served.folder, None, (), allow_other_prompt)
