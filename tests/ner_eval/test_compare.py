@@ -38,7 +38,7 @@ def test_a_better_run_is_better_with_a_small_p(make_run, ner_eval):
     better = make_run(records(), answers(0.95, 2), name="better")
     ended = ner_eval("compare", worse, better)
     assert ended.code == 0
-    assert "demo/test, 120 sentences; protocol: text, Micro Avg. F1; lenient reading" in ended.out
+    assert "demo/test, 120 sentences; protocol: text, Micro Avg. F1; lenient parsing" in ended.out
     cells = row(ended.out, "better")
     assert float(cells[6]) > 0.1
     assert float(cells[9]) < 0.01

@@ -113,11 +113,11 @@ def test_one_unparsable_answer_among_good_ones_lowers_recall_alone(make_run, cap
 def test_the_strict_figure_is_shown_next_to_the_lenient_one(make_run, capsys):
     folder = make_run(RECORDS, {**RIGHT, "t-1": RIGHT["t-1"][:-1]})
     run(folder)
-    assert "Micro Avg. F1 of the strict reading: 0.5000" in capsys.readouterr().out
+    assert "Micro Avg. F1 with strict parsing: 0.5000" in capsys.readouterr().out
     run(folder, "--reading", "strict")
     out = capsys.readouterr().out
-    assert "strict reading" in out
-    assert "Micro Avg. F1 of the lenient reading: 1.0000" in out
+    assert "strict parsing" in out
+    assert "Micro Avg. F1 with lenient parsing: 1.0000" in out
 
 
 def test_official_says_that_division_by_zero_is_0(make_run, capsys):

@@ -8,7 +8,7 @@ from ner_eval.reporting.wording import four, wording
 
 
 def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
-    """Draw F1 by label (leading protocol, lenient reading) from a report's data into a PNG file."""
+    """Draw F1 by label (leading protocol, lenient parsing) from a report's data into a PNG file."""
     from matplotlib.figure import Figure
 
     text, say = face.properties(), wording(language)

@@ -17,7 +17,7 @@ _COLOURS = ["30;46", "30;43", "30;42", "30;45", "97;44", "97;41", "30;106", "30;
 def describe_scores(scores: Scores, name: str, protocols: Sequence[str], reading: str) -> Iterator[str]:
     """The lines that `ner-eval score` prints."""
     answers = scores.answers
-    yield f"{name}: {scores.model} on {scores.corpus}/{scores.split}, {answers.scored} sentences, {reading} reading"
+    yield f"{name}: {scores.model} on {scores.corpus}/{scores.split}, {answers.scored} sentences, {reading} parsing"
     if selected := [f"{key} {value}" for key, value in scores.selection.items() if value]:
         yield f"only a selection of the split: {', '.join(selected)}"
     if answers.missing:
@@ -86,7 +86,7 @@ def _headline(scores: Scores, protocol: Protocol, reading: str) -> Iterator[str]
         level = f"{scores.intervals['level']:.0%} intervals (bootstrap over sentences)"
         yield f"{level}: Micro Avg. F1 {shown['micro']}, Macro Avg. F1 {shown['macro']}"
     other = next(r for r in READINGS if r != reading)
-    yield f"{protocol.headline} of the {other} reading: {scores.headline(protocol, other):.4f}"
+    yield f"{protocol.headline} with {other} parsing: {scores.headline(protocol, other):.4f}"
     own = scores.counts(protocol, reading)
     if empty := [label for label in scores.labels if own[label] == Counts()]:
         yield f"–: neither gold nor predictions, so 0 in Macro Avg. (division by zero is 0): {', '.join(empty)}"
@@ -108,7 +108,7 @@ def describe_comparison(compared: Comparison) -> Iterator[str]:
     """The lines that `ner-eval compare` prints."""
     protocol, reading, first = compared.protocol, compared.reading, compared.runs[0].scores
     where = "" if compared.sentences is None else f", {compared.sentences} sentences"
-    yield f"{first.corpus}/{first.split}{where}; protocol: {protocol.name}, {protocol.headline}; {reading} reading"
+    yield f"{first.corpus}/{first.split}{where}; protocol: {protocol.name}, {protocol.headline}; {reading} parsing"
     if compared.sentences is None:
         yield "a scores file has no sentences, so there is no significance"
     rows = []
