@@ -56,9 +56,8 @@ def compare_runs(
     Raises:
         UserError: see `load_run` and `read_scores`; or the runs differ in gold, labels or sentences.
     """
-    names = [
-        name if isinstance(name, str) else f"{name.absolute()}" for name in named
-    ]  # a Path is never a name in runs/
+    # A Path is never a name in runs/, whatever it looks like.
+    names = [name if isinstance(name, str) else str(name.absolute()) for name in named]
     if len(names) < 2:
         raise UserError("one run cannot be compared; name two or more")
     for given, allowed in ((protocol, list(by_label())), (reading, list(READINGS))):
