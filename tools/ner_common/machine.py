@@ -2,10 +2,12 @@
 
 import os
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
+@cache
 def hardware() -> str:
     """The machine in words: its GPUs, or else its processor."""
     gpus = output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
