@@ -70,11 +70,12 @@ def test_json_lines_are_split_at_line_feeds_only(tmp_path: Path) -> None:
         list(json_lines(path, ""))
 
 
-def test_an_object_that_is_missing_or_something_else_is_empty(tmp_path: Path) -> None:
+def test_a_missing_object_is_empty_and_anything_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     assert read_object(path) == {}
     path.write_text("[1]")
-    assert read_object(path) == {}
+    with pytest.raises(UserError, match=r"config\.json: expected object, got array; restore the file"):
+        read_object(path)
     path.write_text('{"a": 1}')
     assert read_object(path) == {"a": 1}
     path.write_text("{")

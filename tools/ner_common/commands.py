@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar
 
-from ner_common.errors import UserError
+from ner_common.errors import UserError, printable
 
 Number = TypeVar("Number", int, float)
 
@@ -25,26 +27,30 @@ def program(name: str, description: str, commands: Mapping[str, tuple[str, str]]
     """
 
     def entry_point() -> None:
-        code = 0
+        with safe_terminal():
+            raise SystemExit(exit_code())
+
+    def exit_code() -> int:
         try:
             code = _run(name, description, commands)
             sys.stdout.flush()
+            return code
         except UserError as error:
             for line in str(error).splitlines():
                 print(f"{name}: {line}", file=sys.stderr)
-            code = 2
+            return 2
         except BrokenPipeError:
             # The reader (head, less) has closed the pipe: not an error, and Python must not complain at exit either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except OSError as error:
             # A full disk, a read-only folder, a missing file: the operating system's message is the clearest.
             where = f": {error.filename}" if error.filename else ""
             print(f"{name}: {error.strerror or error}{where}", file=sys.stderr)
-            code = 2
+            return 2
         except KeyboardInterrupt:
             print(f"{name}: interrupted", file=sys.stderr)
-            code = 130
-        raise SystemExit(code)
+            return 130
 
     return entry_point
 
@@ -56,6 +62,41 @@ def _run(name: str, description: str, commands: Mapping[str, tuple[str, str]]) -
         import_module(module).add_arguments(subparsers.add_parser(command, help=text, description=text))
     args = parser.parse_args()
     return import_module(commands[args.command][0]).run(args) or 0
+
+
+class Terminal:
+    """A standard stream that shows what strangers wrote (ids, labels, a server's words) and obeys none of it.
+
+    See `printable`. What our own programs and progress bars need passes: colours, cursor movements as a write of their
+    own, and a carriage return at the start of a write.
+    """
+
+    _OURS = re.compile(r"\A(?:\r|(?:\x1b\[A)+\Z)|\x1b\[(?:[027]|32|(?:30|97);(?:4|10)[0-7])m")
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        parts, at = [], 0
+        for ours in self._OURS.finditer(text):
+            parts += [printable(text[at : ours.start()]), ours[0]]
+            at = ours.end()
+        self._stream.write("".join([*parts, printable(text[at:])]))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def safe_terminal() -> Iterator[None]:
+    """Print through `Terminal` inside the block."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (Terminal(stream) for stream in streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
 
 
 def tell(line: str) -> None:

@@ -27,6 +27,27 @@ def one_line(value: object, width: int = 80) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+# Control characters but newline and tab; line separators; bidirectional controls; lone surrogates.
+_RANGES = (
+    (0x00, 0x08),
+    (0x0B, 0x1F),
+    (0x7F, 0x9F),
+    (0x200E, 0x200F),
+    (0x2028, 0x202E),
+    (0x2066, 0x2069),
+    (0xD800, 0xDFFF),
+)
+_UNSAFE = {code: f"\\u{code:04x}" for first, last in _RANGES for code in range(first, last + 1)}
+
+
+def printable(text: str) -> str:
+    """A text that a terminal only shows: control characters, bidirectional controls and the like as ``\\u001b``.
+
+    Inside a JSON string the escapes mean the same characters, so JSON lines stay JSON.
+    """
+    return text.translate(_UNSAFE)
+
+
 def rooted(path: Path) -> str:
     """A path relative to the current folder if that is shorter."""
     relative = os.path.relpath(path)

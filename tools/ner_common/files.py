@@ -1,5 +1,6 @@
 """Strict reading of text and JSON; all-or-nothing writing of files and folders."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -7,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar, overload
 
+from ner_common.decoding import NotJSON, decode_json, decode_yaml
 from ner_common.errors import UserError, one_line, rooted
 
 _DECODER = json.JSONDecoder()
+T = TypeVar("T")
 Opener = Callable[[Path], AbstractContextManager[IO[str]]]
 
 
@@ -120,16 +123,22 @@ def _is_gbk(data: bytes) -> bool:
     return True
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """Read one JSON document.
+@overload
+def read_json(path: Path, remedy: str) -> Any: ...
+@overload
+def read_json(path: Path, remedy: str, type: type[T]) -> T: ...
+def read_json(path: Path, remedy: str, type: Any = Any) -> Any:
+    """Read one JSON document as a value of ``type`` (see `ner_common.decoding`).
 
     Raises:
-        UserError: see `read_text`; or the text is not JSON.
+        UserError: see `read_text`; or the text is not JSON, or of another type.
     """
     try:
-        return json.loads(read_text(path, remedy))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{rooted(path)}:{error.lineno}: not JSON ({error.msg}); {remedy}") from None
+        return decode_json(read_text(path, remedy), type)
+    except NotJSON as error:
+        raise UserError(f"{rooted(path)}:{error.line}: not JSON ({error}); {remedy}") from None
+    except ValueError as error:
+        raise UserError(f"{rooted(path)}: {error}; {remedy}") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -138,8 +147,19 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         UserError: see `read_json`.
     """
-    value = read_json(path, "restore the file") if path.is_file() else {}
-    return value if isinstance(value, dict) else {}
+    return read_json(path, "restore the file", dict[str, Any]) if path.is_file() else {}
+
+
+def read_yaml(path: Path, remedy: str) -> Any:
+    """Read one YAML document (see `ner_common.decoding`).
+
+    Raises:
+        UserError: see `read_text`; or the text is not YAML.
+    """
+    try:
+        return decode_yaml(read_text(path, remedy))
+    except ValueError as error:
+        raise UserError(f"{rooted(path)}: {error}; {remedy}") from None
 
 
 def json_value(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
@@ -156,20 +176,48 @@ def json_value(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
     return value
 
 
-def json_lines(path: Path, remedy: str) -> Iterator[tuple[int, Any]]:
-    """Yield (line number from 1, value) of a JSON-lines file; blank lines are skipped.
+@overload
+def json_lines(path: Path, remedy: str) -> Iterator[tuple[int, Any]]: ...
+@overload
+def json_lines(path: Path, remedy: str, type: type[T]) -> Iterator[tuple[int, T]]: ...
+def json_lines(path: Path, remedy: str, type: Any = Any) -> Iterator[tuple[int, Any]]:
+    """Yield (line number from 1, value of ``type``) of a JSON-lines file; blank lines are skipped.
 
     Raises:
-        UserError: see `read_text`; or a line is not JSON.
+        UserError: see `read_text`; or a line is not JSON, or of another type.
     """
     # Not str.splitlines(): that also splits at U+2028, U+0085 and others, which are valid inside a JSON string.
     for number, line in enumerate(read_text(path, remedy).split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            yield number, json_value(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            what = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise UserError(
-                f"{rooted(path)}:{number}: not JSON ({what}): {one_line(line, 60)}; fix or remove the line"
-            ) from None
+            yield number, decode_json(line, type)
+        except NotJSON as error:
+            problem = f"not JSON ({error}): {one_line(line, 60)}; fix or remove the line"
+            raise UserError(f"{rooted(path)}:{number}: {problem}") from None
+        except ValueError as error:
+            raise UserError(f"{rooted(path)}:{number}: {error}; {remedy}") from None
+
+
+@contextmanager
+def locked(path: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a file or folder (created as a file if there is none); a killed process loses it.
+
+    Args:
+        path: what to lock. A file that gets replaced (see `write_together`) needs a lock file of its own.
+        busy: what to tell the user if another process holds the lock: the problem and the remedy.
+        wait: wait for the other process instead.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = os.open(path, os.O_RDONLY) if path.is_dir() else os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise UserError(f"{rooted(path)}: {busy}") from None
+        yield
+    finally:
+        os.close(opened)
