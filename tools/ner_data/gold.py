@@ -18,12 +18,13 @@ from operator import ge
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import Opener, json_lines, write_atomically
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Entity:
+class Entity(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
     """A labelled mention: ``text[start:end]`` of its record is the mention's own ``text``."""
 
     start: int
@@ -51,8 +52,7 @@ class Parsed:
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sentence and its entities, sorted by position; ``entities`` is None for a sentence without gold.
 
     Raises:
@@ -77,7 +77,7 @@ class Record:
             raise ValueError(f"{where} says {one_line(entity.text)}, but the text has {one_line(found)} there")
         starts = [entity.start for entity in self.entities]
         if any(map(ge, starts, starts[1:])):  # usually already in order
-            object.__setattr__(self, "entities", tuple(sorted(self.entities)))
+            msgspec.structs.force_setattr(self, "entities", tuple(sorted(self.entities)))
 
     @property
     def gold(self) -> tuple[Entity, ...]:
@@ -94,27 +94,6 @@ class Record:
         entities = None if self.entities is None else [entity.as_json() for entity in self.entities]
         return {"id": self.id, "text": self.text, "entities": entities}
 
-    @classmethod
-    def from_json(cls, value: Any) -> "Record":
-        """Read one record.
-
-        Raises:
-            ValueError: the value is not of the form above.
-        """
-        if not isinstance(value, dict) or not {"id", "text", "entities"} <= value.keys():
-            raise ValueError("is not an object with id, text and entities")
-        if not isinstance(value["id"], str) or not isinstance(value["text"], str):
-            raise ValueError("id and text must be strings")
-        if value["entities"] is None:
-            return cls(value["id"], value["text"], None)
-        try:
-            entities = tuple(
-                Entity(int(e["start"]), int(e["end"]), str(e["label"]), e["text"]) for e in value["entities"]
-            )
-        except (TypeError, KeyError, ValueError):
-            raise ValueError("every entity needs start, end, label and text") from None
-        return cls(value["id"], value["text"], entities)
-
 
 def read_gold(path: Path) -> Iterator[Record]:
     """Yield the records of a gold file, in order.
@@ -123,13 +102,10 @@ def read_gold(path: Path) -> Iterator[Record]:
         UserError: the file is missing, empty or not UTF-8; a line is not a record; an id is a duplicate.
     """
     seen: set[str] = set()
-    for number, value in json_lines(path, remedy=f"run `make data CORPUS={path.parent.name}`"):
-        try:
-            record = Record.from_json(value)
-        except ValueError as error:
-            raise UserError(f"{rooted(path)}:{number}: {error}; run `make data` to write it again") from None
+    remedy = f"run `make data CORPUS={path.parent.name}`"
+    for number, record in json_lines(path, remedy, Record):
         if record.id in seen:
-            raise UserError(f"{rooted(path)}:{number}: duplicate id {record.id}; run `make data` to write it again")
+            raise UserError(f"{rooted(path)}:{number}: duplicate id {one_line(record.id)[1:-1]}; {remedy}")
         seen.add(record.id)
         yield record
 
