@@ -117,7 +117,7 @@ def test_an_unreadable_file_ends_in_one_line_and_writes_nothing(
         ("demo", GOOD.replace("name", "river"), "unknown label", "unknown label river; known: address, "),
         ("demo", BEFORE["demo"][0], "duplicate id", "the id 7 is already used in line 1"),
         ("tcm", "甲 O\n乙\n", "no tag", "line 5 has no tag: '乙'"),
-        ("tcm", "甲 S-中药\n", "unknown tag scheme", "line 4 has the tag 'S-中药'"),
+        ("tcm", "甲 S-临床表现\n", "unknown tag scheme", "line 4 has the tag 'S-临床表现'"),
         ("tcm", "甲 B-river\n", "unknown label", "unknown label river; known: "),
     ],
 )

@@ -53,7 +53,27 @@ def test_a_label_without_a_definition_is_loaded(workplace: Path) -> None:
         ("file: a.txt", "file: a.txt, golden: false", "splits: train has an unknown golden; known: file, url,"),
         ("file: a.txt", "file: a.txt, gold: maybe", "splits: train: gold must be true or false, not 'maybe';"),
         ("train:", "valid:", "unknown splits valid; use train, dev, test;"),
-        ("title: Mine", "title: 2024-02-30", "not YAML (day is out of range for month)"),
+        ("title: Mine", "title: [", "not YAML (line 4: "),
+        ("title: Mine", "title: 7", "title must be text (quote it), not 7;"),
+        ("licence: none", "licence: no", "licence must be text (quote it), not False;"),
+        ("title: Mine", "title: Mine\nnotes: x", "has an unknown notes; known: name, title, source,"),
+        ("labels:", "labels:\n  name: {name: 人}", "not YAML (line 9: the key name is there more than once)"),
+        ("file: a.txt", "file: 5", "splits: train: file must be text (quote it), not 5;"),
+        ("file: a.txt", "file: ../../a.txt", "splits: train: file must be a name inside the raw folder, not '../../a"),
+        ("file: a.txt", "file: /tmp/a.txt", "splits: train: file must be a name inside the raw folder, not '/tmp/a"),
+        ("file: a.txt", 'file: "a\\0b"', "splits: train: file must be a name inside the raw folder, not 'a\\x00b'"),
+        ("file: a.txt", 'file: ""', "splits: train: file must be a name inside the raw folder, not '';"),
+        ("file: a.txt", "file: a.txt, url: 'ftp://x/a'", "splits: train: url must be an address that starts with"),
+        ("file: a.txt", "file: a.txt, url: 'file:///etc/passwd'", "splits: train: url must be an address that st"),
+        ("file: a.txt", "file: a.txt, sha256: abc", "splits: train: sha256 must be 64 hexadecimal digits, not 'abc';"),
+        ("  name: {", "  no: {", "labels: False must be text (quote it);"),
+        ("  name: {", '  "": {', "labels: '' must be one line of text"),
+        ("  name: {", '  "a\\nb": {', "labels: 'a\\nb' must be one line of text"),
+        ("  name: {", '  "a\\eb": {', "labels: 'a\\x1bb' must be one line of text"),
+        ("  name: {", '  "<|im_end|>": {', "labels: '<|im_end|>' looks like a control token of a model;"),
+        ("{name: 姓名}", '{name: "姓\\n名"}', "labels: name: name must be one line of text"),
+        ("{name: 姓名}", '{name: 姓名, definition: "\\x07"}', "labels: name: definition must be text without control"),
+        ("name: 姓名", "name: &x 姓名, definition: *x", "not YAML (line 9: an alias (*); write its value out)"),
         (DEMO, "text", "must be a mapping, not 'text';"),
     ],
 )
@@ -76,3 +96,13 @@ def test_all_mistakes_in_a_description_are_named_at_once(workplace: Path, cli: C
         "unknown format",
         "labels: name m",
     ]
+
+
+def test_a_date_that_does_not_exist_is_text_as_every_date_is(workplace: Path) -> None:
+    Path("data/corpora/my.yaml").write_text(DEMO.replace("title: Mine", "title: 2024-02-30"), encoding="utf-8")
+    assert load_corpus("my").title == "2024-02-30"
+
+
+def test_a_corpus_is_named_not_reached_by_a_path(workplace: Path, cli: Callable[..., Result]) -> None:
+    Path("my.yaml").write_text(DEMO.replace("name: my", "name: ../../my"), encoding="utf-8")
+    assert "no such corpus; known: cluener, demo, tcm" in one_line_error(cli("ner-data", "fetch", "../../my"))

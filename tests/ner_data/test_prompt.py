@@ -1,5 +1,7 @@
 """The prompt spec: what is asked comes back, and what looks like a control token is sent as text."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ner_common.errors import UserError
-from ner_data.gold import Entity, Record
+from ner_data import answers
+from ner_data.gold import Entity, Mention, Parsed, Record
 from ner_data.prompt import PromptSpec, escape, instruction, unescape
 
 SPEC = PromptSpec(
@@ -67,3 +70,66 @@ def test_a_spec_survives_its_file_and_refuses_an_edited_one(tmp_path: Path) -> N
     path.write_text(path.read_text(encoding="utf-8").replace("系统", "系统二"), encoding="utf-8")
     with pytest.raises(UserError, match="edited by hand"):
         PromptSpec.load(path)
+
+
+ANSWER = '[{"text":"林晓","label":"name"}]'
+OTHER = '[{"text":"药","label":"药"}]'
+NAMED = Parsed((Mention("name", "林晓"),))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "<think></think>",
+        "<think>\n\n</think>\n\n",
+        " \n<think>想</think>\t",
+        f"<think>{OTHER}</think>",
+        "<think><think></think>",
+    ],
+)
+def test_a_thinking_block_before_the_answer_is_no_part_of_it(block: str) -> None:
+    for end in ("", "\n", "  "):
+        assert SPEC.parse(f"{block}{ANSWER}{end}", "林晓用药") == NAMED
+        assert SPEC.parse(f"{block}[]{end}", "林晓用药") == Parsed(())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["<think>", f"<think>{OTHER}", f"\n<think>\n{OTHER}</thin", f"<think>{OTHER}</think>", "<think></think> "],
+)
+def test_items_of_a_thinking_block_are_never_counted(answer: str) -> None:
+    assert SPEC.parse(answer, "林晓用药") == Parsed((), ("unparsable",))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"好<think></think>{ANSWER}",
+        f"{ANSWER}<think></think>",
+        f"</think>{ANSWER}",
+        f"<Think></Think>{ANSWER}",
+        f"<think></think><think></think>{ANSWER}",
+    ],
+)
+def test_a_thinking_block_elsewhere_stays_inexact(answer: str) -> None:
+    assert SPEC.parse(answer, "林晓用药") == Parsed(NAMED.mentions, ("inexact",))
+
+
+@given(st.text(), st.sampled_from(["[]", ANSWER, OTHER, "没有", "[{", ""]))
+def test_whatever_was_thought_changes_nothing(thought: str, answer: str) -> None:
+    if "</think>" not in thought:
+        assert SPEC.parse(f"<think>{thought}</think>{answer}", "林晓用药") == SPEC.parse(answer, "林晓用药")
+
+
+def test_a_thinking_block_is_removed_for_every_form(add_module: Callable[..., Path]) -> None:
+    source = (
+        "from ner_data.gold import Mention, Parsed\n"
+        'NAME, DIRECTIVE, FORMAT = "raw", "", ""\n'
+        "render = structured = None\n"
+        'def parse(answer, text):\n    return Parsed((Mention("name", answer),))\n'
+    )
+    add_module(answers, "raw", source)
+    spec = replace(SPEC, answer_form="raw")
+    assert spec.parse("<think>\n\n</think>\n\nname/林晓\n", "林晓").mentions == (Mention("name", "name/林晓"),)
+    assert spec.parse("<think>name/林晓", "林晓") == Parsed((), ("unparsable",))
+    assert spec.parse(" name/林晓 ", "林晓").mentions == (Mention("name", " name/林晓 "),)

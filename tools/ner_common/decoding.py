@@ -9,6 +9,7 @@ JSON may escape lone surrogates, which UTF-8 cannot encode; each is read as U+FF
 """
 
 import re
+from collections import Counter
 from itertools import accumulate
 from typing import Any, TypeVar, overload
 
@@ -77,6 +78,11 @@ def _decoded(data: bytes, type: Any) -> Any:
         if repaired == data:
             raise
         return msgspec.json.decode(repaired, type=type)
+
+
+def has_lone_surrogate(data: bytes) -> bool:
+    """Whether `decode_json` reads an escape of this JSON as U+FFFD."""
+    return any(found["lone"] for found in _SURROGATE.finditer(data))
 
 
 def _depth(data: bytes) -> int:
@@ -148,8 +154,12 @@ def _loader() -> Any:
                 raise yaml.MarkedYAMLError(None, None, "an alias (*); write its value out", mark)
             if self.depth > DEPTH:
                 raise yaml.MarkedYAMLError(None, None, f"nested more than {DEPTH} levels deep", mark)
-            node = super().compose_node(parent, index)
+            node: Any = super().compose_node(parent, index)
             self.depth -= 1
+            if isinstance(node, yaml.MappingNode):
+                keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                if repeated := [value for (_, value), count in Counter(keys).items() if count > 1]:
+                    raise yaml.MarkedYAMLError(None, None, f"the key {repeated[0]} is there more than once", mark)
             return node
 
     Loader.yaml_implicit_resolvers = {

@@ -5,11 +5,14 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ner_common.errors import UserError, UserErrors, rooted
-from ner_common.files import write_together
+from ner_common.errors import UserError, UserErrors, one_line, rooted
+from ner_common.files import locked, write_together
 from ner_data.corpus import RAW, Corpus, load_corpus
-from ner_data.formats import load_format
+from ner_data.formats import Sample, load_format
 from ner_data.gold import Record, write_gold
+
+MOST = 0.5  # of a split's records may be skipped
+BUSY = "another `ner-data` command is using it; wait for it"
 
 
 @dataclass(slots=True)
@@ -21,12 +24,14 @@ class Converted:
         rejected: how many records were skipped, by reason.
         repaired: how often each documented policy was applied to a record that was kept.
         problems: why records were skipped, one message each.
+        lost: how many skipped records name each label.
     """
 
     records: list[Record] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
 
     @property
     def read(self) -> int:
@@ -40,27 +45,52 @@ def convert(corpus: str, *, raw: Path | None = None, skip_bad: bool = False) -> 
     Args:
         corpus: a name in ``data/corpora``.
         raw: the folder with the raw files; by default ``data/raw/CORPUS``.
-        skip_bad: skip bad records instead of raising.
+        skip_bad: skip bad records instead of raising; not if a split loses too much by it (see `_losses`).
 
     Returns:
         The result for each split.
 
     Raises:
-        UserError: no such corpus; a raw file cannot be read (see `convert_split`); a record is bad, or with
-            ``skip_bad`` all records of a split are.
+        UserError: no such corpus; a raw file cannot be read (see `convert_split`); a record is bad; with
+            ``skip_bad``, a split loses too much; or a split with gold has no mention.
     """
     described = load_corpus(corpus)
     splits = {split: convert_split(described, split, raw or RAW / described.name) for split in described.splits}
     problems = [problem for converted in splits.values() for problem in converted.problems]
     if problems and not skip_bad:
         raise UserErrors(problems)
-    for split, converted in splits.items():
-        if not converted.records:
-            raise UserError(f"{split}: every record is bad; the first problem: {converted.problems[0]}")
-    with write_together() as write:
+    if losses := [loss for split, converted in splits.items() if (loss := _losses(described, split, converted))]:
+        raise UserErrors(losses)
+    folder = described.gold_file("train").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, BUSY, wait=True), write_together() as write:
         for split, converted in splits.items():
             write_gold(described.gold_file(split), converted.records, write)
     return splits
+
+
+def _losses(corpus: Corpus, split: str, converted: Converted) -> str | None:
+    """Why the rest of a split is not worth keeping: most of its records, or all mentions of a label, are skipped.
+
+    A model that is trained on such a rest, or scored with it, would be wrong without a word.
+    """
+    first = converted.problems[0].removesuffix(", or use --skip-bad") if converted.problems else ""
+    first = f"; the first problem: {first}" if first else ""
+    if not converted.records:
+        return f"{split}: every record is bad{first}"
+    bad = converted.rejected.total()
+    if bad > MOST * converted.read:
+        return f"{split}: {bad} of {converted.read} records are bad, more than half, too many to skip{first}"
+    if not corpus.splits[split].gold:
+        return None
+    kept = {entity.label for record in converted.records for entity in record.entities or ()}
+    if gone := [label.id for label in corpus.labels if label.id in converted.lost and label.id not in kept]:
+        which = f"the label {gone[0]}" if len(gone) == 1 else f"the labels {', '.join(gone)}"
+        return f"{split}: skipping {bad} bad records would lose every mention of {which}{first}"
+    if not kept:
+        problem = f"{split}: none of the {converted.read} records has a mention"
+        return f"{problem}; correct the raw file, or set `gold: false` for a split without labels{first}"
+    return None
 
 
 def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
@@ -75,24 +105,35 @@ def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
     result = Converted()
     reader = load_format(corpus.format)
     for number, sample in enumerate(reader(path, corpus.splits[split].gold), start=1):
-        problem = sample.problem
-        unknown = sorted({entity.label for entity in sample.entities or ()} - labels)
-        if problem is None and unknown:
-            known = f"{', '.join(sorted(labels))} (data/corpora/{corpus.name}.yaml)"
-            message = f"unknown label {', '.join(unknown)}; known: {known}"
-            problem = ("unknown label", message)
-        if problem is None:
-            result.records.append(Record(f"{corpus.name}-{split}-{number}", sample.text, sample.entities))
+        record = _record(f"{corpus.name}-{split}-{number}", sample, labels, corpus.name)
+        if isinstance(record, Record):
+            result.records.append(record)
             result.repaired.update(sample.repairs)
-        else:
-            reason, message = problem
-            result.rejected[reason] += 1
-            result.problems.append(
-                f"{rooted(path)}:{sample.line}: record {number}: {message}; fix it, or use --skip-bad"
-            )
+            continue
+        reason, message = record
+        result.rejected[reason] += 1
+        result.lost.update(sample.labels | {entity.label for entity in sample.entities or ()})
+        result.problems.append(f"{rooted(path)}:{sample.line}: record {number}: {message}; fix it, or use --skip-bad")
     if not result.records and not result.problems:
         raise UserError(f"{rooted(path)}: no records; is this a {corpus.format} file?")
     return result
+
+
+def _record(identity: str, sample: Sample, labels: set[str], corpus: str) -> Record | tuple[str, str]:
+    """The record of a sample, or why there is none: (reason, message)."""
+    if sample.problem:
+        return sample.problem
+    if unknown := sorted({entity.label for entity in sample.entities or ()} - labels):
+        known = f"{', '.join(sorted(labels))} (data/corpora/{corpus}.yaml)"
+        names = ", ".join(one_line(label)[1:-1] for label in unknown)
+        return "unknown label", f"unknown label {names}; known: {known}"
+    try:
+        sample.text.encode()
+        return Record(identity, sample.text, sample.entities)
+    except UnicodeEncodeError:
+        return "lone surrogate", f"{one_line(sample.text)} has a lone surrogate, which UTF-8 cannot encode"
+    except ValueError as error:
+        return "bad offsets", str(error)
 
 
 def _tally(converted: Converted, gold: bool) -> str:
@@ -104,7 +145,7 @@ def _tally(converted: Converted, gold: bool) -> str:
 
 
 def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
-    """Mentions per label and split."""
+    """Mentions per label and split, and in all."""
     import pandas as pd
 
     columns = {
@@ -113,7 +154,8 @@ def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
         if corpus.splits[split].gold
     }
     table = pd.DataFrame(columns, index=[label.id for label in corpus.labels], dtype="Int64").fillna(0)
-    table.loc["total"] = table.sum()
+    # Not table.loc["total"], which may be a label.
+    table = pd.concat([table, table.sum().to_frame("total").T])
     return "mentions per label\n" + table.to_string()
 
 
@@ -146,7 +188,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", help="a name in data/corpora")
     parser.add_argument("--raw", type=Path, metavar="DIR", help="folder with the raw files (default: data/raw/CORPUS)")
     parser.add_argument(
-        "--skip-bad", action="store_true", help="skip bad records and count them by reason, instead of stopping"
+        "--skip-bad",
+        action="store_true",
+        help="skip bad records and count them by reason, instead of stopping; still stops, without writing anything, "
+        "if a split would lose more than half of its records or all its mentions of a label",
     )
 
 

@@ -66,9 +66,14 @@ class PromptSpec:
         return load_form(self.answer_form).render(*escape_entities(record.text, record.gold))
 
     def parse(self, answer: str, text: str) -> Parsed:
-        """Read a model's answer to ``messages(text)``; surfaces come back unescaped."""
+        """Read a model's answer to ``messages(text)``; surfaces come back unescaped.
+
+        A thinking block before the answer is no part of it, in any form; one that does not end has no answer after it.
+        """
         escaped = escape(text)
-        parsed = load_form(self.answer_form).parse(answer, escaped)
+        if (said := without_thinking(answer)) is None:
+            return Parsed((), ("unparsable",))
+        parsed = load_form(self.answer_form).parse(said, escaped)
         if escaped == text:
             return parsed
         return Parsed(tuple(Mention(m.label, restore(m.text, text)) for m in parsed.mentions), parsed.problems)
@@ -97,6 +102,15 @@ class PromptSpec:
             problem = f"edited by hand (fingerprint {fingerprint}, contents {spec.fingerprint})"
             raise UserError(f"{rooted(path)}: {problem}; {remedy}")
         return spec
+
+
+def without_thinking(answer: str) -> str | None:
+    """An answer without a leading ``<think>…</think>`` and the white space around it; None if the block does not end."""
+    begin = answer.lstrip()
+    if not begin.startswith("<think>"):
+        return answer
+    _, end, rest = begin.partition("</think>")
+    return rest.strip() if end else None
 
 
 def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:

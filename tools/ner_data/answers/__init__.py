@@ -39,7 +39,7 @@ class AnswerForm(Protocol):
     def parse(self, answer: str, text: str) -> Parsed:
         """Read an answer back: ``parse(render(text, entities), text)`` has the same mentions and no problems.
 
-        Must not raise, whatever the model wrote. Problems: ``inexact`` (some mentions could be read), ``bad_item`` (a
+        Must not raise, whatever the model wrote. A thinking block has been removed. Problems: ``inexact`` (some mentions could be read), ``bad_item`` (a
         mention lacks something), ``unparsable`` (none could be read).
         """
 

@@ -24,6 +24,7 @@ class Sample:
         entities: its entities with half-open character offsets; None if the file has no gold.
         problem: ``(reason, message)`` if the sentence cannot be used: a short name for the tally, and what is wrong.
         repairs: names of the documented policies that were applied to read it, one per occurrence.
+        labels: if the sentence cannot be used: the labels that it names, as far as they can be read.
     """
 
     line: int
@@ -31,6 +32,7 @@ class Sample:
     entities: tuple[Entity, ...] | None
     problem: tuple[str, str] | None = None
     repairs: tuple[str, ...] = ()
+    labels: frozenset[str] = frozenset()
 
 
 def format_names() -> list[str]:

@@ -7,15 +7,19 @@ A sample line (end offsets are inclusive; a label may have several surfaces, a s
 A line of a split without gold has no ``label``, and usually an ``id``.
 """
 
-import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ner_common.decoding import convert, decode_json, has_lone_surrogate
 from ner_common.errors import one_line
 from ner_common.files import read_text
 from ner_data.formats import Sample
 from ner_data.gold import Entity
+
+Labels = dict[str, dict[str, list[tuple[int, int]]]]
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"(\s*+:)?', re.DOTALL)
 
 
 def read(path: Path, gold: bool) -> Iterator[Sample]:
@@ -44,34 +48,51 @@ def read(path: Path, gold: bool) -> Iterator[Sample]:
 def _sample(number: int, line: str, gold: bool) -> Sample | tuple[str, tuple[Entity, ...] | None, str | int | None]:
     """Read one line: (text, entities, id), or the sample with its problem."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = decode_json(line)
+    except ValueError:
         return Sample(number, "", None, ("malformed JSON", f"not JSON: {one_line(line.strip(), 60)}"))
+    if has_lone_surrogate(line.encode()):
+        message = "a \\ud800 to \\udfff without its other half is no character"
+        return Sample(number, "", None, ("lone surrogate", message), labels=_names(value))
+    if sum(map(bool, _STRING.findall(line))) != _keys(value):
+        return Sample(number, "", None, ("duplicate key", "a key is there more than once"), labels=_names(value))
     if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not value["text"].strip():
-        return Sample(number, "", None, ("no text", 'the line needs a non-empty string "text"'))
+        return Sample(number, "", None, ("no text", 'the line needs a non-empty string "text"'), labels=_names(value))
     text, identity = value["text"], value.get("id")
-    if not isinstance(identity, str | int | None):
+    if not isinstance(identity, str | int | None) or isinstance(identity, bool):
         message = f"the id {one_line(identity)} is neither a string nor an integer"
-        return Sample(number, text, None, ("malformed id", message))
+        return Sample(number, text, None, ("malformed id", message), labels=_names(value))
     if not gold:
         return text, None, identity
     try:
-        found = sorted(_entities(text, value["label"]))
-    except (KeyError, TypeError, AttributeError):
+        labels = convert(value.get("label"), Labels)
+    except ValueError:
         form = 'needs "label": {label: {surface: [[start, end], ...]}}; set `gold: false` for a split without labels'
-        return Sample(number, text, None, ("malformed label", form))
+        return Sample(number, text, None, ("malformed label", form), labels=_names(value))
+    try:
+        return text, tuple(sorted(_entities(text, labels))), identity
     except ValueError as error:
         reason, message = error.args
-        return Sample(number, text, None, (reason, message))
-    return text, tuple(found), identity
+        return Sample(number, text, None, (reason, message), labels=_names(value))
 
 
-def _entities(text: str, labels: dict[str, dict[str, list[list[int]]]]) -> Iterator[Entity]:
+def _keys(value: Any) -> int:
+    """How many keys all objects in a decoded value have."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys, value.values()))
+    return sum(map(_keys, value)) if isinstance(value, list) else 0
+
+
+def _names(value: Any) -> frozenset[str]:
+    """The labels of a line that cannot be used."""
+    labels = value.get("label") if isinstance(value, dict) else None
+    return frozenset(label for label in labels if labels[label]) if isinstance(labels, dict) else frozenset()
+
+
+def _entities(text: str, labels: Labels) -> Iterator[Entity]:
     for label, surfaces in labels.items():
         for surface, places in surfaces.items():
             for start, end in places:
-                if not (type(start) is int and type(end) is int):
-                    raise TypeError
                 where = f"{label} {one_line(surface)} at [{start}, {end}]"
                 if start > end:
                     raise ValueError("reversed offsets", f"{where}: the start is after the end")
