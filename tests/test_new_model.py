@@ -23,7 +23,6 @@ def checkout(chain: Path, tmp_path: Path) -> Path:
     link_environments(tmp_path)
     for name in ("data/gold/demo", "data/alpaca"):
         shutil.copytree(chain / name, tmp_path / name)
-    shutil.copy(chain / "dataset_info.json", tmp_path)
     gold = tmp_path / "data/gold/demo/test.jsonl"
     gold.write_text("".join(gold.read_text(encoding="utf-8").splitlines(keepends=True)[:RECORDS]), encoding="utf-8")
 

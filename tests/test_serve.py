@@ -54,10 +54,10 @@ def test_training_and_serving_see_the_same_token_ids(server: Served, tmp_path: P
     train = json.loads((server.folder / "data/alpaca/demo_train.json").read_text(encoding="utf-8"))
     texts = [row["input"] for row in train[:200]] + HOSTILE
     items = [item(spec, Record(str(n), text, ())) for n, text in enumerate(texts)]
-    (server.folder / "probe.json").write_text(json.dumps(items), encoding="utf-8")
-    registry = json.loads((server.folder / "dataset_info.json").read_text())
+    (server.folder / "data/alpaca/probe.json").write_text(json.dumps(items), encoding="utf-8")
+    registry = json.loads((server.folder / "data/alpaca/dataset_info.json").read_text())
     registry["probe"] = {"file_name": "probe.json", "columns": COLUMNS}
-    (server.folder / "dataset_info.json").write_text(json.dumps(registry))
+    (server.folder / "data/alpaca/dataset_info.json").write_text(json.dumps(registry))
     environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
     command = [tool(".venv-train", "python"), "-c", ENCODE, str(tmp_path / "ids.json")]
     subprocess.run(command, cwd=server.folder, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -95,7 +95,28 @@ def test_preview_of_an_unregistered_data_set_is_one_line(chain: Path) -> None:
     command = [tool(".venv-train", "ner-data"), "preview", "recipes/nano/lora.yaml", "dataset=river_train"]
     done = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True)
     message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
-    assert message.endswith("is not registered in dataset_info.json; run `make data`")
+    assert message.endswith("is not registered in data/alpaca/dataset_info.json; run `make data`")
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        (
+            "misspelt=1",
+            "Some keys are not used by the HfArgumentParser: ['misspelt']; correct the recipe or the override",
+        ),
+        ("template=nope", "Template nope does not exist.; correct the recipe or the override"),
+        ("cutoff_len=abc", "correct the recipe or the override"),
+        ("cutoff_len", "correct the recipe or the override"),
+        ("a=[", "correct the recipe or the override"),
+        ("--count=0", "argument --count: invalid positive int value: '0'"),
+    ],
+)
+def test_preview_names_a_wrong_argument(chain: Path, cli, monkeypatch, argument: str, words: str) -> None:
+    monkeypatch.chdir(chain)
+    done = cli("ner-data", "preview", "recipes/nano/lora.yaml", argument)
+    assert done.code == 2 and "Traceback" not in done.err
+    assert done.err.strip().splitlines()[-1].endswith(words)
 
 
 def test_training_on_an_unregistered_data_set_is_one_line(chain: Path, tmp_path: Path) -> None:
@@ -104,5 +125,8 @@ def test_training_on_an_unregistered_data_set_is_one_line(chain: Path, tmp_path:
     command = [tool(".venv-train", "llamafactory-cli"), "train", "recipes/nano/lora.yaml", *overrides]
     done = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True)
     message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
-    assert "the data set 'river_train' is not registered in dataset_info.json; run `make data CORPUS=" in message
+    assert (
+        "the data set 'river_train' is not registered in data/alpaca/dataset_info.json; run `make data CORPUS="
+        in message
+    )
     assert not (tmp_path / "out").exists()

@@ -76,7 +76,7 @@ def test_a_disk_that_fills_at_any_file_leaves_every_old_one_and_no_other(
     raw(train=changed, dev=changed, test=changed).rename("data/raw/new")
     if command == "alpaca":
         assert cli("ner-data", "convert", "demo", "--raw", "data/raw/new").code == 0
-        Path("dataset_info.json").write_text('{"mine": {}}')
+        Path("data/alpaca/dataset_info.json").write_text('{"mine": {}}')
     arguments = ["--raw", "data/raw/new"] if command == "convert" else []
     before = tree(workplace)
     for number in range(1, files + 1):

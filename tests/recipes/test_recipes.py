@@ -73,7 +73,7 @@ def test_llamafactory_accepts_the_recipe(path: Path, tmp_path: Path) -> None:
             recipe["use_cpu"] = True  # transformers refuses bf16 on a CPU otherwise
         model_args, data_args, training_args, _, _ = get_train_args(recipe)
         assert training_args.do_train
-        assert data_args.dataset_dir == "."
+        assert data_args.dataset_dir == "data/alpaca"
         assert data_args.val_size == 0.1
         assert training_args.seed == 42
     else:

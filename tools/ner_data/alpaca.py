@@ -1,26 +1,29 @@
 """Gold records to training files: ``ner-data alpaca CORPUS``.
 
 Writes ``data/alpaca/CORPUS_<split>.json`` and the prompt spec ``data/alpaca/CORPUS.prompt.json``, and registers the
-datasets in ``dataset_info.json``. One item of an alpaca file::
+datasets in ``data/alpaca/dataset_info.json``, the registry that recipes name with ``dataset_dir: data/alpaca``. One
+item of an alpaca file::
 
     {"system": "你是…", "instruction": "请从文本中抽取…", "input": "林晓在云帆科技任经理",
      "output": "[{\"text\":\"林晓\",\"label\":\"name\"},…]", "id": "demo-train-1"}
 """
 
 import argparse
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ner_common.errors import UserError, rooted
-from ner_common.files import read_json, write_json, write_together
+from ner_common.errors import UserError, one_line, rooted
+from ner_common.files import locked, read_json, write_json, write_together
 from ner_data.answers import form_names
+from ner_data.convert import BUSY
 from ner_data.corpus import Corpus, load_corpus
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import SYSTEM, PromptSpec, escape, instruction
 
 ALPACA = Path("data/alpaca")
-REGISTRY = Path("dataset_info.json")
+REGISTRY = "dataset_info.json"
 # With `columns`, LLaMA-Factory treats every unlisted column as absent, so all of them are listed.
 COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
 
@@ -45,34 +48,56 @@ def alpaca(corpus: str, *, form: str = "json_list") -> tuple[PromptSpec, dict[st
         The prompt spec, and the file of each split.
 
     Raises:
-        UserError: no such corpus or form, no gold files, no gold to train on, or the registry is damaged.
+        UserError: no such corpus or form, no gold files, no gold to train on, gold has labels that the corpus lacks,
+            or the registry is damaged.
     """
     described = load_corpus(corpus)
-    gold = {split: list(read_gold(described.gold_file(split))) for split in described.splits}
+    gold = _read_gold(described)
     if not any(record.entities is not None for record in gold.get("train", [])):
         raise UserError(f"{rooted(described.gold_file('train'))}: no record has gold; there is nothing to train on")
     spec = build_spec(described, gold["train"], form)
-    trainable = {
-        split: [record for record in records if record.entities is not None] for split, records in gold.items()
-    }
-    registry = read_registry()
+    ALPACA.mkdir(parents=True, exist_ok=True)
+    with locked(ALPACA, BUSY, wait=True):
+        for left in ALPACA.glob(".*.json.*.tmp"):  # by a command that was killed
+            left.unlink()
+        return spec, _write(spec, gold)
+
+
+def _read_gold(corpus: Corpus) -> dict[str, list[Record]]:
+    """The gold records of all splits, written by one conversion."""
+    folder = corpus.gold_file("train").parent
+    with locked(folder, BUSY, wait=True) if folder.is_dir() else nullcontext():
+        gold = {split: list(read_gold(corpus.gold_file(split))) for split in corpus.splits}
+    known = {label.id for label in corpus.labels}
+    for split, records in gold.items():
+        if unknown := {entity.label for record in records for entity in record.entities or ()} - known:
+            names = ", ".join(one_line(label)[1:-1] for label in sorted(unknown))
+            problem = f"has labels that data/corpora/{corpus.name}.yaml lacks ({names})"
+            raise UserError(f"{rooted(corpus.gold_file(split))}: {problem}; run `make data CORPUS={corpus.name}`")
+    return gold
+
+
+def _write(spec: PromptSpec, gold: dict[str, list[Record]]) -> dict[str, AlpacaFile]:
+    """Write the files of all splits, the spec and the registry, which the caller has locked."""
+    registry = read_registry(ALPACA)
+    files = {}
     with write_together() as write:
-        for split, records in trainable.items():
-            path = _alpaca_file(corpus, split)
-            if records:
-                write_json(path, [item(spec, record) for record in records], write=write)
-                registry[path.stem] = {"file_name": path.as_posix(), "columns": COLUMNS}
+        for split, records in gold.items():
+            trainable = [record for record in records if record.entities is not None]
+            path = _alpaca_file(spec.corpus, split)
+            files[split] = AlpacaFile(path, len(records), len(trainable))
+            if trainable:
+                write_json(path, [item(spec, record) for record in trainable], write=write)
+                registry[path.stem] = {"file_name": path.name, "columns": COLUMNS}
             else:
                 registry.pop(path.stem, None)
-        spec.save(spec_file(corpus), write)
+        spec.save(spec_file(spec.corpus), write)
         # LLaMA-Factory opens the registry with the platform's encoding: ASCII is safe in all of them.
-        write_json(REGISTRY, dict(sorted(registry.items())), ascii_only=True, write=write)
-    files = {}
-    for split, records in trainable.items():
-        files[split] = AlpacaFile(_alpaca_file(corpus, split), len(gold[split]), len(records))
-        if not records:
-            files[split].path.unlink(missing_ok=True)  # from an earlier conversion that had gold
-    return spec, files
+        write_json(ALPACA / REGISTRY, dict(sorted(registry.items())), ascii_only=True, write=write)
+    for file in files.values():
+        if not file.kept:
+            file.path.unlink(missing_ok=True)  # from an earlier conversion that had gold
+    return files
 
 
 def _alpaca_file(corpus: str, split: str) -> Path:
@@ -109,19 +134,17 @@ def item(spec: PromptSpec, record: Record) -> dict[str, str]:
     }
 
 
-def read_registry() -> dict[str, Any]:
-    """Read ``dataset_info.json``; an empty registry if there is no such file.
+def read_registry(folder: Path) -> dict[str, Any]:
+    """Read the ``dataset_info.json`` of a folder; an empty registry if there is no such file.
 
     Raises:
         UserError: the file is not a JSON object of datasets, for example after a slip in editing it by hand.
     """
-    if not REGISTRY.exists():
+    path = folder / REGISTRY
+    if not path.exists():
         return {}
-    remedy = "fix it by hand, or restore it with `git checkout dataset_info.json`"
-    registry = read_json(REGISTRY, remedy)
-    if not isinstance(registry, dict) or not all(isinstance(value, dict) for value in registry.values()):
-        raise UserError(f"{REGISTRY}: must be an object with one object per dataset; {remedy}")
-    return registry
+    remedy = "fix it by hand, or remove it and run `make data` for each corpus"
+    return dict(read_json(path, remedy, dict[str, dict[str, Any]]))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

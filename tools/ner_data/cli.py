@@ -7,7 +7,7 @@ COMMANDS = {
     "convert": ("ner_data.convert", "convert raw files to gold records with offsets"),
     "alpaca": (
         "ner_data.alpaca",
-        "write training files and prompt spec; register them in dataset_info.json",
+        "write training files and prompt spec, and register them in data/alpaca/dataset_info.json",
     ),
     "preview": (
         "ner_data.preview",

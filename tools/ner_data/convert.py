@@ -64,6 +64,8 @@ def convert(corpus: str, *, raw: Path | None = None, skip_bad: bool = False) -> 
     folder = described.gold_file("train").parent
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, BUSY, wait=True), write_together() as write:
+        for left in folder.glob(".*.jsonl.*.tmp"):  # by a command that was killed
+            left.unlink()
         for split, converted in splits.items():
             write_gold(described.gold_file(split), converted.records, write)
     return splits

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ner_common.errors import UserError, rooted
-from ner_data.alpaca import read_registry
+from ner_common.commands import positive
+from ner_common.errors import UserError, one_line, rooted
+from ner_data.alpaca import REGISTRY, read_registry
 
 IGNORED = -100  # the label id that carries no loss (PyTorch's cross-entropy default)
 
@@ -39,8 +40,10 @@ def preview(recipe: Path, *, overrides: Sequence[str] = (), count: int = 2, colo
         colour: print what carries the loss in green.
 
     Raises:
-        UserError: no such recipe; or see `encode`.
+        UserError: no such recipe, or a count below 1; or see `encode`.
     """
+    if count < 1:
+        raise UserError(f"{count} records: nothing to show; ask for 1 or more")
     if not recipe.is_file():
         raise UserError(f"{recipe}: no such recipe; see recipes/README.md")
     # llamafactory prints records too, but as lists of ids.
@@ -70,7 +73,8 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
     """Encode the first records as llamafactory does in training: (tokenizer, [(input ids, label ids)]).
 
     Raises:
-        UserError: llamafactory is not installed here, or the recipe names a dataset that is not registered.
+        UserError: llamafactory is not installed here, the recipe names a dataset that is not registered, or
+            llamafactory does not accept an argument.
     """
     try:
         from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
@@ -79,29 +83,45 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
     except ImportError as error:
         raise UserError(f"preview needs the train environment ({error}); run `make preview RECIPE=…`") from None
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    config: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(recipe), OmegaConf.from_cli(overrides)))
-    registered = read_registry()
-    for name in str(config.get("dataset", "")).split(","):
-        if name.strip() not in registered:
-            raise UserError(
-                f"{rooted(recipe)}: the dataset {name!r} is not registered in dataset_info.json; run `make data`"
-            )
-    # Keep only what affects the encoding: write nothing, split nothing, start no logger.
-    config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
-    config |= {"eval_strategy": "no", "do_eval": False, "load_best_model_at_end": False, "overwrite_cache": True}
-    model_args, data_args, training_args, _, _ = get_train_args(config)
-    module = load_tokenizer(model_args)
-    template = get_template_and_fix_tokenizer(module["tokenizer"], data_args)
-    dataset = get_dataset(template, model_args, data_args, training_args, stage="sft", **module)["train_dataset"]
+    try:
+        config: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(recipe), OmegaConf.from_cli(overrides)))
+        _check_datasets(recipe, config)
+        # Keep only what affects the encoding: write nothing, split nothing, start no logger.
+        config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
+        config |= {"eval_strategy": "no", "do_eval": False, "load_best_model_at_end": False, "overwrite_cache": True}
+        model_args, data_args, training_args, _, _ = get_train_args(config)
+        module = load_tokenizer(model_args)
+        template = get_template_and_fix_tokenizer(module["tokenizer"], data_args)
+        dataset = get_dataset(template, model_args, data_args, training_args, stage="sft", **module)["train_dataset"]
+    except (ValueError, TypeError, YAMLError, OmegaConfBaseException) as error:  # what llamafactory raises for a slip
+        problem = one_line(str(error), 200)[1:-1]
+        raise UserError(f"{rooted(recipe)}: {problem}; correct the recipe or the override") from None
     rows = [(list(row["input_ids"]), list(row["labels"])) for row in dataset.select(range(min(count, len(dataset))))]
     return module["tokenizer"], rows
+
+
+def _check_datasets(recipe: Path, config: Any) -> None:
+    """Refuse a dataset that is not registered in the recipe's ``dataset_dir``."""
+    if not isinstance(config, dict):
+        raise UserError(f"{rooted(recipe)}: must be a mapping of llamafactory's arguments; see recipes/README.md")
+    folder = Path(str(config.get("dataset_dir") or "data"))
+    registered = read_registry(folder)
+    named = config.get("dataset") or ""
+    for name in named if isinstance(named, list) else str(named).split(","):
+        if str(name).strip() not in registered:
+            problem = f"the dataset {str(name)!r} is not registered in {folder / REGISTRY}"
+            raise UserError(f"{rooted(recipe)}: {problem}; run `make data`")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a recipes/MODEL/METHOD.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, as for llamafactory-cli")
-    parser.add_argument("--count", type=int, default=2, help="how many records to show (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=positive(int), default=2, help="how many records to show (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

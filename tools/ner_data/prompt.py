@@ -105,7 +105,7 @@ class PromptSpec:
 
 
 def without_thinking(answer: str) -> str | None:
-    """An answer without a leading ``<think>…</think>`` and the white space around it; None if the block does not end."""
+    """An answer without a leading ``<think>…</think>`` and white space around it; None if the block does not end."""
     begin = answer.lstrip()
     if not begin.startswith("<think>"):
         return answer

@@ -6,7 +6,7 @@ from typing import Any
 
 # Keys that tell where the data of a registry entry are; llamafactory uses the first one it finds.
 SOURCES = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name")
-FIX = "fix it by hand, or run `git checkout dataset_info.json` and `make data`"
+FIX = "fix it by hand, or remove it and run `make data` for each corpus"
 
 
 def dataset_problems(given: dict[str, Any], default_folder: str) -> list[str]:

@@ -39,8 +39,9 @@ class AnswerForm(Protocol):
     def parse(self, answer: str, text: str) -> Parsed:
         """Read an answer back: ``parse(render(text, entities), text)`` has the same mentions and no problems.
 
-        Must not raise, whatever the model wrote. A thinking block has been removed. Problems: ``inexact`` (some mentions could be read), ``bad_item`` (a
-        mention lacks something), ``unparsable`` (none could be read).
+        A thinking block before the answer has been removed. Must not raise, whatever the model wrote. Problems:
+        ``inexact`` (some mentions could be read), ``bad_item`` (a mention lacks something), ``unparsable`` (none could
+        be read).
         """
 
     def structured(self, mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:
