@@ -2,15 +2,24 @@
 
 import argparse
 import hashlib
+import re
 import zipfile
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from ner_common.errors import UserError, rooted
+from ner_common.errors import UserError, one_line, rooted
+from ner_common.files import locked
 from ner_data import demo
 from ner_data.corpus import RAW, Corpus, Split, load_corpus
 
+if TYPE_CHECKING:
+    import httpx
+
 CHUNK = 1 << 16
+LARGEST = 1 << 30  # bytes of a download and of an unpacked file; CLUENER's have 3 MB
 TIMEOUT_S = 30.0
+BUSY = "another `ner-data fetch` is at work there; wait for it and try again"
 
 
 def fetch(corpus: str) -> dict[Path, str]:
@@ -23,35 +32,43 @@ def fetch(corpus: str) -> dict[Path, str]:
         For each file in ``data/raw/CORPUS``, in words, how it was obtained.
 
     Raises:
-        UserError: no such corpus; or see `fetch_file`.
+        UserError: no such corpus; another process fetches it; or see `fetch_file`.
     """
     described = load_corpus(corpus)
     folder = RAW / described.name
-    if described.name == "demo":
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, BUSY):
+        if described.name != "demo":
+            return fetch_corpus(described, folder)
         counts = demo.write_demo(folder)
-        return {folder / described.splits[name].file: f"{count} sentences generated" for name, count in counts.items()}
-    return fetch_corpus(described, folder)
+    return {folder / described.splits[name].file: f"{count} sentences generated" for name, count in counts.items()}
 
 
 def fetch_corpus(corpus: Corpus, folder: Path) -> dict[Path, str]:
     """Get all raw files of a corpus; returns what `fetch` returns, raises what `fetch_file` raises."""
-    got = {folder / split.file: fetch_file(corpus, split, folder) for split in corpus.splits.values()}
+    archives: dict[Path, str] = {}
+    got = {folder / split.file: fetch_file(corpus, split, folder, archives) for split in corpus.splits.values()}
     for archive in folder.glob("*.zip.part"):  # kept until every split has been unpacked
         archive.unlink()
     return got
 
 
-def fetch_file(corpus: Corpus, split: Split, folder: Path) -> str:
+def fetch_file(corpus: Corpus, split: Split, folder: Path, archives: dict[Path, str] | None = None) -> str:
     """Get one raw file, unless it is already there with the right checksum; returns, in words, how it was obtained.
 
-    A download goes to ``<name>.part``, which a later call resumes; the file gets its name only after the check of its
-    checksum.
+    A download goes to ``<name>.part``, which a later call resumes if there is a checksum to tell whether the parts fit
+    together. The file gets its name only after that check. What turns out to be wrong is removed, so the next call
+    starts again.
+
+    Args:
+        corpus: the corpus, whose source the messages name.
+        split: the file.
+        folder: where it belongs.
+        archives: the archives that this process has downloaded, with their URLs; the call adds its own.
 
     Raises:
         UserError: no network, no URL, or the published file has changed since this project was written.
     """
-    import httpx
-
     path = folder / split.file
     compared = "checksum right" if split.sha256 else "no checksum to compare"
     if path.is_file():
@@ -60,64 +77,130 @@ def fetch_file(corpus: Corpus, split: Split, folder: Path) -> str:
     remedy = f"get {split.file} from {corpus.source} and put it at {rooted(path)}, or name its folder with RAW=DIR"
     if split.url is None:
         raise UserError(f"{rooted(path)}: no such file, and its corpus names no URL; {remedy}")
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    archives = {} if archives is None else archives
     part = folder / (Path(split.url).name + ".part")
+    if archives.get(part) != split.url:
+        if not split.sha256 or part in archives:
+            part.unlink(missing_ok=True)
+        download(split.url, part, remedy)
+    if urlsplit(split.url).path.endswith(".zip"):
+        archives[part] = split.url
+        unpacked = path.with_name(f"{path.name}.part")
+        unpack(part, path.name, unpacked, remedy)
+        sources = [unpacked, part]
+    else:
+        sources = [part]
     try:
-        download(split.url, part)
-    except httpx.HTTPError as error:
-        raise UserError(f"{split.url}: cannot be downloaded ({error or type(error).__name__}); {remedy}") from None
-    if split.url.endswith(".zip"):
-        unpacked = folder / f"{split.file}.part"
-        unpacked.write_bytes(_member(part, split.file))
-        part = unpacked
-    try:
-        check(part, split)
+        check(sources[0], split)
     except UserError:
-        part.unlink()
+        for source in sources:
+            source.unlink()
         raise
-    part.replace(path)
+    sources[0].replace(path)
     return f"downloaded, {compared}"
 
 
-def download(url: str, part: Path) -> None:
+def download(url: str, part: Path, remedy: str) -> None:
     """Download to ``part`` with a progress bar, resuming where an earlier download stopped.
 
     Raises:
-        httpx.HTTPError: the server cannot be reached or does not answer with the file.
+        UserError: the server cannot be reached, does not answer with the file, or sends more than it announced or than
+            ``LARGEST``; ``remedy`` says what to do instead.
     """
     import httpx
-    from tqdm import tqdm
 
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is missing
-        response.raise_for_status()
-        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
-        total = int(response.headers.get("Content-Length", 0)) + (have if resumed else 0)
-        with (
-            part.open("ab" if resumed else "wb") as file,
-            tqdm(
-                total=total or None, initial=have if resumed else 0, unit="B", unit_scale=True, desc=part.stem
-            ) as bar,
-        ):
-            for chunk in response.iter_bytes(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
+    # Not compressed: the bytes of a part must be the file's.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
+            if have and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return  # nothing is missing, or the checksum will tell
+            response.raise_for_status()
+            _receive(response, part, have)
+    except (httpx.HTTPError, httpx.InvalidURL, _Refused) as error:
+        words = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{url}: cannot be downloaded ({one_line(words, 200)[1:-1]}); {remedy}") from None
 
 
-def _member(archive: Path, name: str) -> bytes:
-    """The content of one file of a zip archive, found by its name in any folder."""
+class _Refused(Exception):
+    """What a server sent is not the file."""
+
+
+def _receive(response: "httpx.Response", part: Path, have: int) -> None:
+    """Write the body of a response to ``part``, after the ``have`` bytes that are there if the server continues."""
+    from tqdm import tqdm
+
+    if response.status_code not in (200, 206) or (response.status_code == 206 and not have):
+        raise _Refused(f"status {response.status_code}, not the file")
+    if encoding := response.headers.get("Content-Encoding"):
+        raise _Refused(f"it comes compressed ({encoding})")
+    if response.status_code == 200:
+        have = 0
+    length = response.headers.get("Content-Length", "")
+    total = have + int(length) if length.isdecimal() else None
+    if have and (continued := response.headers.get("Content-Range")):
+        found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", continued.strip())
+        if not found or int(found[1]) != have:
+            part.unlink()
+            raise _Refused(f"it continues at {continued}, not at byte {have}; the part was removed: fetch again")
+        total = int(found[2]) if found[2] != "*" else total
+    most = LARGEST if total is None else total
+    if most > LARGEST:
+        raise _Refused(f"{most:,} bytes, more than {LARGEST:,}")
+    with (
+        part.open("ab" if have else "wb") as file,
+        tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
+    ):
+        for chunk in response.iter_raw(CHUNK):
+            have += len(chunk)
+            if have > most:
+                part.unlink()
+                raise _Refused(f"more than the {most:,} bytes that were announced or allowed")
+            file.write(chunk)
+            bar.update(len(chunk))
+    if not have or (total is not None and have < total):
+        raise _Refused(f"{have:,} bytes of {total or 'a file'}; fetch again to continue")
+
+
+def unpack(archive: Path, name: str, target: Path, remedy: str) -> None:
+    """Unpack one file of a zip archive, found by its name in any folder; a bad archive is removed.
+
+    Raises:
+        UserError: the archive is damaged, encrypted or a bomb, or does not have exactly one such file.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
-            found = [member for member in opened.namelist() if Path(member).name == name]
-            if found:
-                return opened.read(found[0])
-    except zipfile.BadZipFile:
-        archive.unlink()
-        raise UserError(f"{rooted(archive)}: is not a zip archive; it was removed: fetch again") from None
-    raise UserError(f"{rooted(archive)}: has no {name}; its publisher has changed it")
+            files = [info for info in opened.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
+            found = [info for info in files if Path(info.filename).name == name]
+            if len(found) != 1:
+                raise _Refused(f"has {len(found) or 'no'} {name}; its publisher has changed it")
+            if found[0].flag_bits & 1:
+                raise _Refused(f"{name} is encrypted")
+            with opened.open(found[0]) as packed, target.open("wb") as file:
+                _copy(packed, file, name)
+    except Exception as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:  # a full disk says nothing about the archive
+            raise
+        archive.unlink(missing_ok=True)
+        # Damage raises zipfile's own error, zlib's, lzma's, bz2's, EOFError, ValueError, NotImplementedError, …
+        problem = (
+            str(error)
+            if isinstance(error, _Refused)
+            else f"is damaged, or no zip archive ({one_line(str(error), 80)[1:-1]})"
+        )
+        raise UserError(f"{rooted(archive)}: {problem}; it was removed: fetch again, or {remedy}") from None
+
+
+def _copy(packed: IO[bytes], file: IO[bytes], name: str) -> None:
+    size = 0
+    while chunk := packed.read(CHUNK):
+        size += len(chunk)
+        if size > LARGEST:
+            raise _Refused(f"{name} is larger than {LARGEST:,} bytes")
+        file.write(chunk)
 
 
 def check(path: Path, split: Split) -> None:
@@ -126,8 +209,11 @@ def check(path: Path, split: Split) -> None:
     Raises:
         UserError: they differ.
     """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if split.sha256 and digest != split.sha256:
+    if split.sha256 is None:
+        return
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != split.sha256.lower():
         remedy = "remove the file and fetch again, or use RAW=DIR"
         raise UserError(f"{rooted(path)}: sha256 is {digest}, expected {split.sha256}; {remedy}")
 
