@@ -113,6 +113,8 @@ def _problem(row: str, char: str, tag: str, before: str, gold: bool) -> tuple[st
         return "no tag", f"has no tag: {one_line(row)}; {LAYOUT}"
     if gold and not (tag == "O" or (tag[:2] in ("B-", "I-") and len(tag) > 2)):
         return "unknown tag scheme", f"has the tag {one_line(tag)}; this format has only B-label, I-label and O"
+    if "\0" in row:
+        return "wrong encoding", f"has a NUL, as UTF-16 has: {one_line(row)}; convert the file to UTF-8"
     if "\ufeff" in char:
         return "byte-order mark", f"has a byte-order mark inside the file: {one_line(row)}; remove it"
     if len(char) == 1 and (char != "O" or tag.isascii() or _TAG.fullmatch(tag)):
