@@ -1,6 +1,7 @@
 """Download the raw files of a corpus into ``data/raw/CORPUS``, checked by SHA-256: ``ner-data fetch CORPUS``."""
 
 import argparse
+import errno
 import hashlib
 import re
 import zipfile
@@ -182,7 +183,8 @@ def unpack(archive: Path, name: str, target: Path, remedy: str) -> None:
                 _copy(packed, file, name)
     except Exception as error:
         target.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno:  # a full disk says nothing about the archive
+        # A full disk says nothing about the archive; a place before its start (EINVAL) does.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         archive.unlink(missing_ok=True)
         # Damage raises zipfile's own error, zlib's, lzma's, bz2's, EOFError, ValueError, NotImplementedError, …
