@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ner_common.errors import UserErrors
+from ner_common.errors import UserError, UserErrors
 from ner_data import convert
 from ner_data.corpus import load_corpus
 from ner_data.gold import read_gold
@@ -192,3 +192,75 @@ def test_the_function_returns_what_became_of_each_split(workplace: Path, raw: Ra
     assert list(splits) == ["train", "dev", "test"]
     assert (splits["train"].read, splits["train"].rejected) == (2, Counter({"malformed JSON": 1}))
     assert splits["train"].records == list(read_gold(Path("data/gold/demo/train.jsonl")))
+
+
+BAD = "{\n"
+RARE = '{"text": "甲乙", "label": {"book": {"乙": [[1, 1]]}}}\n'
+NONE = '{"text": "甲乙", "label": {}}\n'
+
+
+@pytest.mark.parametrize(
+    ("train", "problem"),
+    [
+        (
+            GOOD * 2 + BAD * 3,
+            "train: 3 of 5 records are bad, more than half, too many to skip; the first problem: raw/",
+        ),
+        (
+            GOOD * 9 + RARE.replace("[1, 1]", "[1, 2]"),
+            "train: skipping 1 bad records would lose every mention of the label book; the first problem: raw/",
+        ),
+        (NONE * 9 + BAD, "train: none of the 10 records has a mention; correct the raw file, or set `gold: false`"),
+        (NONE, "train: none of the 1 records has a mention; correct the raw file, or set `gold: false`"),
+        (BAD, "train: every record is bad; the first problem: raw/train.json:1: record 1: not JSON: '{'; fix it"),
+    ],
+)
+def test_a_split_that_loses_too_much_is_refused_even_with_skip_bad(
+    cli: Cli, raw: Raw, train: str, problem: str
+) -> None:
+    command = ("ner-data", "convert", "demo", "--skip-bad", "--raw")
+    assert one_line_error(cli(*command, raw(train=train.encode()))).startswith(f"ner-data: {problem}")
+    assert not Path("data/gold").exists()
+    with pytest.raises(UserError):
+        convert("demo", raw=Path("raw"), skip_bad=True)
+
+
+def test_half_of_a_split_may_be_skipped_and_the_help_says_so(cli: Cli, raw: Raw) -> None:
+    content = (GOOD * 2 + RARE + BAD * 2 + RARE.replace("[1, 1]", "[1, 2]")).encode()
+    assert cli("ner-data", "convert", "demo", "--skip-bad", "--raw", raw(train=content, dev=content)).code == 0
+    words = " ".join(cli("ner-data", "convert", "--help").out.split())
+    assert "more than half of its records or all its mentions of a label" in words
+
+
+def test_resume_in_another_tag_scheme_is_refused(workplace: Path, shared: Path, cli: Cli) -> None:
+    text = Path("data/corpora/tcm.yaml").read_text("utf-8").replace("name: tcm", "name: resume", 1)
+    for split, name in (("train", "train"), ("eval", "dev"), ("test", "test")):
+        text = text.replace(f"file: medical_{split}.txt", f"file: {name}.char.bmes")
+    ids = ["CONT", "EDU", "LOC", "NAME", "ORG", "PRO", "RACE", "TITLE"]
+    labels = f"{{{', '.join(f'{label}: {{name: {label}}}' for label in ids)}}}"
+    Path("data/corpora/resume.yaml").write_text(f"{text.partition('labels:')[0]}labels: {labels}\n", "utf-8")
+    result = cli("ner-data", "convert", "resume", "--skip-bad", "--raw", shared / "data/resume")
+    assert result.code == 2 and not Path("data/gold").exists()
+    assert "train: 3718 of 3821 records are bad, more than half, too many to skip" in result.err
+
+
+def test_a_label_may_be_called_total(cli: Cli, raw: Raw) -> None:
+    path = Path("data/corpora/demo.yaml")
+    path.write_text(path.read_text("utf-8").replace("  name: {", "  total: {"), "utf-8")
+    files = {
+        split: (GOOD.replace("name", "total") * (2 if split == "train" else 1)).encode()
+        for split in ("train", "dev", "test")
+    }
+    result = cli("ner-data", "convert", "demo", "--raw", raw(**files))
+    assert result.code == 0, result.err
+    rows = [line.split() for line in result.out.splitlines() if line.startswith("total ")]
+    assert rows == [["total", "2", "1", "1"], ["total", "2", "1", "1"]]
+
+
+@pytest.mark.parametrize("text", [r"甲\ud800", r"\udc00甲", r"甲\ud83d\ud83d\ude00"])
+def test_a_lone_surrogate_is_a_bad_record(cli: Cli, raw: Raw, text: str) -> None:
+    content = (GOOD + f'{{"text": "{text}", "label": {{}}}}\n').encode()
+    command = ("ner-data", "convert", "demo", "--raw", raw(train=content))
+    assert "train.json:2: record 2: a \\ud800 to \\udfff without its other half" in one_line_error(cli(*command))
+    result = cli(*command, "--skip-bad")
+    assert result.code == 0 and "rejected 1 (lone surrogate 1)" in result.out

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ner_common.errors import UserError
 from ner_data import formats, read_gold
 from ner_data.formats import bio, cluener
 from ner_data.gold import Entity
@@ -52,6 +53,16 @@ def test_cluener_line_separator_characters_stay_inside_a_string(tmp_path: Path) 
         ('{"text": "甲乙"}', "malformed label", "gold: false"),
         ('{"text": "甲乙", "label": []}', "malformed label", "label"),
         ('{"text": "甲乙", "label": {"name": {"甲": [["0", "0"]]}}}', "malformed label", "label"),
+        ('{"text": "甲乙", "label": {"name": {"甲": [[0, 0.0]]}}}', "malformed label", "label"),
+        ('{"text": "甲乙", "label": {"name": {"甲": [[false, 0]]}}}', "malformed label", "label"),
+        ('{"text": "甲乙", "label": {"name": {"甲": [[0, 0, 1]]}}}', "malformed label", "label"),
+        ('{"text": "甲乙", "id": true, "label": {}}', "malformed id", "the id True is neither"),
+        ('{"text": "甲乙", "id": ' + "1" * 5000 + ', "label": {}}', "malformed JSON", "not JSON"),
+        ('{"text": "甲乙", "x": ' + "[" * 99 + "]" * 99 + ', "label": {}}', "malformed JSON", "not JSON"),
+        ('{"text": "甲\\ud800", "label": {}}', "lone surrogate", "is no character"),
+        ('{"text": "甲乙", "label": {"name": {"甲\\udc00": []}}}', "lone surrogate", "is no character"),
+        ('{"text": "甲", "text": "乙", "label": {}}', "duplicate key", "more than once"),
+        ('{"text": "甲甲", "label": {"name": {"甲": [[0, 0]], "甲": [[1, 1]]}}}', "duplicate key", "more than once"),
         (
             '{"text": "甲乙", "label": {"name": {"丙": [[0, 0]]}}}',
             "offsets do not match",
@@ -110,13 +121,63 @@ def test_bio_i_without_b_starts_a_mention_and_is_counted(tmp_path: Path) -> None
         ("甲 O\n乙 \n", "no tag", "line 2"),
         ("甲 S-x\n", "unknown tag scheme", "'S-x'"),
         ("甲 B-\n", "unknown tag scheme", "'B-'"),
+        ("EU NNP B-NP B-x\n", "too many columns", "'EU NNP B-NP B-x'"),
+        ("甲 B-x O\n", "too many columns", "'甲 B-x O'"),
+        ("甲 O 乙 O\n", "too many columns", "'甲 O 乙 O'"),
+        ("甲 \tO\n", "too many columns", "write `char SPACE tag`"),
+        ("B-x O\n", "tag in the first column", "'B-x O'"),
+        ("甲 O\n\ufeff乙 O\n", "byte-order mark", "line 2"),
+        ("\x00 O\n", "wrong encoding", "convert the file to UTF-8"),
+        ("EU B-x\nrejects O\n", "words", "line 2 has 'rejects' after 'EU'"),
+        ("A O\nCT B-x\n", "words", "line 2 has 'CT' after 'A'"),
+        ("甲 O\n\n科0 O\n技1 O\n\n乙 O\n丙 O\n丁 O\n", "positions in words", "'科0 O'"),
     ],
 )
 def test_bio_names_what_is_wrong(tmp_path: Path, text: str, reason: str, part: str) -> None:
-    (sample,) = bio.read(write(tmp_path / "a.txt", text), gold=True)
+    (sample,) = (
+        s for s in bio.read(write(tmp_path / "a.txt", text), gold=True) if s.text != "甲" and s.text != "乙丙丁"
+    )
     assert sample.problem is not None
     assert sample.problem[0] == reason
     assert part in sample.problem[1]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["科0\tO", "技1\tO", "全0\tO", "方1\tO", "位2\tO"],
+        [f"字{number}\tO" for number in range(12)],  # two digits
+        ["😀\ufe0f0\tO", "10\tO", "21\tO", "\u3000\u30002\tO"],  # characters of two, and digits
+        ["80\tB-PER.NAM"],
+    ],
+)
+@pytest.mark.parametrize("gold", [True, False])
+def test_bio_with_positions_in_words_is_refused_as_a_file(tmp_path: Path, rows: list[str], gold: bool) -> None:
+    path = write(tmp_path / "weibo.txt", "\n".join([*rows, "", *rows, ""]))
+    with pytest.raises(
+        UserError, match=r"weibo\.txt:1: the tokens carry their positions in words.*remove these digits"
+    ):
+        list(bio.read(path, gold))
+
+
+def test_bio_with_line_ends_of_another_kind_is_refused_as_a_file(tmp_path: Path) -> None:
+    for text in ("甲 O\r乙 B-x\r\r丙 O\r", "甲 O\r\r\n乙 O\r\r\n", "甲 O\n乙 O\r丙 O\n"):
+        with pytest.raises(UserError, match=r"a\.txt:\d: a carriage return inside the line; convert .* to LF"):
+            list(bio.read(write(tmp_path / "a.txt", text), True))
+
+
+def test_bio_tokens_of_several_characters_are_text_and_counted(tmp_path: Path) -> None:
+    text = "2020 O\n年 O\n做 O\nCT B-x\n检 I-x\n查 I-x\n10 O\n次 O\n"
+    (sample,) = bio.read(write(tmp_path / "a.txt", text), gold=True)
+    assert (sample.text, sample.entities) == ("2020年做CT检查10次", (Entity(6, 10, "x", "CT检查"),))
+    assert sample.repairs == (bio.LONG,) * 3
+
+
+def test_bio_without_gold_whose_tags_come_first_is_refused(tmp_path: Path) -> None:
+    (sample,) = bio.read(write(tmp_path / "a.txt", "O 甲\nO 乙\n"), gold=False)
+    assert sample.problem and sample.problem[0] == "tag in the first column"
+    (sample,) = bio.read(write(tmp_path / "a.txt", "O -\n型 -\n"), gold=False)
+    assert (sample.text, sample.problem) == ("O型", None)
 
 
 SLASHES = '''"""Words with their labels, one sentence per line.

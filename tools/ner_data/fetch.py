@@ -154,7 +154,7 @@ def _receive(response: "httpx.Response", part: Path, have: int) -> None:
         part.open("ab" if have else "wb") as file,
         tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
     ):
-        for chunk in response.iter_raw(CHUNK):
+        for chunk in response.iter_raw():
             have += len(chunk)
             if have > most:
                 part.unlink()
