@@ -169,6 +169,7 @@ def test_the_record_of_the_readme_is_what_the_program_makes(workplace: Path, cli
 
 
 def test_the_record_of_the_readme_scores_as_it_says() -> None:
+    from ner_common.decoding import decode_json
     from ner_data.alignment import align
     from ner_data.answers import json_list
     from ner_data.gold import Record
@@ -178,7 +179,7 @@ def test_the_record_of_the_readme_scores_as_it_says() -> None:
 
     example = next(block for language, block in blocks(read("README.md")) if block.startswith("# raw"))
     _, gold, _, answer = (line for line in example.splitlines() if not line.startswith("#"))
-    record = Record.from_json(json.loads(gold))
+    record = decode_json(gold, Record)
     parsed = json_list.parse(answer, record.text)
     answered = Answered(record, answer, parsed, tuple(align(parsed.mentions, record.text)), False)
     tally = tally_text(mention_arrays([answered], ["company", "name", "position"]))

@@ -3,10 +3,10 @@
 import argparse
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from faulty import Faulty
 from ner_common.errors import UserError

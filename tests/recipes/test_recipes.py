@@ -24,8 +24,14 @@ READMES = (ROOT / "README.md", ROOT / "README_zh.md")
 
 
 @pytest.fixture(autouse=True)
-def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)  # where base models are looked up
+def _in_a_checkout(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Base models are looked up in the current folder, and so are the data sets that `make data` registers."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "data/alpaca").mkdir(parents=True)
+    for name in ("recipes", "data/nano"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "data/alpaca/dataset_info.json").write_text((ROOT / "dataset_info.json").read_text())
+    monkeypatch.chdir(folder)
 
 
 def load(path: Path) -> dict[str, Any]:
