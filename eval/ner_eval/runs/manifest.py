@@ -6,10 +6,13 @@
 """
 
 import random
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from msgspec import Meta, Struct
+from msgspec.structs import asdict, fields
+
+from ner_common.decoding import convert
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import read_json, write_json
 from ner_data.gold import Record
@@ -20,10 +23,14 @@ MANIFEST = "manifest.json"
 VERSION = 1
 # These may differ when a run continues: where and when it is asked. (Different training means different weights.)
 FREE = {"folder", "base_urls", "started", "hardware", "training"}
+# A corpus names a file in data/corpora, so it has no slash; neither has a control character, which a path cannot have.
+Name = Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]+\Z", max_length=200)]
+FilePath = Annotated[str, Meta(pattern=r"^[^\x00-\x1f]+\Z", max_length=4000)]
+# limit, sample, seed: null if they do not apply. One made by hand may leave them out.
+Selection = dict[Literal["limit", "sample", "seed"], int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """What determines the answers of a run.
 
     Attributes:
@@ -36,27 +43,25 @@ class Manifest:
         training: how the model was trained (`ner_common.training_record`), if its folder records it.
     """
 
-    version: int
-    model: str
+    version: Literal[1]
+    model: Annotated[str, Meta(min_length=1)]
     base_urls: tuple[str, ...]
-    corpus: str
-    split: str
-    gold: str
+    corpus: Name
+    split: Name
+    gold: FilePath
     gold_sha256: str
     prompt: PromptSpec
-    sampling: dict[str, Any]
-    selection: dict[str, Any]
+    sampling: dict[str, bool | int | float | str | None]
+    selection: Selection
     tool_versions: dict[str, str]
-    folder: str | None = None
+    folder: FilePath | None = None
     weights: str | None = None
     started: str | None = None
     hardware: str | None = None
     training: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        value = asdict(self)
-        value["prompt"]["fingerprint"] = self.prompt.fingerprint
-        return value
+        return asdict(self) | {"prompt": self.prompt.as_json()}
 
     @classmethod
     def from_json(cls, value: Any) -> "Manifest":
@@ -68,17 +73,30 @@ class Manifest:
         if not isinstance(value, dict) or "version" not in value:
             raise ValueError("is not the manifest of a run")
         if value["version"] != VERSION:
-            raise ValueError(f"has version {value['version']!r}, this program reads version {VERSION}")
+            raise ValueError(f"has version {one_line(value['version'])}, this program reads version {VERSION}")
+        prompt = value.get("prompt")
+        if isinstance(prompt, dict):
+            try:
+                prompt = PromptSpec.from_json(prompt)
+            except ValueError as error:
+                raise ValueError(f"holds a prompt that was edited: {error}") from None
         try:
-            fields = dict(value["prompt"])
-            fingerprint = fields.pop("fingerprint")
-            prompt = PromptSpec(**{**fields, "labels": tuple(fields["labels"])})
-            manifest = cls(**{**value, "prompt": prompt, "base_urls": tuple(value["base_urls"])})
-        except (KeyError, TypeError, ValueError):
-            raise ValueError("is not the manifest of a run") from None
-        if fingerprint != prompt.fingerprint:
-            raise ValueError(f"holds a prompt that was edited ({fingerprint}, contents {prompt.fingerprint})")
+            manifest = convert({**value, "prompt": prompt}, cls)
+            check_selection(manifest.selection)
+        except ValueError as error:
+            raise ValueError(f"is not the manifest of a run, or was edited ({error})") from None
         return manifest
+
+
+def check_selection(selection: Selection) -> None:
+    """Raises:
+    ValueError: a number is out of range, or the seed of a sample is missing.
+    """
+    for key in ("limit", "sample"):
+        if (chosen := selection.get(key)) is not None and chosen < 1:
+            raise ValueError(f"selection.{key}: expected a positive number, got {chosen}")
+    if selection.get("sample") and selection.get("seed") is None:
+        raise ValueError("selection: a sample needs its seed")
 
 
 def run_folder(name: str | Path) -> Path:
@@ -125,7 +143,7 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
         if ours == theirs or (name == "weights" and None in (ours, theirs)):
             continue
         if name == "prompt":
-            keys = [f.name for f in fields(ours) if getattr(ours, f.name) != getattr(theirs, f.name)]
+            keys = [key for key, value in ours.as_json().items() if value != theirs.as_json()[key] and key != "fingerprint"]
             return f"prompt ({', '.join(keys)}): stored {theirs.fingerprint}, asked for {ours.fingerprint}"
         if isinstance(ours, dict):
             key = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
