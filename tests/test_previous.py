@@ -12,7 +12,7 @@ from ner_data.prompt import PromptSpec
 from ner_eval import Connection, compare, predict, report, score
 from ner_eval.metrics.counts import micro
 from ner_eval.metrics.protocols import SPAN, TEXT
-from ner_eval.metrics.results import read_scores
+from ner_eval.metrics.scores_file import read_scores
 from ner_eval.runs.manifest import read_manifest
 from ner_models.serving.adapters import check_base, load_adapter, refusals, served_rank
 from support import ROOT

@@ -197,9 +197,7 @@ async def _ask(work: _Work) -> list[Prediction]:
             done = {id for id, prediction in kept.items() if not (work.retry_refused and prediction.error)}
             answered = any(prediction.error is None for prediction in kept.values())
             try:
-                await ask_all(
-                    client, manifest, work.records, done, work.folder, work.connection.concurrency, answered
-                )
+                await ask_all(client, manifest, work.records, done, work.folder, work.connection.concurrency, answered)
             except ServerUnavailable as error:
                 remedy = "start the server (`make serve`) and run the same command again to continue"
                 raise ServerUnavailable(f"{error}; {work.kept()}: {remedy}") from None

@@ -118,7 +118,9 @@ class PromptSpec:
         if len(set(spec.labels)) < len(spec.labels):
             raise ValueError("not a prompt spec (labels: one of them is a duplicate)")
         if bad := [label for label in spec.labels if printable(label) != label or label != label.strip()]:
-            raise ValueError(f"not a prompt spec (labels: {one_line(bad[0], 40)} has control characters or outer spaces)")
+            raise ValueError(
+                f"not a prompt spec (labels: {one_line(bad[0], 40)} has control characters or outer spaces)"
+            )
         if value.get("fingerprint") != spec.fingerprint:
             stored = one_line(value.get("fingerprint"), 40)
             raise ValueError(f"edited by hand (fingerprint {stored}, contents {spec.fingerprint!r})")

@@ -26,7 +26,7 @@ async def ask_all(
     concurrency: int,
     answered: bool = False,
 ) -> None:
-    """Ask for every record that is not ``stored``, with up to ``concurrency`` requests in flight, and store the answers.
+    """Ask for the records that are not ``stored``, up to ``concurrency`` at a time, and store their answers.
 
     A record that the server refuses is stored as refused, once the server has ``answered`` any: before that, the
     refusal may be one of all requests.

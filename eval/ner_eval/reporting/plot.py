@@ -1,5 +1,6 @@
 """The main plot as PNG, for slides: F1 of every label with its Chinese name."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     label = say("plot_axis", protocol=leading["title"][language])
     axes.set_xlabel(label, fontproperties=text, fontsize=10)
     # All or nothing, like every other file.
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         figure.savefig(temporary, format="png")
         temporary.replace(path)

@@ -61,7 +61,9 @@ def _check_ours(run: Path) -> None:
     """Refuse a folder that is neither a run nor empty: what is in it belongs to somebody else."""
     others = [path.name for path in run.iterdir() if path.name != PREDICTIONS and not _TEMPORARY.match(path.name)]
     if others and not (run / MANIFEST).is_file():
-        what = f"{one_line(min(others), 60)} and {len(others) - 1} more" if len(others) > 1 else one_line(others[0], 60)
+        what = (
+            f"{one_line(min(others), 60)} and {len(others) - 1} more" if len(others) > 1 else one_line(others[0], 60)
+        )
         raise UserError(f"{rooted(run)}: is not a run (no {MANIFEST}), and not empty ({what}); use another --run")
 
 

@@ -259,4 +259,6 @@ def test_a_record_that_is_never_answered_is_named_and_the_others_are_answered(wo
     with Faulty(dropped) as server:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url)
     assert ended.code == 1 and "demo-test-20" in ended.lines[-1] and "(8 attempts)" in ended.lines[-1]
-    assert {p.id for p in read_predictions(RUN) if not p.error} == {f"demo-test-{n}" for n in range(40)} - {"demo-test-20"}
+    assert {p.id for p in read_predictions(RUN) if not p.error} == {f"demo-test-{n}" for n in range(40)} - {
+        "demo-test-20"
+    }

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,8 @@ from ner_data.gold import Entity, Mention, Parsed, Record
 from ner_eval.metrics import protocols
 from ner_eval.metrics.counts import macro, micro
 from ner_eval.metrics.loaded_run import Answered
-from ner_eval.metrics.results import Scores, read_scores, score_run
+from ner_eval.metrics.results import Scores, score_run
+from ner_eval.metrics.scores_file import read_scores
 from scored import LABELS, example, loaded
 
 
@@ -46,7 +48,7 @@ def test_parts_add_up_to_the_whole(one, other):
             three = (
                 r[reading].mentions if field == "mentions" else r[reading].modes[field] for r in (whole, part, rest)
             )
-            assert all(total == a + b for total, a, b in zip(*map(dataclasses.astuple, three), strict=True))
+            assert all(total == a + b for total, a, b in zip(*map(msgspec.structs.astuple, three), strict=True))
 
 
 # A deadline would depend on the machine's other work.
@@ -106,7 +108,7 @@ def test_scores_come_back_as_written(tmp_path):
     scores = score_run(loaded(example()))
     scores.save(tmp_path / "scores.json")
     read = read_scores(tmp_path / "scores.json")
-    assert dataclasses.replace(read, intervals={}) == dataclasses.replace(scores, intervals={})
+    assert msgspec.structs.replace(read, intervals={}) == msgspec.structs.replace(scores, intervals={})
     assert read.intervals == json.loads(json.dumps(scores.intervals))
 
 
