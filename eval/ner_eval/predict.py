@@ -195,7 +195,7 @@ async def _ask(work: _Work) -> list[Prediction]:
         with locked_run(work.folder):
             kept = begin(work.folder, manifest, work.ids)
             done = {id for id, prediction in kept.items() if not (work.retry_refused and prediction.error)}
-            answered = any(prediction.error is None for prediction in kept.values())
+            answered = any(not prediction.error for prediction in kept.values())
             try:
                 await ask_all(client, manifest, work.records, done, work.folder, work.connection.concurrency, answered)
             except ServerUnavailable as error:

@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, to_builtins
 from msgspec.structs import asdict
 
 from ner_common.commands import positive
@@ -186,10 +186,26 @@ def _table_text() -> tuple[str, str]:
 
 def table() -> str:
     """The Markdown table of all result files, one row each."""
-    remedy = "publish the run again, or remove the file"
-    rows = [_row(read_json(path, remedy, Published)) for path in sorted(RECIPES.glob("*/results/*.json"))]
+    rows = [_row(read_result(path)) for path in sorted(RECIPES.glob("*/results/*.json"))]
     lines = [COLUMNS, tuple("---" for _ in COLUMNS), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def read_result(path: Path) -> Published:
+    """Read a result file.
+
+    Raises:
+        UserError: it is not one, or its counts contradict each other.
+    """
+    remedy = "publish the run again, or remove the file"
+    value = read_json(path, remedy)
+    try:
+        result = convert(value, Published)
+        if to_builtins(result.readings) != value["readings"]:
+            raise ValueError("readings: a count is missing")
+    except ValueError as error:
+        raise UserError(f"{rooted(path)}: not a published result, or edited ({error}); {remedy}") from None
+    return result
 
 
 def _row(result: Published) -> tuple[str, ...]:

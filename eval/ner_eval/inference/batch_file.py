@@ -102,7 +102,7 @@ def command(run: Path, model: str, adapter: Path | None) -> str:
 
 
 def _counts(new: Sequence[Prediction], failures: Counter[str]) -> str:
-    refused = sum(prediction.error is not None for prediction in new)
+    refused = sum(bool(prediction.error) for prediction in new)
     failed = "".join(f" ({count} x {reason})" for reason, count in failures.most_common(5))
     shown = f", refused {refused}" if refused else ""
     return f"stored {len(new) - refused} new answers{shown}, failed {failures.total()}{failed}"

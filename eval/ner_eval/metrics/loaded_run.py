@@ -18,7 +18,7 @@ from ner_eval.runs.predictions import PREDICTIONS, REFUSED, Prediction, read_pre
 class Answered:
     """A record with gold, its answer, the mentions in it and their spans (None: the surface is not in the text).
 
-    ``error``: the server's words if it refused the record. Then there are no mentions, so all of its gold is missed.
+    ``error``: the server's words if it refused the record, else "". Then there are no mentions, so all of its gold is missed.
     """
 
     record: Record
@@ -26,7 +26,7 @@ class Answered:
     parsed: Parsed
     spans: tuple[Span | None, ...]
     cut: bool
-    error: str | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def load_run(
 
 def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answered:
     """Parse one stored answer with the run's prompt spec, and locate its mentions in the text."""
-    if prediction.error is not None:
+    if prediction.error:
         return Answered(record, "", Parsed((), (REFUSED,)), (), False, prediction.error)
     parsed = manifest.prompt.parse(prediction.answer, record.text)
     spans = tuple(align(parsed.mentions, record.text))

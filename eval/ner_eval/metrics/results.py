@@ -202,7 +202,7 @@ def _answers(run: LoadedRun) -> Answers:
     problems = [problem for item in run.answered for problem in item.parsed.problems]
     named = {name: problems.count(name) for name in ("unparsable", "inexact", "bad_item")}
     cut = sum(item.cut for item in run.answered)
-    refused = sum(item.error is not None for item in run.answered)
+    refused = sum(bool(item.error) for item in run.answered)
     return Answers(len(run.answered), run.missing, run.without_gold, **named, cut=cut, refused=refused)
 
 

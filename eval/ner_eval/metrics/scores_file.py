@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from ner_common.decoding import convert
 from ner_common.errors import UserError, one_line, rooted
@@ -51,6 +52,11 @@ def read_scores(path: Path) -> Scores:
         readings = convert(value.get("readings"), dict[str, Any])
         value["readings"] = {name: Reading.from_json(counts) for name, counts in readings.items()}
         scores = convert(value, Scores)
+        for name, counts in readings.items():
+            stored = {key: by_label for key, by_label in counts.items() if key != "modes_by_label"}
+            _require(scores.readings[name].as_json() == stored, f"readings.{name}: a count is missing")
+        missing = asdict(scores.answers).keys() - value["answers"].keys() - {"refused"}
+        _require(not missing, f"answers: lacks {', '.join(sorted(missing))}")
         _check(scores)
     except ValueError as error:
         raise UserError(f"{rooted(path)}: incomplete or edited ({error}); {remedy}") from None

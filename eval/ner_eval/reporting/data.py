@@ -51,7 +51,7 @@ def collect(run: LoadedRun, scores: Scores, training: Path | None, examples: int
         "wrong_sentences": len(wrong),
         "examples": [_example(item, found) for item, found in wrong[:examples]],
     }
-    form_only = sum(_all_right(found) and item.error is None for item, found in wrong)
+    form_only = sum(_all_right(found) and not item.error for item, found in wrong)
     return data | {"sums": _sums(data, scores, form_only)}
 
 

@@ -20,7 +20,7 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     figure = Figure(figsize=(8, 1.6 + 0.38 * len(rows)), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     axes.barh(range(len(rows)), [f1 or 0 for _, f1 in rows], color="#2f6f9f", height=0.68)
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontproperties=text, fontsize=11)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontproperties=text, fontsize=11, parse_math=False)
     for position, (_, f1) in enumerate(rows):
         box = {"color": "white", "pad": 1}
         axes.text((f1 or 0) + 0.008, position, four(f1), va="center", fontsize=9.5, bbox=box)
@@ -31,7 +31,7 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     interval = (scores["intervals"] or {}).get("micro")
     spread = f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
     title = f"{run['model']} · {run['corpus']}/{run['split']} · Micro F1 {scores['micro']['f1']:.4f}{spread}"
-    axes.set_title(title, fontproperties=text, fontsize=12, loc="left")
+    axes.set_title(title, fontproperties=text, fontsize=12, loc="left", parse_math=False)
     label = say("plot_axis", protocol=leading["title"][language])
     axes.set_xlabel(label, fontproperties=text, fontsize=10)
     # All or nothing, like every other file.

@@ -40,7 +40,7 @@ Tokens = Annotated[int, Meta(ge=0, le=1 << 53)]
 class Prediction(Struct, frozen=True, forbid_unknown_fields=True):
     """One stored answer; ``finish_reason`` is the server's (``length``: truncated by max_tokens).
 
-    ``error`` is set if the server refused the record: its words, on one line; then there is no answer.
+    ``error``: the words, on one line, with which the server refused the record; then there is no answer. Else "".
     """
 
     id: str
@@ -48,11 +48,11 @@ class Prediction(Struct, frozen=True, forbid_unknown_fields=True):
     finish_reason: str
     prompt_tokens: Tokens
     completion_tokens: Tokens
-    seconds: Annotated[float, Meta(ge=0)]
-    error: Annotated[str, Meta(min_length=1)] | None = None
+    seconds: Annotated[float, Meta(ge=0, le=1e9)]
+    error: Annotated[str, Meta(min_length=1)] = ""
 
     def __post_init__(self) -> None:
-        if self.error is not None and (self.answer or self.finish_reason != REFUSED):
+        if self.error and (self.answer or self.finish_reason != REFUSED):
             raise ValueError("a refused record has no answer, and the finish_reason refused")
 
     @classmethod
@@ -65,7 +65,7 @@ class Prediction(Struct, frozen=True, forbid_unknown_fields=True):
         """One line of ``predictions.jsonl``, UTF-8; lone surrogates, which UTF-8 cannot encode, stay escaped."""
         # One encoder for all lines: this runs for every answer.
         value = {name: getattr(self, name) for name in self.__struct_fields__}
-        if self.error is None:
+        if not self.error:
             del value["error"]
         try:
             return (_UNICODE.encode(value) + "\n").encode()
@@ -133,7 +133,7 @@ def read_predictions(run: Path) -> list[Prediction]:
                 f"{rooted(path)}:{number}: not a prediction ({what}); remove the line and predict again"
             ) from None
         id = prediction.id
-        if id in lines and predictions.pop(id).error is None:
+        if id in lines and not predictions.pop(id).error:
             first = lines[id]
             raise UserError(
                 f"{rooted(path)}:{number}: duplicate id {id}, also in line {first}; remove one of the lines"
