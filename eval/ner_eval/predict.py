@@ -40,6 +40,7 @@ from ner_eval.runs.manifest import (
     VERSION,
     Manifest,
     check_same,
+    check_selection,
     read_manifest,
     run_folder,
     select,
@@ -92,6 +93,10 @@ def predict(
     if split not in described.splits:
         raise UserError(f"{corpus}: has no split {split}; it has {', '.join(described.splits)}")
     selection = {"limit": limit, "sample": sample, "seed": seed if sample else None}
+    try:
+        check_selection(selection)
+    except ValueError as error:
+        raise UserError(f"{error}") from None
     records = select(list(read_gold(described.gold_file(split))), selection)
     folder = run_folder(run or default_name(model, corpus, split, selection, structured))
     work = _Work(

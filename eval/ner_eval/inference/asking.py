@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ async def ask_all(
     client: Client,
     manifest: Manifest,
     records: Sequence[Record],
-    stored: Container[str],
+    stored: Collection[str],
     folder: Path,
     concurrency: int,
     answered: bool = False,

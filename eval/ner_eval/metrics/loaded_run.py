@@ -18,7 +18,7 @@ from ner_eval.runs.predictions import PREDICTIONS, REFUSED, Prediction, read_pre
 class Answered:
     """A record with gold, its answer, the mentions in it and their spans (None: the surface is not in the text).
 
-    ``error``: the server's words if it refused the record, else "". Then there are no mentions, so all of its gold is missed.
+    ``error``: the server's words if it refused the record (so there are no mentions, and its gold is missed), else "".
     """
 
     record: Record

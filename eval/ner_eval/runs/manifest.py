@@ -5,9 +5,10 @@
 - ``scores.json``        counts, written by `ner-eval score`; ``report.html`` by `ner-eval report`
 """
 
+import json
 import random
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, fields
@@ -27,7 +28,7 @@ FREE = {"folder", "base_urls", "started", "hardware", "training"}
 Name = Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]+\Z", max_length=200)]
 FilePath = Annotated[str, Meta(pattern=r"^[^\x00-\x1f]+\Z", max_length=4000)]
 # limit, sample, seed: null if they do not apply. One made by hand may leave them out.
-Selection = dict[Literal["limit", "sample", "seed"], int | None]
+Selection = dict[str, int | None]
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +44,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         training: how the model was trained (`ner_common.training_record`), if its folder records it.
     """
 
-    version: Literal[1]
+    version: int
     model: Annotated[str, Meta(min_length=1)]
     base_urls: tuple[str, ...]
     corpus: Name
@@ -90,8 +91,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 
 def check_selection(selection: Selection) -> None:
     """Raises:
-    ValueError: a number is out of range, or the seed of a sample is missing.
+    ValueError: a key is unknown, a number is out of range, or the seed of a sample is missing.
     """
+    if unknown := selection.keys() - {"limit", "sample", "seed"}:
+        raise ValueError(f"selection: has the unknown field {one_line(min(unknown), 40)}")
     for key in ("limit", "sample"):
         if (chosen := selection.get(key)) is not None and chosen < 1:
             raise ValueError(f"selection.{key}: expected a positive number, got {chosen}")
@@ -118,7 +121,18 @@ def read_manifest(run: Path) -> Manifest:
 
 
 def write_manifest(run: Path, manifest: Manifest) -> None:
-    write_json(run / MANIFEST, manifest.as_json())
+    """Write ``manifest.json`` of a run's folder.
+
+    Raises:
+        UserError: a name or a path in it could not be read back.
+    """
+    value = manifest.as_json()
+    try:
+        Manifest.from_json(json.loads(json.dumps(value, ensure_ascii=False).encode()))
+    except ValueError as error:
+        problem = "a name or path is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+        raise UserError(f"{rooted(run / MANIFEST)}: cannot be written ({problem})") from None
+    write_json(run / MANIFEST, value)
 
 
 def check_same(run: Path, manifest: Manifest) -> None:
@@ -154,7 +168,7 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
     return None
 
 
-def select(records: list[Record], selection: dict[str, Any]) -> list[Record]:
+def select(records: list[Record], selection: Selection) -> list[Record]:
     """The records of a selection, in the order of the gold file."""
     if selection["limit"]:
         return records[: selection["limit"]]

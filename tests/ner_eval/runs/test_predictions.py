@@ -141,3 +141,10 @@ def test_an_answer_is_synced_to_the_disk_before_it_is_counted(tmp_path: Path, mo
     asyncio.run(write())
     assert total == 50
     assert read_predictions(tmp_path) == [prediction(n) for n in range(50)]
+
+
+@pytest.mark.parametrize("changed", [{"model": "\udcff"}, {"folder": "a\nb"}, {"corpus": "../x"}])
+def test_a_manifest_that_could_not_be_read_back_is_not_written(tmp_path: Path, changed: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        write_manifest(tmp_path, manifest(**changed))
+    assert not list(tmp_path.iterdir())
