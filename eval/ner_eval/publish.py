@@ -139,7 +139,7 @@ def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: st
     value = {
         "recipe": recipe.as_posix(),
         "trained_on": corpus,
-        "note": note,
+        "note": note.encode("utf-8", "replace").decode(),
         "commit": output_of("git", "rev-parse", "--short", "HEAD") or "unknown",
         "hardware": hardware(),
         "gpu_memory_gb": gpu_memory,
