@@ -214,7 +214,7 @@ async def _ask(work: _Work) -> list[Prediction]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, help="name of a corpus in data/corpora")
-    parser.add_argument("--split", default="test", choices=SPLITS, help="default: %(default)s")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="the split to ask for (default: %(default)s)")
     parser.add_argument(
         "--run", metavar="NAME", help="folder in runs/ (default: from model, corpus, split, selection)"
     )
