@@ -20,7 +20,7 @@ from msgspec.structs import asdict
 
 from ner_common.commands import positive
 from ner_common.decoding import convert
-from ner_common.errors import UserError, printable, rooted
+from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.files import locked, read_json, read_text, write_atomically, write_json
 from ner_common.machine import hardware, output_of
 from ner_eval.metrics.counts import Count, Counts, macro, micro
@@ -57,10 +57,10 @@ class Scored(Struct, frozen=True, forbid_unknown_fields=True):
 class Published(Struct, frozen=True, forbid_unknown_fields=True):
     """A result file."""
 
-    recipe: Annotated[str, Meta(pattern=r"^recipes/[^`|<>/\x00-\x1f]+/[^`|<>/\x00-\x1f]+\.yaml\Z")]
+    recipe: str
     trained_on: str
     note: str
-    commit: Annotated[str, Meta(pattern=r"^\w+\Z")]
+    commit: str
     hardware: str
     gpu_memory_gb: Amount | None
     train_seconds: Amount | None
@@ -72,6 +72,11 @@ class Published(Struct, frozen=True, forbid_unknown_fields=True):
     intervals: dict[str, Any]
 
     def __post_init__(self) -> None:
+        # These two stand in the table as code, in which nothing can be escaped.
+        if not re.fullmatch(r"recipes/[^`|<>/\x00-\x1f]+/[^`|<>/\x00-\x1f]+\.yaml", self.recipe):
+            raise ValueError(f"recipe: {one_line(self.recipe)} is not recipes/MODEL/METHOD.yaml")
+        if not re.fullmatch(r"\w+", self.commit):
+            raise ValueError(f"commit: {one_line(self.commit)} is not a commit")
         labels = set(self.run.labels)
         if self.readings.keys() != {"lenient", "strict"}:
             raise ValueError("readings: expected lenient and strict")

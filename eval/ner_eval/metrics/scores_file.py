@@ -35,6 +35,10 @@ class _Intervals(Struct, frozen=True, forbid_unknown_fields=True):
     strict: dict[str, _Spread]
 
 
+class _WithIntervals(Struct):
+    intervals: _Intervals
+
+
 def read_scores(path: Path) -> Scores:
     """Read a ``scores.json``.
 
@@ -79,7 +83,7 @@ def _check(scores: Scores) -> None:
     lenient, strict = (scores.readings[name] for name in READINGS)
     _check_subset(lenient, strict)
     if scores.intervals:
-        _check_intervals(convert(scores.intervals, _Intervals))
+        _check_intervals(convert({"intervals": scores.intervals}, _WithIntervals).intervals)
 
 
 def _check_reading(reading: Reading, labels: set[str], where: str) -> None:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict, fields
 
 from ner_common.decoding import convert
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.files import read_json, write_json
 from ner_data.gold import Record
 from ner_data.prompt import PromptSpec
@@ -24,9 +24,8 @@ MANIFEST = "manifest.json"
 VERSION = 1
 # These may differ when a run continues: where and when it is asked. (Different training means different weights.)
 FREE = {"folder", "base_urls", "started", "hardware", "training"}
-# A corpus names a file in data/corpora, so it has no slash; neither has a control character, which a path cannot have.
-Name = Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]+\Z", max_length=200)]
-FilePath = Annotated[str, Meta(pattern=r"^[^\x00-\x1f]+\Z", max_length=4000)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+FilePath = Annotated[str, Meta(min_length=1, max_length=4000)]
 # limit, sample, seed: null if they do not apply. One made by hand may leave them out.
 Selection = dict[str, int | None]
 
@@ -83,10 +82,21 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"holds a prompt that was edited: {error}") from None
         try:
             manifest = convert({**value, "prompt": prompt}, cls)
+            _check_paths(manifest)
             check_selection(manifest.selection)
         except ValueError as error:
             raise ValueError(f"is not the manifest of a run, or was edited ({error})") from None
         return manifest
+
+
+def _check_paths(manifest: Manifest) -> None:
+    """Raises:
+    ValueError: a value that becomes part of a path cannot be one. (A corpus and a split name files.)
+    """
+    for name in ("corpus", "split", "gold", "folder"):
+        value = getattr(manifest, name) or ""
+        if printable(value) != value or "\n" in value or ("/" in value and name in ("corpus", "split")):
+            raise ValueError(f"{name}: {one_line(value, 40)} has control characters or a slash")
 
 
 def check_selection(selection: Selection) -> None:

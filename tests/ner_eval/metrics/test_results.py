@@ -5,7 +5,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ner_common.errors import UserError
@@ -110,6 +110,16 @@ def test_scores_come_back_as_written(tmp_path):
     read = read_scores(tmp_path / "scores.json")
     assert msgspec.structs.replace(read, intervals={}) == msgspec.structs.replace(scores, intervals={})
     assert read.intervals == json.loads(json.dumps(scores.intervals))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs)
+def test_whatever_is_scored_adds_up_when_it_is_read(tmp_path, answered):
+    """`read_scores` refuses files whose counts contradict each other, and no others."""
+    scores = score_run(loaded(answered))
+    scores.save(tmp_path / "scores.json")
+    read = read_scores(tmp_path / "scores.json")
+    assert (read.readings, read.answers) == (scores.readings, scores.answers)
 
 
 def test_only_counts_and_intervals_are_stored(tmp_path):
