@@ -189,8 +189,11 @@ class _Work:
         return len(kept) == len(self.records) and not (self.retry_refused and any(p.error for p in kept.values()))
 
     def kept(self) -> str:
-        answers = len(stored(self.folder, self.ids))
-        return f"{answers} of {len(self.records)} answers are stored in {rooted(self.folder)}"
+        kept = stored(self.folder, self.ids).values()
+        refused = sum(bool(prediction.error) for prediction in kept)
+        also = f" and {refused} refusals (see --retry-refused)" if refused else ""
+        where = rooted(self.folder)
+        return f"{len(kept) - refused} of {len(self.records)} answers{also} are stored in {where}"
 
 
 async def _ask(work: _Work) -> list[Prediction]:

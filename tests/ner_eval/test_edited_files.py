@@ -15,7 +15,7 @@ from ner_data.prompt import PromptSpec
 from ner_eval.inference.batch_file import read_results
 from ner_eval.metrics import bootstrap
 from ner_eval.metrics.scores_file import read_scores
-from ner_eval.publish import Published, table
+from ner_eval.publish import table
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import Prediction, read_predictions
 from support import ROOT
@@ -82,7 +82,6 @@ def load(path: Path) -> Any:
 @pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_edited_manifests(tmp_path: Path, every: int) -> None:
     value = {**load(RUN / "manifest.json"), "started": "2026-11-24", "hardware": "2 cores", "training": {"epochs": 1}}
-    known = value.keys()
 
     def again(manifest: Any) -> Any:
         stored = understood(load(tmp_path / "manifest.json"))
@@ -93,7 +92,7 @@ def test_edited_manifests(tmp_path: Path, every: int) -> None:
         }
 
     tried, refused = check(tmp_path / "manifest.json", value, every, lambda path: read_manifest(path.parent), again)
-    assert known and tried >= 714 * 2 / every and refused > tried / 2
+    assert tried >= 714 * 2 / every and refused > tried / 2
 
 
 @pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.slow)])
@@ -188,7 +187,7 @@ def test_edited_result_files_give_a_row_or_one_line(
         columns = columns or head.count("|")
         assert row.replace("\\|", "").count("|") == columns, (what, row)
         assert "<" not in row and row.isprintable(), (what, row)
-    assert tried >= 90 * 5 / every and Published.__struct_fields__
+    assert tried >= 90 * 5 / every
 
 
 @pytest.mark.parametrize("every", [61, pytest.param(3, marks=pytest.mark.slow)])
