@@ -17,7 +17,7 @@ from ner_eval.metrics.counts import Counts, micro
 from ner_eval.metrics.modes import MODES
 from ner_eval.metrics.protocols import SPAN, TEXT, tallies
 from ner_eval.metrics.results import OTHER_LABELS, READINGS, VERSION, Reading, Scores
-from ner_eval.runs.manifest import check_selection
+from ner_eval.runs.manifest import check_plain, check_selection
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 
@@ -71,6 +71,8 @@ def _check(scores: Scores) -> None:
     """Raises:
     ValueError: a count contradicts another.
     """
+    for name in ("model", "corpus", "split"):
+        check_plain(name, getattr(scores, name))
     check_selection(scores.selection)
     _require(len(set(scores.labels)) == len(scores.labels), "labels: one of them is a duplicate")
     answers = scores.answers

@@ -93,10 +93,19 @@ def _check_paths(manifest: Manifest) -> None:
     """Raises:
     ValueError: a value that becomes part of a path cannot be one. (A corpus and a split name files.)
     """
-    for name in ("corpus", "split", "gold", "folder"):
-        value = getattr(manifest, name) or ""
-        if printable(value) != value or "\n" in value or ("/" in value and name in ("corpus", "split")):
-            raise ValueError(f"{name}: {one_line(value, 40)} has control characters or a slash")
+    for name in ("model", "corpus", "split", "gold", "folder"):
+        check_plain(name, getattr(manifest, name) or "")
+    for name in ("corpus", "split"):
+        if "/" in getattr(manifest, name):
+            raise ValueError(f"{name}: {one_line(getattr(manifest, name), 40)} has a slash")
+
+
+def check_plain(name: str, value: str) -> None:
+    """Raises:
+    ValueError: a value that is printed in a line, or is a path, has control characters.
+    """
+    if printable(value) != value or "\n" in value or "\t" in value:
+        raise ValueError(f"{name}: {one_line(value, 40)} has control characters")
 
 
 def check_selection(selection: Selection) -> None:
