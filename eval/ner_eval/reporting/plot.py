@@ -15,7 +15,7 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     text, say = face.properties(), wording(language)
     leading, run = data["headlines"][0], data["run"]
     scores = data["protocols"][leading["counted_as"]]["lenient"]
-    names = {label: name if name == label else f"{name} {label}" for label, name in data["labels"]}
+    names = {label: _short(name if name == label else f"{name} {label}") for label, name in data["labels"]}
     rows = sorted(((names[label], scores["labels"][label]["f1"]) for label in names), key=lambda row: row[1] or 0)
     figure = Figure(figsize=(8, 1.6 + 0.38 * len(rows)), dpi=160, layout="constrained")
     axes = figure.add_subplot()
@@ -30,7 +30,7 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     interval = (scores["intervals"] or {}).get("micro")
     spread = f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
-    title = f"{run['model']} · {run['corpus']}/{run['split']} · Micro F1 {scores['micro']['f1']:.4f}{spread}"
+    title = f"{_short(run['model'])} · {run['corpus']}/{run['split']} · Micro F1 {scores['micro']['f1']:.4f}{spread}"
     axes.set_title(title, fontproperties=text, fontsize=12, loc="left", parse_math=False)
     label = say("plot_axis", protocol=leading["title"][language])
     axes.set_xlabel(label, fontproperties=text, fontsize=10)
@@ -41,3 +41,8 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the bars."""
+    return name if len(name) <= 40 else f"{name[:39]}…"
