@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+from faulty import Faulty
 from ner_common.fingerprints import weights_fingerprint
 from ner_data.alpaca import build_spec
 from ner_data.corpus import load_corpus
@@ -12,7 +13,7 @@ from ner_data.prompt import PromptSpec
 from ner_eval import Connection, compare, predict, report, score
 from ner_eval.metrics.counts import micro
 from ner_eval.metrics.protocols import SPAN, TEXT
-from ner_eval.metrics.results import read_scores
+from ner_eval.metrics.scores_file import read_scores
 from ner_eval.runs.manifest import read_manifest
 from ner_models.serving.adapters import check_base, load_adapter, refusals, served_rank
 from support import ROOT
@@ -44,6 +45,24 @@ def test_a_complete_run_is_continued_without_a_server_and_reported(workplace: Pa
     assert (folder / "manifest.json").read_bytes() == (PREVIOUS / "run/manifest.json").read_bytes()
     assert report(folder, png=False, lang="en").sentences == 12
     assert "not recorded" in (folder / "report.md").read_text("utf-8")
+
+
+def test_an_incomplete_run_is_continued_and_its_lines_stay_as_they_are(workplace: Path) -> None:
+    shutil.copytree(PREVIOUS / "run", workplace / "runs/sample")
+    for source, target in (
+        ("gold.jsonl", "gold/demo/test.jsonl"),
+        ("lora/ner_prompt.json", "alpaca/demo.prompt.json"),
+    ):
+        (workplace / "data" / target).parent.mkdir(parents=True)
+        shutil.copy(PREVIOUS / source, workplace / "data" / target)
+    file = workplace / "runs/sample/predictions.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:7]) + lines[7][:30])
+    with Faulty(models={"nano-lora-demo": "/nowhere"}) as server:
+        server.version = "0.32.0"
+        _, predictions = predict("nano-lora-demo", "demo", run="sample", connection=Connection([server.base_url]))
+    assert len(server.asked) == 5 and len(predictions) == 12
+    assert file.read_bytes().splitlines(keepends=True)[:7] == lines[:7]
 
 
 def test_stored_scores_are_compared_with_new_ones() -> None:

@@ -37,10 +37,13 @@ def compare(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="names in runs/, folders, or scores.json files")
     parser.add_argument(
-        "--protocol", choices=by_label(), default="text", help="how mentions are counted (default: text)"
+        "--protocol", choices=by_label(), default="text", help="how mentions are compared with gold (default: text)"
     )
     parser.add_argument(
-        "--reading", choices=READINGS, default="lenient", help="how answers are parsed (default: lenient)"
+        "--reading",
+        choices=READINGS,
+        default="lenient",
+        help="whether an answer whose form is wrong counts with its complete items, or not at all (default: lenient)",
     )
     add_run_arguments(parser)
 

@@ -1,6 +1,7 @@
 """Ask a served model for every record of a gold file: ``ner-eval predict --model NAME --corpus CORPUS``.
 
 Answers go to ``runs/NAME/`` as they arrive (see `ner_eval.runs`). Run it again after an interruption: it continues.
+A record that the server refuses is stored as refused, and the others are asked.
 """
 
 import argparse
@@ -9,10 +10,11 @@ import hashlib
 import platform
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from ner_common.commands import positive, tell
 from ner_common.errors import UserError, rooted
@@ -28,21 +30,23 @@ from ner_eval.arguments import (
     connection,
     prompting,
 )
+from ner_eval.inference.asking import ask_all
 from ner_eval.inference.batch_file import work_offline
-from ner_eval.inference.client import Client, Connection, RequestRefused, ServerUnavailable, fail_first, run_async
-from ner_eval.inference.request import IGNORED, honoured, request_body, sampling
+from ner_eval.inference.client import Connection, ServerUnavailable, run_async
+from ner_eval.inference.request import sampling
 from ner_eval.inference.served_model import Served, choose_prompt, find_model
 from ner_eval.runs.manifest import (
     MANIFEST,
     VERSION,
     Manifest,
     check_same,
+    check_selection,
     read_manifest,
     run_folder,
     select,
 )
-from ner_eval.runs.predictions import PREDICTIONS, Prediction, begin, finish, stored_ids
-from ner_eval.runs.writer import Writer, locked_run
+from ner_eval.runs.predictions import PREDICTIONS, Prediction, begin, finish, stored
+from ner_eval.runs.writer import locked_run
 
 
 def predict(
@@ -55,6 +59,7 @@ def predict(
     sample: int | None = None,
     seed: int = 0,
     batch: bool = False,
+    retry_refused: bool = False,
     prompt: Path | None = None,
     adapter: Path | None = None,
     allow_other_prompt: bool = False,
@@ -69,6 +74,7 @@ def predict(
         run: folder in ``runs/``, or a path; by default named after model, corpus, split and selection.
         limit, sample, seed: only the first N records, or N drawn at random with the seed.
         batch: use no server; write an OpenAI batch file, and read its results once available.
+        retry_refused: ask again for the records that the server refused; the new answers replace the refusals.
         prompt, adapter: the prompt spec, and the folder that holds the one the model was trained with; by default the
             folder that the server reports, then the corpus's prompt spec.
         allow_other_prompt: ask even if labels or answer form differ from the model's or the corpus's.
@@ -76,29 +82,34 @@ def predict(
         connection: where the servers are; by default ``http://127.0.0.1:8000/v1``.
 
     Returns:
-        The run's folder and its predictions in gold order; no predictions while a batch file is unanswered.
+        The run's folder and its predictions in gold order, those with an ``error`` for records that the server
+        refused; no predictions while a batch file is unanswered.
 
     Raises:
         UserError: no such corpus or split, no gold file, no server, another model or prompt than the run's, or a
-            request that is refused. Answers are stored as they arrive: the same call continues.
+            server that refuses every request. Answers are stored as they arrive: the same call continues.
     """
     described = load_corpus(corpus)
     if split not in described.splits:
         raise UserError(f"{corpus}: has no split {split}; it has {', '.join(described.splits)}")
     selection = {"limit": limit, "sample": sample, "seed": seed if sample else None}
+    try:
+        check_selection(selection)
+    except ValueError as error:
+        raise UserError(f"{error}") from None
     records = select(list(read_gold(described.gold_file(split))), selection)
     folder = run_folder(run or default_name(model, corpus, split, selection, structured))
     work = _Work(
         model, described, split, folder, records, selection, prompt, adapter, allow_other_prompt, structured,
-        connection or Connection(),
+        retry_refused, connection or Connection(),
     )  # fmt: skip
-    if not work.is_complete():
-        if batch:
-            if not work_offline(folder, work.manifest(work.spec(adapter), None), records, adapter):
-                return folder, []
-        else:
-            run_async(_ask(work))
-    return folder, finish(folder, work.ids)
+    if work.is_complete():
+        with locked_run(folder):
+            return folder, finish(folder, work.ids)
+    if batch:
+        manifest = work.manifest(work.spec(adapter), None)
+        return folder, work_offline(folder, manifest, records, adapter, retry_refused)
+    return folder, run_async(_ask(work))
 
 
 def default_name(model: str, corpus: str, split: str, selection: dict[str, Any], structured: str) -> str:
@@ -127,6 +138,7 @@ class _Work:
     adapter: Path | None
     allow_other_prompt: bool
     structured: str
+    retry_refused: bool
     connection: Connection
 
     @property
@@ -167,74 +179,45 @@ class _Work:
         """Whether nothing is left to ask, so no server is needed; refuses a run that asked something else."""
         if not (self.folder / MANIFEST).exists():
             return False
-        stored = read_manifest(self.folder)
-        spec = self.spec(self.adapter) if self.prompt or self.adapter else stored.prompt
-        served = Served(self.model, Path(stored.folder) if stored.folder else None, None)
+        before = read_manifest(self.folder)
+        spec = self.spec(self.adapter) if self.prompt or self.adapter else before.prompt
+        served = Served(self.model, Path(before.folder) if before.folder else None, None)
         # No server is asked yet, so its version is taken from the stored manifest.
-        wanted = replace(self.manifest(spec, served), tool_versions=stored.tool_versions)
+        wanted = msgspec.structs.replace(self.manifest(spec, served), tool_versions=before.tool_versions)
         check_same(self.folder, wanted)
-        return len(stored_ids(self.folder, self.ids)) == len(self.records)
+        kept = stored(self.folder, self.ids)
+        return len(kept) == len(self.records) and not (self.retry_refused and any(p.error for p in kept.values()))
 
     def kept(self) -> str:
-        stored = len(stored_ids(self.folder, self.ids))
-        return f"{stored} of {len(self.records)} answers are stored in {rooted(self.folder)}"
+        kept = stored(self.folder, self.ids).values()
+        refused = sum(bool(prediction.error) for prediction in kept)
+        also = f" and {refused} refusals (see --retry-refused)" if refused else ""
+        where = rooted(self.folder)
+        return f"{len(kept) - refused} of {len(self.records)} answers{also} are stored in {where}"
 
 
-async def _ask(work: _Work) -> None:
+async def _ask(work: _Work) -> list[Prediction]:
     async with work.connection.client() as client:
         served = await find_model(client, work.model, work.connection.wait)
         manifest = work.manifest(work.spec(work.adapter or served.folder), served)
         with locked_run(work.folder):
-            stored = begin(work.folder, manifest, work.ids)
+            kept = begin(work.folder, manifest, work.ids)
+            done = {id for id, prediction in kept.items() if not (work.retry_refused and prediction.error)}
+            answered = any(not prediction.error for prediction in kept.values())
             try:
-                await ask_all(client, manifest, work.records, stored, work.folder, work.connection.concurrency)
+                await ask_all(client, manifest, work.records, done, work.folder, work.connection.concurrency, answered)
             except ServerUnavailable as error:
                 remedy = "start the server (`make serve`) and run the same command again to continue"
                 raise ServerUnavailable(f"{error}; {work.kept()}: {remedy}") from None
             except asyncio.CancelledError:  # Ctrl-C
                 tell(f"{work.kept()}; run the same command again to continue")
                 raise
-
-
-async def ask_all(
-    client: Client, manifest: Manifest, records: Sequence[Record], stored: set[str], folder: Path, concurrency: int
-) -> None:
-    """Ask for every record that has no stored answer, with up to ``concurrency`` requests in flight, and store them.
-
-    Raises:
-        UserError: a request was refused, or no server is available; all answers received are stored.
-    """
-    from tqdm import tqdm
-
-    mode = manifest.sampling["structured"]
-    left = iter([record for record in records if record.id not in stored])
-    bar = tqdm(
-        total=len(records),
-        initial=len(stored),
-        unit="answer",
-        smoothing=0.05,
-        file=sys.stderr,
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
-    )
-
-    async def worker(writer: Writer) -> None:
-        for record in left:
-            body = request_body(manifest.model, manifest.prompt, record.text, manifest.sampling)
-            reply = await client.ask(body, record.id)
-            if not honoured(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
-                raise RequestRefused(f"{record.id}: {IGNORED}")
-            counts = (reply.prompt_tokens, reply.completion_tokens, reply.seconds)
-            writer.append(Prediction(record.id, reply.answer, reply.finish_reason, *counts).as_line())
-
-    with bar, fail_first():
-        async with Writer(folder / PREDICTIONS, bar.update) as writer, asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(records) - len(stored))):
-                group.create_task(worker(writer))
+            return finish(work.folder, work.ids)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, help="name of a corpus in data/corpora")
-    parser.add_argument("--split", default="test", choices=SPLITS, help="default: %(default)s")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="the split to ask for (default: %(default)s)")
     parser.add_argument(
         "--run", metavar="NAME", help="folder in runs/ (default: from model, corpus, split, selection)"
     )
@@ -251,16 +234,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use no server: write an OpenAI batch file, and read its results once available",
     )
+    parser.add_argument(
+        "--retry-refused",
+        action="store_true",
+        help="ask again for the records that the server refused; their new answers replace the refusals",
+    )
 
 
-def run(args: argparse.Namespace) -> None:
-    chosen = {name: getattr(args, name) for name in ("split", "run", "limit", "sample", "seed", "batch")}
-    folder, predictions = predict(args.model, args.corpus, **chosen, **prompting(args), connection=connection(args))
+def run(args: argparse.Namespace) -> int:
+    chosen = ("split", "run", "limit", "sample", "seed", "batch", "retry_refused")
+    named = {name: getattr(args, name) for name in chosen}
+    folder, predictions = predict(args.model, args.corpus, **named, **prompting(args), connection=connection(args))
     if not predictions:
-        return
+        return 0
+    refused = [prediction for prediction in predictions if prediction.error]
     cut = sum(prediction.finish_reason == "length" for prediction in predictions)
     tokens = sum(prediction.completion_tokens for prediction in predictions)
     print(
-        f"{rooted(folder / PREDICTIONS)}: {len(predictions)} answers, {tokens} tokens, "
+        f"{rooted(folder / PREDICTIONS)}: {len(predictions) - len(refused)} answers, {tokens} tokens, "
         f"{cut} truncated by max_tokens ({time.strftime('%H:%M:%S')})"
     )
+    if not refused:
+        return 0
+    print(
+        f"ner-eval: the server refused {len(refused)} of {len(predictions)} records, which count as errors in scores; "
+        f"ask them again with --retry-refused. The first: {refused[0].error}",
+        file=sys.stderr,
+    )
+    return 1

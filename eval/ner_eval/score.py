@@ -28,10 +28,16 @@ def score(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a name in runs/, or a folder")
     parser.add_argument(
-        "--protocol", choices=[*PROTOCOLS, "all"], default="text", help="the table to print (default: text)"
+        "--protocol",
+        choices=[*PROTOCOLS, "all"],
+        default="text",
+        help="the table to print: how mentions are compared with gold (default: text)",
     )
     parser.add_argument(
-        "--reading", choices=READINGS, default="lenient", help="how answers are parsed (default: lenient)"
+        "--reading",
+        choices=READINGS,
+        default="lenient",
+        help="whether an answer whose form is wrong counts with its complete items, or not at all (default: lenient)",
     )
     add_run_arguments(parser)
 

@@ -24,9 +24,9 @@ from typing import Any
 
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import PromptSpec
+from ner_eval.inference.asking import ask_all
 from ner_eval.inference.client import Client, run_async
 from ner_eval.inference.request import request_body, sampling
-from ner_eval.predict import ask_all
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import begin
 from ner_eval.runs.writer import locked_run

@@ -141,5 +141,7 @@ def test_sentences_that_one_run_lacks_are_left_out_only_with_partial(make_run, n
     limited = make_run(
         records(), answers(0.6, 2, 50), name="limited", selection={"limit": 50, "sample": None, "seed": None}
     )
-    assert "70 sentences are not answered in every run" in one_line_error(ner_eval("compare", one, limited))
+    message = one_line_error(ner_eval("compare", one, limited))
+    assert "70 sentences are not answered in every run: limited lacks 70 of 120; predict them" in message
+    assert "or compare the 50 that all have with --partial" in message
     assert "50 sentences" in ner_eval("compare", one, limited, "--partial").out

@@ -12,7 +12,8 @@ from faulty import Faulty
 from ner_common.errors import UserError
 from ner_data.gold import Entity, Record, read_gold, write_gold
 from ner_eval.metrics.counts import Counts, ModeCounts
-from ner_eval.metrics.results import Answers, MentionCounts, read_scores
+from ner_eval.metrics.results import Answers, MentionCounts
+from ner_eval.metrics.scores_file import read_scores
 from ner_eval.runs.predictions import read_predictions
 from ner_eval.score import add_arguments
 from ner_eval.score import run as run_score

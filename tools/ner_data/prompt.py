@@ -9,11 +9,14 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ner_common.errors import UserError, rooted
+from msgspec import Meta
+
+from ner_common.decoding import convert
+from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.files import Opener, read_json, write_atomically, write_json
 from ner_data.answers import form_names, load_form
 from ner_data.gold import Entity, Mention, Parsed, Record
@@ -28,6 +31,7 @@ INSTRUCTION = (
     "文本："
 )
 FILE_NAME = "ner_prompt.json"
+Label = Annotated[str, Meta(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,10 @@ class PromptSpec:
     corpus: str
     system: str
     instruction: str
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[Label, ...], Meta(min_length=1)]
     answer_form: str
-    max_tokens: int
-    longest_text: int = 256
+    max_tokens: Annotated[int, Meta(ge=1, le=1 << 20)]
+    longest_text: Annotated[int, Meta(ge=1, le=1 << 30)] = 256
 
     @property
     def fingerprint(self) -> str:
@@ -80,27 +84,51 @@ class PromptSpec:
 
     def save(self, path: Path, write: Opener = write_atomically) -> None:
         """Write the spec and its fingerprint as JSON."""
-        write_json(path, {**asdict(self), "fingerprint": self.fingerprint}, write=write)
+        write_json(path, self.as_json(), write=write)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "fingerprint": self.fingerprint}
 
     @classmethod
     def load(cls, path: Path, remedy: str = "run `make data` to write it") -> "PromptSpec":
         """Read a prompt spec.
 
         Raises:
-            UserError: the file is missing or not a prompt spec, or its fingerprint does not match its contents.
+            UserError: the file is missing, or see `from_json`.
         """
-        value: Any = read_json(path, remedy)
+        value = read_json(path, remedy)
         try:
-            fingerprint = value.pop("fingerprint")
-            spec = cls(**{**value, "labels": tuple(value["labels"])})
-        except (AttributeError, KeyError, TypeError):
-            raise UserError(f"{rooted(path)}: not a prompt spec; {remedy}") from None
+            return cls.from_json(value)
+        except ValueError as error:
+            raise UserError(f"{rooted(path)}: {error}; {remedy}") from None
+
+    @classmethod
+    def from_json(cls, value: Any) -> "PromptSpec":
+        """Read the decoded JSON of a spec.
+
+        Raises:
+            ValueError: it is not a prompt spec, a value is out of range, or the fingerprint does not match; one line.
+        """
+        if not isinstance(value, dict):
+            raise ValueError("not a prompt spec")
+        names = {field.name for field in fields(cls)}
+        if unknown := value.keys() - names - {"fingerprint"}:
+            raise ValueError(f"not a prompt spec (has the unknown field {one_line(min(unknown), 40)})")
+        try:
+            spec = convert({name: value[name] for name in value.keys() & names}, cls)
+        except ValueError as error:
+            raise ValueError(f"not a prompt spec ({error})") from None
         if spec.answer_form not in form_names():
-            known = ", ".join(form_names())
-            raise UserError(f"{rooted(path)}: unknown answer form {spec.answer_form!r}; known: {known}")
-        if fingerprint != spec.fingerprint:
-            problem = f"edited by hand (fingerprint {fingerprint}, contents {spec.fingerprint})"
-            raise UserError(f"{rooted(path)}: {problem}; {remedy}")
+            raise ValueError(f"unknown answer form {one_line(spec.answer_form)}; known: {', '.join(form_names())}")
+        if len(set(spec.labels)) < len(spec.labels):
+            raise ValueError("not a prompt spec (labels: one of them is a duplicate)")
+        if bad := [label for label in spec.labels if printable(label) != label or label != label.strip()]:
+            raise ValueError(
+                f"not a prompt spec (labels: {one_line(bad[0], 40)} has control characters or outer spaces)"
+            )
+        if value.get("fingerprint") != spec.fingerprint:
+            stored = one_line(value.get("fingerprint"), 40)
+            raise ValueError(f"edited by hand (fingerprint {stored}, contents {spec.fingerprint!r})")
         return spec
 
 

@@ -10,6 +10,9 @@ A line of ``batch-results.jsonl``::
 
     {"id": "vllm-1", "custom_id": "demo-test-1", "error": null, "response":
         {"status_code": 200, "request_id": "vllm-batch-1", "body": {"choices": [...], "usage": {...}}}}
+
+A request that failed has another status and an error, in the body or beside the response. One with a status that
+concerns this record alone (400, 413, 422 …) is refused for good, as online; any other is sent again.
 """
 
 import json
@@ -19,24 +22,49 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import json_lines, write_atomically
 from ner_data.gold import Record
 from ner_eval.inference.reply import MalformedReply, reply_of
 from ner_eval.inference.request import request_body
 from ner_eval.runs.manifest import Manifest
-from ner_eval.runs.predictions import Prediction, append, begin
+from ner_eval.runs.predictions import Prediction, append, begin, finish
 from ner_eval.runs.writer import locked_run
 
 REQUESTS = "batch-requests.jsonl"
 RESULTS = "batch-results.jsonl"
+# Of the statuses from 400 to 499, those that may pass (408, 429) or that say nothing about the record: the key, the
+# address, the model. As in `ner_eval.inference.client`.
+NOT_THE_RECORD = {401, 402, 403, 404, 405, 407, 408, 410, 429}
 
 
-def work_offline(run: Path, manifest: Manifest, records: Sequence[Record], adapter: Path | None) -> bool:
+class Response(Struct):
+    """The response in a line of batch results; services add fields of their own."""
+
+    status_code: int | None = None
+    body: Any = None
+
+
+class Result(Struct):
+    """A line of batch results."""
+
+    custom_id: str
+    response: Response | None
+    error: Any = None
+
+
+def work_offline(
+    run: Path, manifest: Manifest, records: Sequence[Record], adapter: Path | None, retry_refused: bool = False
+) -> list[Prediction]:
     """Read the results, if there are any, and write requests for the records without an answer.
 
+    Args:
+        retry_refused: write requests for records that were refused before, too.
+
     Returns:
-        Whether every record has an answer.
+        The predictions, in the order of the records, once every record has one; none before.
 
     Raises:
         UserError: the run asked something else, or the results belong to another run.
@@ -44,20 +72,25 @@ def work_offline(run: Path, manifest: Manifest, records: Sequence[Record], adapt
     ids = [record.id for record in records]
     with locked_run(run):
         stored = begin(run, manifest, ids)
-        if (run / RESULTS).exists():
+        answered = (run / RESULTS).exists()
+        if answered:
             predictions, failures = read_results(run / RESULTS, set(ids))
-            new = [prediction for prediction in predictions if prediction.id not in stored]
+            new = [p for p in predictions if p.id not in stored or stored[p.id].error]
             append(run, new)
-            stored.update(prediction.id for prediction in new)
+            stored |= {prediction.id: prediction for prediction in new}
             print(f"{rooted(run / RESULTS)}: read {len(predictions) + failures.total()}, {_counts(new, failures)}")
-        left = [record for record in records if record.id not in stored]
-        if left:
-            write_requests(run / REQUESTS, manifest, left)
-            (run / RESULTS).unlink(missing_ok=True)  # its answers are stored; failed requests are sent again
-            print(f"{rooted(run / REQUESTS)}: {len(left)} requests; have them answered, for example with")
-            print(f"  {command(run, manifest.model, adapter)}")
-            print("then run the same command again")
-    return not left
+        # What the results refuse again is not asked a third time, or the batches would never end.
+        again = {id for id in stored if stored[id].error} if retry_refused and not answered else set()
+        left = [record for record in records if record.id not in stored or record.id in again]
+        if left or any(prediction.error for prediction in stored.values()):
+            (run / RESULTS).unlink(missing_ok=True)  # its answers are stored; the next results are another file
+        if not left:
+            return finish(run, ids)
+        write_requests(run / REQUESTS, manifest, left)
+        print(f"{rooted(run / REQUESTS)}: {len(left)} requests; have them answered, for example with")
+        print(f"  {command(run, manifest.model, adapter)}")
+        print("then run the same command again")
+        return []
 
 
 def command(run: Path, model: str, adapter: Path | None) -> str:
@@ -69,8 +102,10 @@ def command(run: Path, model: str, adapter: Path | None) -> str:
 
 
 def _counts(new: Sequence[Prediction], failures: Counter[str]) -> str:
+    refused = sum(bool(prediction.error) for prediction in new)
     failed = "".join(f" ({count} x {reason})" for reason, count in failures.most_common(5))
-    return f"stored {len(new)} new answers, failed {failures.total()}{failed}"
+    shown = f", refused {refused}" if refused else ""
+    return f"stored {len(new) - refused} new answers{shown}, failed {failures.total()}{failed}"
 
 
 def write_requests(path: Path, manifest: Manifest, records: Iterable[Record]) -> None:
@@ -83,35 +118,40 @@ def write_requests(path: Path, manifest: Manifest, records: Iterable[Record]) ->
 
 
 def read_results(path: Path, ids: set[str]) -> tuple[list[Prediction], Counter[str]]:
-    """The answers of a batch results file, and why requests failed.
+    """The answers and refusals of a batch results file, and why other requests failed.
 
     Raises:
         UserError: a line is not a result, or its id is unknown or a duplicate.
     """
+    remedy = "not a line of batch results; remove the file and run the batch again"
     predictions: list[Prediction] = []
     failures: Counter[str] = Counter()
     seen: set[str] = set()
-    for number, value in json_lines(path, "let the batch run first"):
-        where = f"{rooted(path)}:{number}"
-        id = value.get("custom_id") if isinstance(value, dict) else None
-        if not isinstance(id, str) or "response" not in value:
-            raise UserError(f"{where}: not a line of batch results; remove the file and run the batch again")
+    for number, result in json_lines(path, remedy, Result):
+        id = result.custom_id
         if id not in ids or id in seen:
             problem = "is not from this run" if id not in ids else "is a duplicate"
-            raise UserError(f"{where}: the id {one_line(id)} {problem}; remove the file and run the batch again")
+            raise UserError(
+                f"{rooted(path)}:{number}: the id {one_line(id)} {problem}; remove the file and run the batch again"
+            )
         seen.add(id)
+        response = result.response or Response()
         try:
-            reply = reply_of((value["response"] or {}).get("body"), 0.0)
+            reply = reply_of(response.body, 0.0)
         except MalformedReply:
-            failures[_reason(value)] += 1
+            status, reason = response.status_code or 0, _reason(result.error, response.body)
+            if 400 <= status < 500 and status not in NOT_THE_RECORD:
+                predictions.append(Prediction.refused(id, f"batch: {id}: HTTP {status}: {reason}"))
+            else:
+                failures[reason] += 1
         else:
             fields = (reply.answer, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens, reply.seconds)
             predictions.append(Prediction(id, *fields))
     return predictions, failures
 
 
-def _reason(value: dict[str, Any]) -> str:
-    error = value.get("error")
-    while isinstance(error, dict):
-        error = error.get("message") or error.get("error")
-    return one_line(error if error else "malformed reply", 100)
+def _reason(error: Any, body: Any) -> str:
+    said = error or body
+    while isinstance(said, dict):
+        said = said.get("message") or said.get("error")
+    return one_line(said if said else "malformed reply", 100)

@@ -16,7 +16,8 @@ from ner_common.errors import UserError, rooted
 from ner_eval.metrics import bootstrap
 from ner_eval.metrics.loaded_run import LoadedRun, load_run
 from ner_eval.metrics.protocols import Protocol, by_label
-from ner_eval.metrics.results import READINGS, Scores, read_scores, score_run, sentence_tally
+from ner_eval.metrics.results import READINGS, Scores, score_run, sentence_tally
+from ner_eval.metrics.scores_file import read_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,19 @@ def common(runs: Sequence[LoadedRun], partial: bool) -> list[LoadedRun]:
     shared, every = set.intersection(*ids), set.union(*ids)
     if shared != every and not partial:
         lacking = ", ".join(
-            f"{run.name} {len(every - own)}" for run, own in zip(runs, ids, strict=True) if own != every
+            f"{_unique_name(run, runs)} lacks {len(every - own)} of {len(every)}"
+            for run, own in zip(runs, ids, strict=True)
+            if own != every
         )
-        problem = f"{len(every - shared)} sentences are not answered in every run (missing: {lacking})"
-        raise UserError(f"{problem}; predict them, or compare the others with --partial")
+        problem = f"{len(every - shared)} sentences are not answered in every run: {lacking}"
+        raise UserError(f"{problem}; predict them, or compare the {len(shared)} that all have with --partial")
     if not shared:
         raise UserError("the runs have no sentence in common; predict the same selection")
     return [replace(r, answered=tuple(item for item in r.answered if item.record.id in shared)) for r in runs]
+
+
+def _unique_name(run: LoadedRun, runs: Sequence[LoadedRun]) -> str:
+    return rooted(run.folder) if sum(other.name == run.name for other in runs) > 1 else run.name
 
 
 def _counted(name: str, **loading: Any) -> ComparedRun:

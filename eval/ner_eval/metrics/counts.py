@@ -1,7 +1,11 @@
 """Hits and misses, and the ratios derived from them. Only counts are stored: counts of parts add up to the whole."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
 def ratio(part: float, whole: float) -> float:
@@ -9,13 +13,12 @@ def ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True, forbid_unknown_fields=True):
     """Hits and misses of one label, or of several added up."""
 
-    tp: int = 0
-    fp: int = 0
-    fn: int = 0
+    tp: Count = 0
+    fp: Count = 0
+    fn: Count = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
@@ -33,15 +36,14 @@ class Counts:
         return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
 
-@dataclass(frozen=True, slots=True)
-class ModeCounts:
+class ModeCounts(Struct, frozen=True, forbid_unknown_fields=True):
     """Outcomes of one of nervaluate's modes (see `ner_eval.metrics.modes`). A partial match counts one half."""
 
-    correct: int = 0
-    incorrect: int = 0
-    partial: int = 0
-    missed: int = 0
-    spurious: int = 0
+    correct: Count = 0
+    incorrect: Count = 0
+    partial: Count = 0
+    missed: Count = 0
+    spurious: Count = 0
 
     @property
     def precision(self) -> float:

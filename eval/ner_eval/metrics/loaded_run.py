@@ -11,18 +11,22 @@ from ner_common.errors import UserError, one_line, rooted
 from ner_data.alignment import Span, align
 from ner_data.gold import Parsed, Record, read_gold
 from ner_eval.runs.manifest import Manifest, read_manifest, run_folder, select
-from ner_eval.runs.predictions import PREDICTIONS, Prediction, read_predictions
+from ner_eval.runs.predictions import PREDICTIONS, REFUSED, Prediction, read_predictions
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A record with gold, its answer, the mentions in it and their spans (None: the surface is not in the text)."""
+    """A record with gold, its answer, the mentions in it and their spans (None: the surface is not in the text).
+
+    ``error``: the server's words if it refused the record (so there are no mentions, and its gold is missed), else "".
+    """
 
     record: Record
     answer: str
     parsed: Parsed
     spans: tuple[Span | None, ...]
     cut: bool
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ def load_run(
 
 def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answered:
     """Parse one stored answer with the run's prompt spec, and locate its mentions in the text."""
+    if prediction.error:
+        return Answered(record, "", Parsed((), (REFUSED,)), (), False, prediction.error)
     parsed = manifest.prompt.parse(prediction.answer, record.text)
     spans = tuple(align(parsed.mentions, record.text))
     return Answered(record, prediction.answer, parsed, spans, prediction.finish_reason == "length")
@@ -130,8 +136,9 @@ def _labels(manifest: Manifest, records: list[Record], allow_others: bool) -> tu
     asked = manifest.prompt.labels
     others = sorted({entity.label for record in records for entity in record.gold} - set(asked))
     if others and not allow_others:
+        shown = ", ".join(one_line(label, 40)[1:-1] for label in others[:5])
         raise UserError(
-            f"{manifest.gold}: gold has labels that the model was not asked for ({', '.join(others[:5])}); "
+            f"{manifest.gold}: gold has labels that the model was not asked for ({shown}); "
             "score with --allow-other-labels (they count as missed), or predict with the prompt of this corpus"
         )
     return (*asked, *others)

@@ -4,7 +4,7 @@
 
     {"version": 1, "model": "nano-lora", "corpus": "demo", "split": "test", "gold_sha256": "…", "prompt": "…",
      "selection": {"limit": null, "sample": null, "seed": null}, "labels": ["name", "company"],
-     "answers": {"scored": 200, "missing": 0, "without_gold": 0, "unparsable": 3, "inexact": 5, …},
+     "answers": {"scored": 200, "missing": 0, "without_gold": 0, "unparsable": 3, "inexact": 5, …, "refused": 1},
      "readings": {
        "lenient": {"mentions": {"predicted": 498, "gold": 501, "hallucinated": 4, …},
                    "text": {"name": {"tp": 90, "fp": 7, "fn": 11}, …, "": {…}},
@@ -18,20 +18,23 @@ truncated list); strict parsing takes no mentions from such an answer. The label
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
-from ner_common.errors import UserError, rooted
-from ner_common.files import read_json, write_json
+from ner_common.decoding import convert
+from ner_common.errors import UserError, one_line
+from ner_common.files import write_json
 from ner_eval.metrics import bootstrap
-from ner_eval.metrics.counts import Counts, ModeCounts, macro, micro
+from ner_eval.metrics.counts import Count, Counts, ModeCounts, macro, micro
 from ner_eval.metrics.loaded_run import Answered, LoadedRun, duplicates
 from ner_eval.metrics.mention_arrays import MentionArrays, mention_arrays
 from ner_eval.metrics.modes import MODES, count_modes
 from ner_eval.metrics.protocols import Protocol, Tally, tallies
+from ner_eval.runs.manifest import Selection
 
 VERSION = 1
 SCORES = "scores.json"
@@ -39,37 +42,35 @@ READINGS = ("lenient", "strict")
 OTHER_LABELS = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Struct, frozen=True, forbid_unknown_fields=True):
     """Number of answers: scored (records with gold and an answer), missing, for records without gold.
 
     And of the scored ones: unparsable, inexact (items found, but not exactly in the form), bad_item, cut (truncated by
-    max_tokens).
+    max_tokens), refused by the server (scored as an answer without mentions).
     """
 
-    scored: int = 0
-    missing: int = 0
-    without_gold: int = 0
-    unparsable: int = 0
-    inexact: int = 0
-    bad_item: int = 0
-    cut: int = 0
+    scored: Count = 0
+    missing: Count = 0
+    without_gold: Count = 0
+    unparsable: Count = 0
+    inexact: Count = 0
+    bad_item: Count = 0
+    cut: Count = 0
+    refused: Count = 0  # not in files of earlier versions
 
 
-@dataclass(frozen=True, slots=True)
-class MentionCounts:
+class MentionCounts(Struct, frozen=True, forbid_unknown_fields=True):
     """Mentions in answers and in gold; of those in answers: hallucinated (surface not in the text), with a label
     outside the set, duplicated (label and span given before in the same answer)."""
 
-    predicted: int = 0
-    gold: int = 0
-    hallucinated: int = 0
-    unknown_label: int = 0
-    duplicated: int = 0
+    predicted: Count = 0
+    gold: Count = 0
+    hallucinated: Count = 0
+    unknown_label: Count = 0
+    duplicated: Count = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """The counts under one reading of the answers: by protocol (``counted_as``) and label, and by nervaluate mode."""
 
     mentions: MentionCounts
@@ -90,27 +91,30 @@ class Reading:
         ``modes_by_label`` of older files is ignored.
 
         Raises:
-            AttributeError, KeyError, TypeError: it is not of that form.
+            ValueError: it is not of that form.
         """
-        counts = {key: {label: Counts(**c) for label, c in value[key].items()} for key in tallies() if key in value}
-        modes = {mode: ModeCounts(**c) for mode, c in value["modes"].items()}
-        return cls(MentionCounts(**value["mentions"]), counts, modes)
+        value = dict(convert(value, dict[str, Any]))
+        value.pop("modes_by_label", None)
+        mentions = convert(value.pop("mentions", None), MentionCounts)
+        modes = convert(value.pop("modes", None), dict[str, ModeCounts])
+        if unknown := value.keys() - tallies().keys():
+            raise ValueError(f"has the unknown protocol {one_line(min(unknown), 40)}")
+        return cls(mentions, convert(value, dict[str, dict[str, Counts]]), modes)
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(Struct, frozen=True, forbid_unknown_fields=True):
     """The counts of a run; ``prompt`` is the prompt spec's fingerprint."""
 
-    model: str
-    corpus: str
-    split: str
+    model: Annotated[str, Meta(min_length=1)]
+    corpus: Annotated[str, Meta(min_length=1)]
+    split: Annotated[str, Meta(min_length=1)]
     gold_sha256: str
     prompt: str
-    selection: dict[str, Any]
-    labels: tuple[str, ...]
+    selection: Selection
+    labels: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
     answers: Answers
     readings: dict[str, Reading]
-    intervals: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, Any] = {}
 
     def counts(self, protocol: Protocol, reading: str) -> dict[str, Counts]:
         """Hits and misses by label of a protocol that counts by label.
@@ -130,28 +134,8 @@ class Scores:
 
     def save(self, path: Path) -> None:
         readings = {name: reading.as_json() for name, reading in self.readings.items()}
-        write_json(path, {"version": VERSION, **asdict(self), "readings": readings})
-
-
-def read_scores(path: Path) -> Scores:
-    """Read a ``scores.json``.
-
-    Raises:
-        UserError: it is missing, not a scores file, or of another version.
-    """
-    remedy = "run `ner-eval score RUN` to write it again"
-    value = read_json(path, remedy)
-    if not isinstance(value, dict) or "version" not in value:
-        raise UserError(f"{rooted(path)}: not a scores file; {remedy}")
-    version = value.pop("version")
-    if version != VERSION:
-        raise UserError(f"{rooted(path)}: version {version!r}, this program reads version {VERSION}; {remedy}")
-    try:
-        readings = {name: Reading.from_json(counts) for name, counts in value["readings"].items()}
-        changed = {"labels": tuple(value["labels"]), "answers": Answers(**value["answers"]), "readings": readings}
-        return Scores(**{**value, **changed})
-    except (AttributeError, KeyError, TypeError):
-        raise UserError(f"{rooted(path)}: incomplete or edited; {remedy}") from None
+        value = {"version": VERSION, **asdict(self), "answers": asdict(self.answers), "readings": readings}
+        write_json(path, value)
 
 
 def score_run(run: LoadedRun) -> Scores:
@@ -218,7 +202,8 @@ def _answers(run: LoadedRun) -> Answers:
     problems = [problem for item in run.answered for problem in item.parsed.problems]
     named = {name: problems.count(name) for name in ("unparsable", "inexact", "bad_item")}
     cut = sum(item.cut for item in run.answered)
-    return Answers(len(run.answered), run.missing, run.without_gold, **named, cut=cut)
+    refused = sum(bool(item.error) for item in run.answered)
+    return Answers(len(run.answered), run.missing, run.without_gold, **named, cut=cut, refused=refused)
 
 
 def _mentions(answered: Iterable[Answered], labels: Sequence[str]) -> tuple[MentionCounts, MentionCounts]:

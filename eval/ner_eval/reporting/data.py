@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from ner_data.corpus import CORPORA, Corpus, load_corpus
 from ner_data.gold import read_gold
 from ner_eval.metrics.comparison import Comparison
@@ -40,8 +42,8 @@ def collect(run: LoadedRun, scores: Scores, training: Path | None, examples: int
         "run": _run(run, corpus),
         "labels": _labels(run, corpus),
         "sentences": len(sentences),
-        "answers": asdict(scores.answers),
-        "mentions": asdict(scores.readings["lenient"].mentions),
+        "answers": structs.asdict(scores.answers),
+        "mentions": structs.asdict(scores.readings["lenient"].mentions),
         **_figures(scores),
         **_errors(pairs, run.labels),
         "breakdowns": _breakdowns(sentences, pairs, seen if training else None),
@@ -49,7 +51,8 @@ def collect(run: LoadedRun, scores: Scores, training: Path | None, examples: int
         "wrong_sentences": len(wrong),
         "examples": [_example(item, found) for item, found in wrong[:examples]],
     }
-    return data | {"sums": _sums(data, scores, sum(_all_right(found) for _, found in wrong))}
+    form_only = sum(_all_right(found) and not item.error for item, found in wrong)
+    return data | {"sums": _sums(data, scores, form_only)}
 
 
 def comparison(compared: Comparison, one: LoadedRun, other: LoadedRun, examples: int) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def comparison(compared: Comparison, one: LoadedRun, other: LoadedRun, examples:
         "name": other.name,
         "model": other.manifest.model,
         "sentences": sentences,
+        "refused": compared.runs[1].scores.answers.refused,
         "f1": [item.scores.headline(compared.protocol, compared.reading) for item in compared.runs],
         "difference": asdict(difference),
         "labels": [[label, *(_label_ratios(by_label[label])["f1"] for by_label in counts)] for label in one.labels],
@@ -203,7 +207,7 @@ def _all_right(pairs: Iterable[Pair]) -> bool:
 
 
 def _ratios(counts: Any) -> dict[str, Any]:
-    return {**asdict(counts), "precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
+    return {**structs.asdict(counts), "precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
 
 
 def _label_ratios(counts: Counts) -> dict[str, Any]:
@@ -231,5 +235,5 @@ def _example(item: Answered, pairs: Iterable[Pair]) -> dict[str, Any]:
     }
     if item.parsed.problems:
         value["problems"] = [*item.parsed.problems, *(["cut"] if item.cut else [])]
-        value["answer"] = item.answer[:ANSWER_SHOWN]
+        value["answer"] = (item.error or item.answer)[:ANSWER_SHOWN]
     return value

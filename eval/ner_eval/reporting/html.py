@@ -1,11 +1,16 @@
 """report.html: the page's template filled with the data, as one self-contained file."""
 
 import json
+import re
 from html import escape
 from importlib.resources import files
 from typing import Any
 
+from ner_common.errors import printable
+
 # In order of dependency.
+# Markup, line ends of JavaScript, and lone surrogates, which UTF-8 cannot encode.
+_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 SCRIPTS = ("text.js", "contents.js", "figures.js", "errors.js", "examples.js", "run.js", "main.js")
 
 
@@ -19,7 +24,7 @@ def render(data: dict[str, Any], language: str) -> str:
         parts["page.html"],
         {
             "language": {"zh": "zh-CN", "en": "en"}[language],
-            "title": escape(f"{data['run']['name']} · {data['run']['corpus']}/{data['run']['split']}"),
+            "title": escape(printable(f"{data['run']['name']} · {data['run']['corpus']}/{data['run']['split']}")),
             "headline": f"{leading['average'].capitalize()} F1 {leading['f1']['lenient']:.4f} ({leading['name']})",
             "style": parts["style.css"],
             "script": script,
@@ -32,9 +37,7 @@ def render(data: dict[str, Any], language: str) -> str:
 def embed(value: Any) -> str:
     """JSON for the inside of a script element: nothing in it can end the element or start a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _fill(template: str, values: dict[str, str]) -> str:

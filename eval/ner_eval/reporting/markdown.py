@@ -9,8 +9,9 @@ from ner_eval.reporting.wording import Say, fact_value, four, kind_name, wording
 
 # Characters that Markdown or HTML could treat as markup. Line breaks and invisible controls would break a table row.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$])")
-_CONTROL = re.compile("[\x00-\x1f\x7f\u0085\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SUSPECTS = 20
+_REFUSED = 20
 
 
 def escape(text: str) -> str:
@@ -40,6 +41,8 @@ def render(data: dict[str, Any], language: str) -> str:
     lines += _folded(say("classes"), _classes(data, say))
     lines += _folded(say("reading_of", title=data["modes_title"][language], reading=say("lenient")), _modes(data, say))
     lines += _folded(say("answers"), _answers(data, say))
+    if data["answers"]["refused"]:
+        lines += _folded(say("refused"), _refused(data["examples"]))
     if data["suspects"]:
         lines += _folded(f"{say('suspects')} ({len(data['suspects'])})", _suspects(data["suspects"], names, say))
     if data.get("comparison"):
@@ -58,6 +61,8 @@ def _headline(data: dict[str, Any], say: Say) -> str:
     ]
     if answers["missing"]:
         parts.append(f"**{say('partial', n=answers['missing'])}**")
+    if data["answers"]["refused"]:
+        parts.append(f"**{say('refused_warning', n=data['answers']['refused'])}**")
     if data["run"]["selection"]:
         parts.append(f"**{say('selection', what=fact_value(data['run']['selection'], say))}**")
     return " · ".join(parts)
@@ -120,6 +125,13 @@ def _answers(data: dict[str, Any], say: Say) -> list[str]:
     return lines + _sums(data["sums"]["answers"], say)
 
 
+def _refused(examples: list[dict[str, Any]]) -> list[str]:
+    """The records that the server refused, with its words."""
+    refused = [example for example in examples if "refused" in example.get("problems", ())]
+    lines = [f"- {escape(example['id'])}: {escape(example['answer'])}" for example in refused[:_REFUSED]]
+    return lines + (["- …"] if len(refused) > _REFUSED else [])
+
+
 def _suspects(suspects: list[dict[str, Any]], names: dict[str, str], say: Say) -> list[str]:
     def side(label: str) -> str:
         return escape(names.get(label, label)) if label else say("nothing")
@@ -140,6 +152,8 @@ def _comparison(data: dict[str, Any], names: dict[str, str], language: str, say:
     )
     note = say("comparison_note", n=other["sentences"], protocol=data["headlines"][0]["title"][language])
     lines = [f"### {escape(say('comparison', name=other['name']))}", "", escape(change), "", escape(note), ""]
+    if other["refused"]:
+        lines += [escape(say("refused_other", n=other["refused"], name=other["name"])), ""]
     header = [say("label"), escape(data["run"]["name"]), escape(other["name"]), say("difference")]
     rows = [
         (escape(names[label]), four(a), four(b), "–" if a is None or b is None else f"{b - a:+.4f}")

@@ -1,5 +1,6 @@
 """The main plot as PNG, for slides: F1 of every label with its Chinese name."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     text, say = face.properties(), wording(language)
     leading, run = data["headlines"][0], data["run"]
     scores = data["protocols"][leading["counted_as"]]["lenient"]
-    names = {label: name if name == label else f"{name} {label}" for label, name in data["labels"]}
+    names = {label: _short(name if name == label else f"{name} {label}") for label, name in data["labels"]}
     rows = sorted(((names[label], scores["labels"][label]["f1"]) for label in names), key=lambda row: row[1] or 0)
     figure = Figure(figsize=(8, 1.6 + 0.38 * len(rows)), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     axes.barh(range(len(rows)), [f1 or 0 for _, f1 in rows], color="#2f6f9f", height=0.68)
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontproperties=text, fontsize=11)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontproperties=text, fontsize=11, parse_math=False)
     for position, (_, f1) in enumerate(rows):
         box = {"color": "white", "pad": 1}
         axes.text((f1 or 0) + 0.008, position, four(f1), va="center", fontsize=9.5, bbox=box)
@@ -29,14 +30,19 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     interval = (scores["intervals"] or {}).get("micro")
     spread = f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
-    title = f"{run['model']} · {run['corpus']}/{run['split']} · Micro F1 {scores['micro']['f1']:.4f}{spread}"
-    axes.set_title(title, fontproperties=text, fontsize=12, loc="left")
+    title = f"{_short(run['model'])} · {run['corpus']}/{run['split']} · Micro F1 {scores['micro']['f1']:.4f}{spread}"
+    axes.set_title(title, fontproperties=text, fontsize=12, loc="left", parse_math=False)
     label = say("plot_axis", protocol=leading["title"][language])
     axes.set_xlabel(label, fontproperties=text, fontsize=10)
     # All or nothing, like every other file.
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         figure.savefig(temporary, format="png")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the bars."""
+    return name if len(name) <= 40 else f"{name[:39]}…"

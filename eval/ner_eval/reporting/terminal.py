@@ -23,6 +23,11 @@ def describe_scores(scores: Scores, name: str, protocols: Sequence[str], reading
     if answers.missing:
         total = answers.scored + answers.missing
         yield f"PARTIAL: {answers.missing} of {total} records have no answer and are excluded from all figures"
+    if answers.refused:
+        yield (
+            f"REFUSED: the server refused {answers.refused} of {answers.scored} records; all of their entities count "
+            "as missed. Ask them again with `ner-eval predict … --retry-refused`, then score again"
+        )
     if answers.without_gold:
         yield f"{answers.without_gold} records without gold are not scored"
     printed: dict[str, str] = {}  # which protocol's table has shown which counts
@@ -111,6 +116,7 @@ def describe_comparison(compared: Comparison) -> Iterator[str]:
     yield f"{first.corpus}/{first.split}{where}; protocol: {protocol.name}, {protocol.headline}; {reading} parsing"
     if compared.sentences is None:
         yield "a scores file has no sentences, so there is no significance"
+    some_refused = any(item.scores.answers.refused for item in compared.runs)
     rows = []
     for item in compared.runs:
         by_label = item.scores.counts(protocol, reading)
@@ -122,9 +128,18 @@ def describe_comparison(compared: Comparison) -> Iterator[str]:
         )
         strict = item.scores.headline(protocol, "strict")
         figures = (total.precision, total.recall, total.f1, macro(by_label, item.scores.labels)[2], strict)
-        rows.append((item.name, *figures, *shown, item.scores.answers.unparsable))
+        refused = [item.scores.answers.refused] if some_refused else []
+        rows.append((item.name, *figures, *shown, item.scores.answers.unparsable, *refused))
     columns = ["Run", "Precision", "Recall", "Micro F1", "Macro F1", "strict"]
-    yield table(rows, [*columns, "Difference", "95% interval", "p", "unparsable"])
+    yield table(
+        rows,
+        [*columns, "Difference", "95% interval", "p", "unparsable", *(["refused"] if some_refused else [])],
+    )
+    if some_refused:
+        yield (
+            "REFUSED: records that the server refused count as errors: all of their entities are missed. "
+            "Ask them again with `ner-eval predict … --retry-refused`"
+        )
     yield "\nF1 by label"
     lines = [
         (label, *(_figures(item.scores.counts(protocol, reading)[label])[2] for item in compared.runs))

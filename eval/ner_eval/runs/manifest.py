@@ -5,12 +5,16 @@
 - ``scores.json``        counts, written by `ner-eval score`; ``report.html`` by `ner-eval report`
 """
 
+import json
 import random
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ner_common.errors import UserError, one_line, rooted
+from msgspec import Meta, Struct
+from msgspec.structs import asdict, fields
+
+from ner_common.decoding import convert
+from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.files import read_json, write_json
 from ner_data.gold import Record
 from ner_data.prompt import PromptSpec
@@ -20,10 +24,13 @@ MANIFEST = "manifest.json"
 VERSION = 1
 # These may differ when a run continues: where and when it is asked. (Different training means different weights.)
 FREE = {"folder", "base_urls", "started", "hardware", "training"}
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+FilePath = Annotated[str, Meta(min_length=1, max_length=4000)]
+# limit, sample, seed: null if they do not apply. One made by hand may leave them out.
+Selection = dict[str, int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """What determines the answers of a run.
 
     Attributes:
@@ -37,26 +44,24 @@ class Manifest:
     """
 
     version: int
-    model: str
+    model: Annotated[str, Meta(min_length=1)]
     base_urls: tuple[str, ...]
-    corpus: str
-    split: str
-    gold: str
+    corpus: Name
+    split: Name
+    gold: FilePath
     gold_sha256: str
     prompt: PromptSpec
-    sampling: dict[str, Any]
-    selection: dict[str, Any]
+    sampling: dict[str, bool | int | float | str | None]
+    selection: Selection
     tool_versions: dict[str, str]
-    folder: str | None = None
+    folder: FilePath | None = None
     weights: str | None = None
     started: str | None = None
     hardware: str | None = None
     training: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        value = asdict(self)
-        value["prompt"]["fingerprint"] = self.prompt.fingerprint
-        return value
+        return asdict(self) | {"prompt": self.prompt.as_json()}
 
     @classmethod
     def from_json(cls, value: Any) -> "Manifest":
@@ -68,17 +73,52 @@ class Manifest:
         if not isinstance(value, dict) or "version" not in value:
             raise ValueError("is not the manifest of a run")
         if value["version"] != VERSION:
-            raise ValueError(f"has version {value['version']!r}, this program reads version {VERSION}")
+            raise ValueError(f"has version {one_line(value['version'])}, this program reads version {VERSION}")
+        prompt = value.get("prompt")
+        if isinstance(prompt, dict):
+            try:
+                prompt = PromptSpec.from_json(prompt)
+            except ValueError as error:
+                raise ValueError(f"holds a prompt that was edited: {error}") from None
         try:
-            fields = dict(value["prompt"])
-            fingerprint = fields.pop("fingerprint")
-            prompt = PromptSpec(**{**fields, "labels": tuple(fields["labels"])})
-            manifest = cls(**{**value, "prompt": prompt, "base_urls": tuple(value["base_urls"])})
-        except (KeyError, TypeError, ValueError):
-            raise ValueError("is not the manifest of a run") from None
-        if fingerprint != prompt.fingerprint:
-            raise ValueError(f"holds a prompt that was edited ({fingerprint}, contents {prompt.fingerprint})")
+            manifest = convert({**value, "prompt": prompt}, cls)
+            _check_paths(manifest)
+            check_selection(manifest.selection)
+        except ValueError as error:
+            raise ValueError(f"is not the manifest of a run, or was edited ({error})") from None
         return manifest
+
+
+def _check_paths(manifest: Manifest) -> None:
+    """Raises:
+    ValueError: a value that becomes part of a path cannot be one. (A corpus and a split name files.)
+    """
+    for name in ("model", "corpus", "split", "gold", "folder"):
+        check_plain(name, getattr(manifest, name) or "")
+    for name in ("corpus", "split"):
+        if "/" in getattr(manifest, name):
+            raise ValueError(f"{name}: {one_line(getattr(manifest, name), 40)} has a slash")
+
+
+def check_plain(name: str, value: str) -> None:
+    """Raises:
+    ValueError: a value that is printed in a line, or is a path, has control characters.
+    """
+    if printable(value) != value or "\n" in value or "\t" in value:
+        raise ValueError(f"{name}: {one_line(value, 40)} has control characters")
+
+
+def check_selection(selection: Selection) -> None:
+    """Raises:
+    ValueError: a key is unknown, a number is out of range, or the seed of a sample is missing.
+    """
+    if unknown := selection.keys() - {"limit", "sample", "seed"}:
+        raise ValueError(f"selection: has the unknown field {one_line(min(unknown), 40)}")
+    for key in ("limit", "sample"):
+        if (chosen := selection.get(key)) is not None and chosen < 1:
+            raise ValueError(f"selection.{key}: expected a positive number, got {chosen}")
+    if selection.get("sample") and selection.get("seed") is None:
+        raise ValueError("selection: a sample needs its seed")
 
 
 def run_folder(name: str | Path) -> Path:
@@ -100,7 +140,18 @@ def read_manifest(run: Path) -> Manifest:
 
 
 def write_manifest(run: Path, manifest: Manifest) -> None:
-    write_json(run / MANIFEST, manifest.as_json())
+    """Write ``manifest.json`` of a run's folder.
+
+    Raises:
+        UserError: a name or a path in it could not be read back.
+    """
+    value = manifest.as_json()
+    try:
+        Manifest.from_json(json.loads(json.dumps(value, ensure_ascii=False).encode()))
+    except ValueError as error:
+        problem = "a name or path is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+        raise UserError(f"{rooted(run / MANIFEST)}: cannot be written ({problem})") from None
+    write_json(run / MANIFEST, value)
 
 
 def check_same(run: Path, manifest: Manifest) -> None:
@@ -125,7 +176,9 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
         if ours == theirs or (name == "weights" and None in (ours, theirs)):
             continue
         if name == "prompt":
-            keys = [f.name for f in fields(ours) if getattr(ours, f.name) != getattr(theirs, f.name)]
+            keys = [
+                key for key, value in ours.as_json().items() if value != theirs.as_json()[key] and key != "fingerprint"
+            ]
             return f"prompt ({', '.join(keys)}): stored {theirs.fingerprint}, asked for {ours.fingerprint}"
         if isinstance(ours, dict):
             key = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
@@ -134,7 +187,7 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
     return None
 
 
-def select(records: list[Record], selection: dict[str, Any]) -> list[Record]:
+def select(records: list[Record], selection: Selection) -> list[Record]:
     """The records of a selection, in the order of the gold file."""
     if selection["limit"]:
         return records[: selection["limit"]]

@@ -4,6 +4,14 @@ gold order once the run is complete. A line::
     {"id": "demo-test-1", "answer": "[{\"text\":\"林晓\",\"label\":\"name\"}]", "finish_reason": "stop",
      "prompt_tokens": 131, "completion_tokens": 12, "seconds": 0.41}
 
+A record that the server refused has a line too, with the server's words, so that the rest of the run goes on::
+
+    {"id": "demo-test-2", "answer": "", "finish_reason": "refused", "prompt_tokens": 0, "completion_tokens": 0,
+     "seconds": 0.0, "error": "http://127.0.0.1:8000/v1: demo-test-2: HTTP 400: 'maximum context length …'"}
+
+When it is asked again, its new line is appended like any other; of two lines with one id, the later one counts if the
+earlier one is a refusal.
+
 The process may be killed at any moment: a line that a crash cut off is removed when the run continues, and its answer
 is requested again.
 """
@@ -11,61 +19,86 @@ is requested again.
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, NoReturn
 
-from ner_common.errors import UserError, one_line, rooted
+import msgspec
+from msgspec import Meta, Struct
+
+from ner_common.decoding import convert
+from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.files import json_value, write_atomically
 from ner_eval.runs.manifest import MANIFEST, Manifest, check_same, write_manifest
 
 PREDICTIONS = "predictions.jsonl"
+REFUSED = "refused"
+_ERROR_SHOWN = 500  # characters of a server's words that are kept
 _UNICODE = json.JSONEncoder(ensure_ascii=False)
-_STRING, _WHOLE, _NUMBER = (str,), (int,), (int, float)
-_WORDS = {_STRING: "a string", _WHOLE: "a whole number", _NUMBER: "a number"}
-_TYPES: dict[str, tuple[type, ...]] = {
-    "id": _STRING,
-    "answer": _STRING,
-    "finish_reason": _STRING,
-    "prompt_tokens": _WHOLE,
-    "completion_tokens": _WHOLE,
-    "seconds": _NUMBER,
-}
+Tokens = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One stored answer; ``finish_reason`` is the server's (``length``: truncated by max_tokens)."""
+class Prediction(Struct, frozen=True, forbid_unknown_fields=True):
+    """One stored answer; ``finish_reason`` is the server's (``length``: truncated by max_tokens).
+
+    ``error``: the words, on one line, with which the server refused the record; then there is no answer. Else "".
+    """
 
     id: str
     answer: str
     finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+    seconds: Annotated[float, Meta(ge=0, le=1e9)]
+    error: Annotated[str, Meta(min_length=1)] = ""
+
+    def __post_init__(self) -> None:
+        if self.error and (self.answer or self.finish_reason != REFUSED):
+            raise ValueError("a refused record has no answer, and the finish_reason refused")
+
+    @classmethod
+    def refused(cls, id: str, error: str) -> "Prediction":
+        """The line of a record that the server refused, or failed on, with these words."""
+        words = printable(" ".join(error.split()))
+        return cls(id, "", REFUSED, 0, 0, 0.0, words[:_ERROR_SHOWN] or "no reason given")
 
     def as_line(self) -> bytes:
         """One line of ``predictions.jsonl``, UTF-8; lone surrogates, which UTF-8 cannot encode, stay escaped."""
-        # Not asdict(), which makes deep copies, and one encoder for all lines: this runs for every answer.
-        value = {name: getattr(self, name) for name in self.__slots__}
+        # One encoder for all lines: this runs for every answer.
+        value = {name: getattr(self, name) for name in self.__struct_fields__}
+        if not self.error:
+            del value["error"]
         try:
             return (_UNICODE.encode(value) + "\n").encode()
         except UnicodeEncodeError:
             return (json.dumps(value) + "\n").encode()
 
     @classmethod
-    def from_json(cls, value: Any) -> "Prediction":
-        """Read the decoded value of one line.
+    def from_line(cls, line: str) -> "Prediction":
+        """Read one line.
 
         Raises:
-            ValueError: a field is missing, has another type, or is unknown.
+            ValueError: it is not JSON, a field is missing or has another type, or there is an unknown one.
         """
-        if not isinstance(value, dict) or value.keys() != _TYPES.keys():
-            raise ValueError(f"is not an object with {', '.join(_TYPES)}")
-        for key, field in value.items():
-            if type(field) not in _TYPES[key]:  # a bool is an int, too, but not this type
-                raise ValueError(f"{key} must be {_WORDS[_TYPES[key]]}")
-        return cls(**value)
+        try:
+            return _DECODER.decode(line)
+        except msgspec.ValidationError:
+            pass  # again, for a message that names the place
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            if "\\u" not in line:
+                raise ValueError("not JSON") from None
+        # Answers may hold lone surrogates, which are stored as they came and which msgspec refuses.
+        try:
+            return convert(json_value(line, _STRICT), cls)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = msgspec.json.Decoder(Prediction)
+_STRICT = json.JSONDecoder(parse_constant=_refuse)
 
 
 def read_predictions(run: Path) -> list[Prediction]:
@@ -75,38 +108,38 @@ def read_predictions(run: Path) -> list[Prediction]:
     `ner-eval predict` asks for it again.
 
     Raises:
-        UserError: any other line is not a prediction, or has a duplicate id.
+        UserError: any other line is not a prediction, or repeats the id of one that is answered.
     """
     path = run / PREDICTIONS
     if not path.exists():
         return []
     whole, _ = split_tail(path.read_bytes())
-    predictions: list[Prediction] = []
-    seen: dict[str, int] = {}
     try:
-        text = whole.decode()  # not by json, which would detect the encoding of every line again
+        text = whole.decode()
     except UnicodeDecodeError as error:
         number = whole.count(b"\n", 0, error.start) + 1
         problem = "not a prediction (not UTF-8); remove the line and predict again"
         raise UserError(f"{rooted(path)}:{number}: {problem}") from None
+    predictions: dict[str, Prediction] = {}
+    lines: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            prediction = Prediction.from_json(json_value(line))
-        except (ValueError, RecursionError) as error:
-            what = one_line(str(error), 120)
+            prediction = Prediction.from_line(line)
+        except ValueError as error:
+            what = one_line(str(error), 120)[1:-1]
             raise UserError(
                 f"{rooted(path)}:{number}: not a prediction ({what}); remove the line and predict again"
             ) from None
-        if prediction.id in seen:
-            first = seen[prediction.id]
+        id = prediction.id
+        if id in lines and not predictions.pop(id).error:
+            first = lines[id]
             raise UserError(
-                f"{rooted(path)}:{number}: duplicate id {prediction.id}, also in line {first}; remove one of the lines"
+                f"{rooted(path)}:{number}: duplicate id {id}, also in line {first}; remove one of the lines"
             )
-        seen[prediction.id] = number
-        predictions.append(prediction)
-    return predictions
+        lines[id], predictions[id] = number, prediction
+    return list(predictions.values())
 
 
 def split_tail(data: bytes) -> tuple[bytes, bytes]:
@@ -117,14 +150,14 @@ def split_tail(data: bytes) -> tuple[bytes, bytes]:
     end = data.rfind(b"\n") + 1
     tail = data[end:]
     try:
-        Prediction.from_json(json.loads(tail))
-    except (ValueError, RecursionError):
+        Prediction.from_line(tail.decode())
+    except ValueError:
         return data[:end], tail
     return data, b""
 
 
-def begin(run: Path, manifest: Manifest, ids: Sequence[str]) -> set[str]:
-    """Start or continue a run in its locked folder; returns the ids that have an answer.
+def begin(run: Path, manifest: Manifest, ids: Sequence[str]) -> dict[str, Prediction]:
+    """Start or continue a run in its locked folder; returns its stored answers by id.
 
     Raises:
         UserError: the folder holds a run that asked something else, answers without a manifest, or unknown ids.
@@ -140,22 +173,23 @@ def begin(run: Path, manifest: Manifest, ids: Sequence[str]) -> set[str]:
         write_manifest(run, manifest)
     if path.exists():
         _repair(path)
-    return stored_ids(run, ids)
+    return stored(run, ids)
 
 
-def stored_ids(run: Path, ids: Sequence[str]) -> set[str]:
-    """The ids that have an answer.
+def stored(run: Path, ids: Sequence[str]) -> dict[str, Prediction]:
+    """The stored answers by id, refusals among them.
 
     Raises:
         UserError: one of them is not in ``ids``, or the file is broken.
     """
-    stored = {prediction.id for prediction in read_predictions(run)}
-    if unknown := stored.difference(ids):
+    predictions = {prediction.id: prediction for prediction in read_predictions(run)}
+    if unknown := predictions.keys() - set(ids):
         first = min(unknown)
         raise UserError(
-            f"{rooted(run / PREDICTIONS)}: {len(unknown)} ids are not from this corpus ({first}); use another --run"
+            f"{rooted(run / PREDICTIONS)}: {len(unknown)} ids are not from this corpus ({one_line(first, 60)[1:-1]}); "
+            "use another --run"
         )
-    return stored
+    return predictions
 
 
 def _repair(path: Path) -> None:
@@ -180,7 +214,11 @@ def append(run: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def finish(run: Path, ids: Sequence[str]) -> list[Prediction]:
-    """Put a complete run in the order of ``ids``; returns the predictions in that order."""
+    """Put a complete run, whose folder is locked, in the order of ``ids``, with one line for each.
+
+    Returns:
+        The predictions in that order.
+    """
     path = run / PREDICTIONS
     by_id = {prediction.id: prediction for prediction in read_predictions(run)}
     ordered = [by_id[id] for id in ids]

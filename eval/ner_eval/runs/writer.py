@@ -7,27 +7,38 @@ that came in during `GATHER` seconds, in a thread, so requests never wait for th
 import asyncio
 import fcntl
 import os
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ner_common.errors import UserError, rooted
+from ner_common.errors import UserError, one_line, rooted
 from ner_eval.runs.manifest import MANIFEST
 from ner_eval.runs.predictions import PREDICTIONS
 
+# As `ner_common.files` names them; ``locked``: those of files that are only written under the run's lock.
+_TEMPORARY = re.compile(
+    r"\.(?:(?P<locked>(?:manifest\.json|predictions\.jsonl|batch-requests\.jsonl))|scores\.json|report\.html|report\.md|f1\.png)"
+    r"\.(?:\d+\.)?tmp\Z"
+)
 GATHER = 0.5  # seconds; a thread and a sync for every single answer would cost too much CPU time
 
 
 @contextmanager
 def locked_run(run: Path) -> Iterator[None]:
-    """Create and lock a run's folder; it is removed again if it holds no answer.
+    """Create and lock a run's folder; it is removed again if it was created here and holds no answer.
 
     Raises:
-        UserError: another process holds the lock.
+        UserError: another process holds the lock; or there is something else of that name, which stays as it is.
     """
-    run.mkdir(parents=True, exist_ok=True)
+    created = not run.exists()
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # a file, a device, a dangling link
+        raise UserError(f"{rooted(run)}: is not a folder; use another --run") from None
     folder = os.open(run, os.O_RDONLY)
     try:
         try:
@@ -36,24 +47,46 @@ def locked_run(run: Path) -> Iterator[None]:
             raise UserError(
                 f"{rooted(run)}: another process is writing this run; wait, or use another --run"
             ) from None
-        for leftover in run.glob(".*.tmp"):  # of a process that was killed while rewriting a file
-            leftover.unlink()
+        _check_ours(run)
+        _remove_leftovers(run)
         try:
             yield
         finally:
-            _remove_if_empty(run)
+            _remove_if_empty(run, created)
     finally:
         os.close(folder)
 
 
-def _remove_if_empty(run: Path) -> None:
+def _check_ours(run: Path) -> None:
+    """Refuse a folder that is neither a run nor empty: what is in it belongs to somebody else."""
+    others = [path.name for path in run.iterdir() if path.name != PREDICTIONS and not _TEMPORARY.match(path.name)]
+    if others and not (run / MANIFEST).is_file():
+        what = (
+            f"{one_line(min(others), 60)} and {len(others) - 1} more" if len(others) > 1 else one_line(others[0], 60)
+        )
+        raise UserError(f"{rooted(run)}: is not a run (no {MANIFEST}), and not empty ({what}); use another --run")
+
+
+def _remove_leftovers(run: Path) -> None:
+    """Remove the temporary files of processes that were killed while they rewrote a file of the run.
+
+    Those of files that are written without the lock (scores, reports) may be in use; after an hour they are not.
+    """
+    for path in run.iterdir():
+        found = _TEMPORARY.match(path.name)
+        if found and (found["locked"] or time.time() - path.lstat().st_mtime > 3600):
+            path.unlink()
+
+
+def _remove_if_empty(run: Path, created: bool) -> None:
     predictions = run / PREDICTIONS
     if predictions.exists() and predictions.stat().st_size:
         return
     predictions.unlink(missing_ok=True)
     if {path.name for path in run.iterdir()} <= {MANIFEST}:
         (run / MANIFEST).unlink(missing_ok=True)
-        run.rmdir()
+        if created:
+            run.rmdir()
 
 
 class Writer:

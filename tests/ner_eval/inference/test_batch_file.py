@@ -65,8 +65,8 @@ def test_failed_requests_are_asked_again_offline_or_online(work, ner_eval) -> No
     [
         ([result("demo-dev-1")], "1: the id 'demo-dev-1' is not from this run"),
         ([result("demo-test-1"), result("demo-test-1")], "2: the id 'demo-test-1' is a duplicate"),
-        ([{"custom_id": "demo-test-1"}], "1: not a line of batch results"),
-        ([[]], "1: not a line of batch results"),
+        ([{"custom_id": "demo-test-1"}], "1: lacks response; not a line of batch results"),
+        ([[]], "1: expected object, got array; not a line of batch results"),
     ],
 )
 def test_results_of_something_else_are_refused_and_nothing_is_stored(work, ner_eval, lines, problem) -> None:

@@ -4,10 +4,10 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple
 
 import numpy as np
 import pytest
+from msgspec.structs import astuple
 from nervaluate import Evaluator
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2

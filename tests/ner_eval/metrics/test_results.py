@@ -3,8 +3,9 @@
 import dataclasses
 import json
 
+import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ner_common.errors import UserError
@@ -13,7 +14,8 @@ from ner_data.gold import Entity, Mention, Parsed, Record
 from ner_eval.metrics import protocols
 from ner_eval.metrics.counts import macro, micro
 from ner_eval.metrics.loaded_run import Answered
-from ner_eval.metrics.results import Scores, read_scores, score_run
+from ner_eval.metrics.results import Scores, score_run
+from ner_eval.metrics.scores_file import read_scores
 from scored import LABELS, example, loaded
 
 
@@ -46,7 +48,7 @@ def test_parts_add_up_to_the_whole(one, other):
             three = (
                 r[reading].mentions if field == "mentions" else r[reading].modes[field] for r in (whole, part, rest)
             )
-            assert all(total == a + b for total, a, b in zip(*map(dataclasses.astuple, three), strict=True))
+            assert all(total == a + b for total, a, b in zip(*map(msgspec.structs.astuple, three), strict=True))
 
 
 # A deadline would depend on the machine's other work.
@@ -106,8 +108,18 @@ def test_scores_come_back_as_written(tmp_path):
     scores = score_run(loaded(example()))
     scores.save(tmp_path / "scores.json")
     read = read_scores(tmp_path / "scores.json")
-    assert dataclasses.replace(read, intervals={}) == dataclasses.replace(scores, intervals={})
+    assert msgspec.structs.replace(read, intervals={}) == msgspec.structs.replace(scores, intervals={})
     assert read.intervals == json.loads(json.dumps(scores.intervals))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs)
+def test_whatever_is_scored_adds_up_when_it_is_read(tmp_path, answered):
+    """`read_scores` refuses files whose counts contradict each other, and no others."""
+    scores = score_run(loaded(answered))
+    scores.save(tmp_path / "scores.json")
+    read = read_scores(tmp_path / "scores.json")
+    assert (read.readings, read.answers) == (scores.readings, scores.answers)
 
 
 def test_only_counts_and_intervals_are_stored(tmp_path):

@@ -6,7 +6,9 @@ Set SCREENSHOTS to a folder to keep the pictures.
 import pytest
 
 from browser import chromium
-from report_page import LABELS, count, data_of, keep, kinds_shown, rows
+from ner_data.gold import Record
+from ner_eval.runs.predictions import Prediction
+from report_page import GOLD, HOSTILE, LABELS, TEXT, count, data_of, gold_answer, keep, kinds_shown, rows, say
 
 pytestmark = pytest.mark.slow
 
@@ -160,3 +162,25 @@ def test_hostile_text_is_shown_and_never_run(report, tmp_path):
         assert browser.run("return document.querySelectorAll('#page script, #page img').length") == 0
         assert browser.errors() == []
         assert browser.requests() == []
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_refused_records_are_announced_and_shown_with_the_servers_words(make_run, ner_eval, tmp_path, language):
+    """Next to an answer with a lone surrogate, which is spelt out, and a character of two UTF-16 units, which is not."""
+    records = [Record(f"t-{n}", TEXT, GOLD) for n in range(3)]
+    folder = make_run(records, {"t-0": "\ud800 不知道 😀", "t-1": gold_answer(records[1])}, LABELS)
+    with (folder / "predictions.jsonl").open("ab") as file:
+        file.write(Prediction.refused("t-2", f"HTTP 400: {HOSTILE}").as_line())
+    assert ner_eval("report", folder, "--no-png", "--lang", language).code == 0
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(folder / "report.html")
+        keep(browser, f"refused-{language}", tmp_path)
+        assert browser.texts("#headline .warning") == [say("refused_warning", language, n=1)]
+        assert browser.texts("#examples .answer")[0] == "U+D800 不知道 😀"
+        browser.choose("#kind", "refused")
+        assert count(browser) == 1
+        [words] = browser.texts("#examples .answer")
+        assert words.startswith("HTTP 400: <script>window.broken=1</script>")
+        assert kinds_shown(browser) == [{say("refused", language), say("missed", language)}]
+        assert [say("refused", language), "1"] in rows(browser, "#answers")
+        assert browser.run("return window.broken === undefined")

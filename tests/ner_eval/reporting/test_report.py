@@ -1,8 +1,9 @@
 """The contents of a report, and that untrusted text cannot break out of it."""
 
-import dataclasses
 import json
 import re
+
+import msgspec
 
 from ner_data.gold import Entity, Record, write_gold
 from ner_eval.metrics.results import Answers, MentionCounts
@@ -123,7 +124,7 @@ def test_no_string_is_left_over():
     folder = ROOT / "eval/ner_eval/reporting"
     sources = "".join(path.read_text("utf-8") for path in (*folder.glob("*.py"), *folder.glob("page/*.js")))
     named = set(re.findall(r"\w+", sources)) | {f"{kind}_note" for kind in CLASSES} | {"micro_f1", "macro_f1"}
-    fields = {field.name for kind in (Answers, MentionCounts) for field in dataclasses.fields(kind)}
+    fields = {field.name for kind in (Answers, MentionCounts) for field in msgspec.structs.fields(kind)}
     assert STRINGS["zh"].keys() - named - fields == set()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from ner_eval.runs.manifest import read_manifest, write_manifest
 from report_page import HOSTILE, data_of
+from support import one_line_error
 
 TRAINING = {
     "started": "2026-11-24T08:40:00+00:00",
@@ -81,15 +82,32 @@ def test_the_corpus_is_shown_with_title_and_licence_if_it_is_described_here(repo
 
 @pytest.mark.parametrize(
     "training",
-    [7, "x", [], {"arguments": "x"}, {"arguments": {"learning_rate": [1]}, "versions": 3}, {"recipe": {"a": HOSTILE}}],
+    [{}, {"arguments": "x"}, {"arguments": {"learning_rate": [1]}, "versions": 3}, {"recipe": {"a": HOSTILE}}],
 )
 def test_a_record_of_another_form_does_no_harm(reported, ner_eval, training):
     folder, _ = reported
-    groups = facts(folder, ner_eval, training=training, hardware=7, started=[1])
+    groups = facts(folder, ner_eval, training=training, hardware="", started=HOSTILE)
     for value in (*groups["training"].values(), *groups["run"].values()):
         assert value is None or isinstance(value, str)
     assert "<script>window" not in (folder / "report.html").read_text("utf-8")
     assert "<script>" not in (folder / "report.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"training": 7}, {"training": "x"}, {"training": []}, {"hardware": 7}, {"started": [1]}]
+)
+def test_a_manifest_with_values_of_other_types_is_refused(reported, ner_eval, changes):
+    folder, _ = reported
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
+    assert "is not the manifest of a run, or was edited" in one_line_error(ner_eval("report", folder, "--no-png"))
+
+
+def test_an_older_manifest_with_a_password_in_an_address_does_not_show_it(reported, ner_eval):
+    folder, _ = reported
+    facts(folder, ner_eval, base_urls=["http://user:secret@127.0.0.1:8000/v1"])
+    for name in ("report.html", "report.md"):
+        assert "secret" not in (folder / name).read_text("utf-8")
 
 
 def test_facts_do_not_change_the_run(reported, ner_eval):

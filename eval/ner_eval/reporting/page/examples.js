@@ -1,7 +1,7 @@
 // Sentences with errors, filtered by class, label, confusion and search text. The filter is kept in the address (#kind=…).
 const [first, more] = [10, 30];
 const filter = { kind: "", label: "", pair: null, query: "", limit: first };
-const problems = ["unparsable", "inexact", "bad_item", "cut"];
+const problems = ["unparsable", "inexact", "bad_item", "cut", "refused"];
 
 function choose(changes) {
   Object.assign(filter, { limit: first, query: "" }, changes);

@@ -14,6 +14,7 @@ function headline() {
   const own = otherHeadlines.some((other) => other.counted_as === leading.counted_as && other.average === "macro");
   return section("headline", say("headline"), say("headline_note", { protocol: leading.title[language] }),
     data.answers.missing ? make("p", { class: "warning" }, say("partial", { n: data.answers.missing })) : null,
+    data.answers.refused ? make("p", { class: "warning" }, say("refused_warning", { n: data.answers.refused })) : null,
     data.run.selection ? make("p", { class: "warning" }, say("selection", { what: fact(data.run.selection) })) : null,
     make("p", { class: "main" }, make("span", {}, averageName(leading)), make("b", {}, four(leading.f1.lenient)),
       make("span", {}, interval(leading.interval))),

@@ -9,6 +9,7 @@ function comparisonTable() {
   const list = (part, title) => folded(null, shown(`${title} (${part.count})`), part.examples.slice(0, 100).map(exampleCard));
   return section("comparison", say("comparison", { name: other.name }),
     say("comparison_note", { n: other.sentences, protocol: leading.title[language] }),
+    other.refused ? make("p", { class: "warning" }, shown(say("refused_other", { n: other.refused, name: other.name }))) : null,
     make("p", { class: "lead" }, say("change", { one: four(other.f1[0]), two: four(other.f1[1]) }), change(f1),
       say("spread", { low: signed(low), high: signed(high), p: p.toFixed(3) }), say(p < 0.05 ? "significant" : "not_significant")),
     table([say("label"), isolated(data.run.name), isolated(other.name), say("difference")], rows, { class: "compared" }), sums(other.sums),

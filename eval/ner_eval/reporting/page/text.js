@@ -17,8 +17,8 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
-// Characters that are invisible, or that change the text direction, are spelt out.
-const invisible = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
+// Characters that are invisible or change the text direction, and lone surrogates, are spelt out.
+const invisible = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]/u;
 
 function shown(text) {
   const nodes = [];

@@ -1,0 +1,103 @@
+"""Asking a server for the records of a run, many at a time. (`ner_eval.inference.batch_file` asks offline.)"""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ner_data.gold import Record
+from ner_eval.inference.client import Client, RecordRefused, RequestRefused
+from ner_eval.inference.request import IGNORED, honoured, request_body
+from ner_eval.runs.manifest import Manifest
+from ner_eval.runs.predictions import PREDICTIONS, Prediction
+from ner_eval.runs.writer import Writer
+
+GRACE = 30.0  # seconds that requests in flight get for their answers when another one has ended the run
+
+
+async def ask_all(
+    client: Client,
+    manifest: Manifest,
+    records: Sequence[Record],
+    stored: Collection[str],
+    folder: Path,
+    concurrency: int,
+    answered: bool = False,
+) -> None:
+    """Ask for the records that are not ``stored``, up to ``concurrency`` at a time, and store their answers.
+
+    A record that the server refuses is stored as refused, once the server has ``answered`` any: before that, the
+    refusal may be one of all requests.
+
+    Raises:
+        UserError: the server refuses every request, or none is available; all answers received are stored.
+    """
+    from tqdm import tqdm
+
+    left = deque(record for record in records if record.id not in stored)
+    bar = tqdm(
+        total=len(records),
+        initial=len(stored),
+        unit="answer",
+        smoothing=0.05,
+        file=sys.stderr,
+        mininterval=0.2 if sys.stderr.isatty() else 10.0,
+    )
+
+    refusals: list[RecordRefused] = []
+    held: list[bytes] = []
+
+    async def worker(writer: Writer) -> None:
+        nonlocal answered
+        while left:
+            record = left.popleft()
+            try:
+                line = (await _answer(client, manifest, record)).as_line()
+                answered = True
+            except RecordRefused as error:
+                refusals.append(error)
+                line = Prediction.refused(record.id, str(error)).as_line()
+            held.append(line)
+            if answered:
+                for one in held:
+                    writer.append(one)
+                held.clear()
+
+    with bar:
+        async with Writer(folder / PREDICTIONS, bar.update) as writer:
+            await _until_done([worker(writer) for _ in range(min(concurrency, len(left)))], left.clear)
+    if held:
+        more = f" (all {len(refusals)} requests were refused)" if len(refusals) > 1 else ""
+        raise RequestRefused(f"{refusals[0]}{more}")
+
+
+async def _answer(client: Client, manifest: Manifest, record: Record) -> Prediction:
+    body = request_body(manifest.model, manifest.prompt, record.text, manifest.sampling)
+    reply = await client.ask(body, record.id)
+    mode = str(manifest.sampling["structured"])
+    if not honoured(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
+        raise RequestRefused(f"{record.id}: {IGNORED}")
+    counts = (reply.prompt_tokens, reply.completion_tokens, reply.seconds)
+    return Prediction(record.id, reply.answer, reply.finish_reason, *counts)
+
+
+async def _until_done(workers: Iterable[Coroutine[Any, Any, None]], stop: Callable[[], None]) -> None:
+    """Run workers; if one fails, ``stop`` keeps the others from going on, and what they have in flight is awaited."""
+    tasks = [asyncio.create_task(worker) for worker in workers]
+    try:
+        if not tasks:
+            return
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        failed = next((error for task in done if (error := task.exception())), None)
+        if failed:
+            stop()
+            # If no server answers, or the disk is full, there is nothing to wait for.
+            if pending and isinstance(failed, RequestRefused):
+                await asyncio.wait(pending, timeout=GRACE)
+            raise failed
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
