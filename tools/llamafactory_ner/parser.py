@@ -57,6 +57,11 @@ def as_mapping(args: dict[str, Any] | list[str]) -> dict[str, Any]:
     return given
 
 
+def recipe_of(words: list[str]) -> str | None:
+    """The YAML or JSON file that llamafactory reads its arguments from, None if they are all on the command line."""
+    return words[1] if words[1:] and words[1].endswith((".yaml", ".yml", ".json")) else None
+
+
 def lora_only_arguments() -> set[str]:
     """The names of llamafactory's arguments for LoRA, OFT and freeze training: none of them acts on a soft prompt."""
     from dataclasses import fields

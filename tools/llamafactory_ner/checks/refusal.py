@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from ner_common.errors import UserError
+from llamafactory_ner.progress import emit
+from ner_common.errors import UserError, printable
 
 
 def stop(message: str) -> NoReturn:
     """Print `message` once and exit with status 2."""
-    _say(message)
+    _say(message, refused=message)
     raise SystemExit(2)
 
 
@@ -29,9 +30,10 @@ def user_errors_in_one_line() -> Iterator[None]:
 
 def warn(message: str) -> None:
     """Print a one-line warning, once."""
-    _say(f"warning: {message}")
+    _say(f"warning: {message}", say=f"warning: {message}")
 
 
-def _say(message: str) -> None:
+def _say(message: str, **event: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"llamafactory_ner: {message}", file=sys.stderr, flush=True)
+        emit(**event)
+        print(printable(f"llamafactory_ner: {' '.join(message.splitlines())}"), file=sys.stderr, flush=True)
