@@ -61,9 +61,7 @@ def counting(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, examples)
         batch: dict[str, Lengths] = {}
         encoded = []
-        for name, prompt, response in zip(
-            examples[SOURCE], examples["_prompt"], examples["_response"], strict=True
-        ):
+        for name, prompt, response in zip(examples[SOURCE], examples["_prompt"], examples["_response"], strict=True):
             counts = batch.setdefault(name, Lengths())
             counts.read += 1
             if len(prompt) % 2 == 1 and len(response) == 1:  # else the host leaves the record out

@@ -2,8 +2,7 @@
 
 Events are lines of JSON that every process appends to the file named by the environment variable `EVENTS`::
 
-    {"say": "warning: …"}  {"refused": "…"}  {"step": 20, "of": 1800, "loss": 0.45}  {"eval_loss": 0.2}
-    {"trained": "saves/nano/lora/demo", "loss": 0.3}
+    {"say": "warning: …"}  {"refused": "…"}  {"step": 20, "of": 1800, "loss": 0.45}
 """
 
 import json
@@ -45,9 +44,5 @@ def reporter() -> list[Any]:
             losses = {name: (logs or {}).get(name) for name in ("loss", "eval_loss")}
             if state.is_world_process_zero and (told := {k: v for k, v in losses.items() if isinstance(v, float)}):
                 emit(step=state.global_step, of=state.max_steps, **told)
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
-                emit(trained=args.output_dir)
 
     return [Reporter()]

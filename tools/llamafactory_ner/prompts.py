@@ -1,4 +1,4 @@
-"""The prompt that an adapter is trained with: found beside the training file, compared with it, stored with the adapter.
+"""The prompt that an adapter is trained with: found beside the training file, compared with it, stored.
 
 `ner-data alpaca` writes ``CORPUS_train.json`` and, in the same folder, ``CORPUS.prompt.json``. What is compared with
 that spec is what llamafactory has loaded, so the file may be replaced at any time without a wrong spec being stored.

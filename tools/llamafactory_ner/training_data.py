@@ -72,18 +72,22 @@ class TrainingData:
                 names = ", ".join(self.without)
                 what = "the adapter learns their prompts too" if self.prompt else "the adapter gets no ner_prompt.json"
                 warn(f"{names}: no prompt spec (CORPUS.prompt.json) beside the file, so {what}")
-            if checkpoint := checkpoint_of(training_args):
-                if problem := resuming_problem(checkpoint, self.prompt):
-                    stop(problem)
+            checkpoint = checkpoint_of(training_args)
+            if checkpoint and (problem := resuming_problem(checkpoint, self.prompt)):
+                stop(problem)
             for adapter in self.adapters:
                 before = stored_prompt(Path(adapter))
                 if before and self.prompt and before.fingerprint != self.prompt.fingerprint:
-                    warn(f"{adapter} was trained with another prompt than {rooted(self.prompt.path)}, which it gets now")
+                    warn(
+                        f"{adapter} was trained with another prompt than {rooted(self.prompt.path)}, which it gets now"
+                    )
 
     def encode(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `_get_preprocessed_dataset`: take the counts out of the encoded data set."""
 
-        def _get_preprocessed_dataset(dataset: Any, data_args: Any, training_args: Any, *args: Any, **kwargs: Any) -> Any:
+        def _get_preprocessed_dataset(
+            dataset: Any, data_args: Any, training_args: Any, *args: Any, **kwargs: Any
+        ) -> Any:
             if training_args.do_train and not self.checked:
                 self.check(training_args)
             self.cutoff = data_args.cutoff_len

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from llamafactory_ner.checks.refusal import user_errors_in_one_line, warn
-from llamafactory_ner.parser import as_mapping, recipe_of
+from llamafactory_ner.parser import as_mapping, checked_recipe, recipe_of
 from llamafactory_ner.progress import reporter
 from llamafactory_ner.prompts import FILE_NAME, store_prompt
 from llamafactory_ner.training_data import TrainingData
@@ -27,7 +27,7 @@ def hook(module: ModuleType) -> None:
     @wraps(original)
     def run_exp(args: Any = None, callbacks: list[Any] | None = None) -> None:
         recipe = recipe_of(sys.argv) if args is None else None
-        args = module.read_args(args)
+        args = checked_recipe(module) if args is None else args
         arguments = {name: value for name, value in as_mapping(args).items() if not name.endswith(SECRET)}
         data = TrainingData()
         with data.watched():

@@ -1,10 +1,10 @@
 """Checks for arguments that do not work with a soft prompt, with the remedy for each."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llamafactory_ner.methods import ARGUMENTS, METHODS, NAMES, UNSUPPORTED, Method, is_set
+from ner_common.decoding import decode_json
 from ner_common.errors import UserError
 from ner_common.files import read_json
 
@@ -65,13 +65,15 @@ def zero_stage(deepspeed: Any) -> int | None:
     """
     if isinstance(deepspeed, str) and deepspeed.lstrip().startswith("{"):
         try:
-            deepspeed = json.loads(deepspeed)
+            deepspeed = decode_json(deepspeed)
         except ValueError as error:
             raise UserError(f"deepspeed: not JSON ({error}); correct it, or name a file") from None
     elif isinstance(deepspeed, str):
         path = Path(deepspeed)
         deepspeed = read_json(path, "name a DeepSpeed configuration") if path.is_file() else None
-    return deepspeed.get("zero_optimization", {}).get("stage") if isinstance(deepspeed, dict) else None
+    zero = deepspeed.get("zero_optimization") if isinstance(deepspeed, dict) else None
+    stage = zero.get("stage") if isinstance(zero, dict) else None
+    return stage if isinstance(stage, int) else None
 
 
 def model_problems(model_args: Any, finetuning_args: Any) -> list[str]:

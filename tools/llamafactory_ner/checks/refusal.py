@@ -21,11 +21,13 @@ def stop(message: str) -> NoReturn:
 
 @contextmanager
 def user_errors_in_one_line() -> Iterator[None]:
-    """Call `stop` on a `UserError` in the block, such as broken JSON in an adapter's folder."""
+    """Call `stop` on what a user can fix, such as broken JSON in an adapter's folder, or a full disk."""
     try:
         yield
     except UserError as error:
         stop("; ".join(str(error).splitlines()))
+    except OSError as error:
+        stop(f"{error.filename}: {error.strerror or error}" if error.filename else str(error.strerror or error))
 
 
 def warn(message: str) -> None:
