@@ -36,19 +36,20 @@ class Lengths:
         self.longest = max(self.longest, other.longest)
 
 
-def problems(counts: dict[str, Lengths], cutoff: int) -> list[str]:
+def problems(counts: dict[str, Lengths], data_args: Any) -> list[str]:
     """What a user must know of the encoded data sets, one line each."""
+    packing = 1 if data_args.packing else 0  # the host takes one token off cutoff_len then
     lines = []
     for name, found in counts.items():
-        of = f"{name}: {{}} of {found.read:,} records"
+        of = f"of {found.read:,} records"
         if found.cut:
-            gone = f"; {found.without_answer:,} of them keep nothing of the answer" if found.without_answer else ""
+            gone = f" ({found.without_answer:,} of them lose the whole answer)" if found.without_answer else ""
             lines.append(
-                f"{of.format(f'{found.cut:,}')} are longer than cutoff_len {cutoff} and are cut{gone}; "
-                f"set cutoff_len={found.longest} (the tokens of the longest) or shorten the texts"
+                f"{name}: {found.cut:,} {of} have more tokens than cutoff_len allows ({data_args.cutoff_len:,}) and are "
+                f"cut{gone}; set cutoff_len={found.longest + packing}, or shorten the texts"
             )
         if found.left_out:
-            lines.append(f"{of.format(f'{found.left_out:,}')} are left out: they lack a question or an answer")
+            lines.append(f"{name}: {found.left_out:,} {of} are left out: they lack a question or an answer")
     return lines
 
 

@@ -24,7 +24,7 @@ class TrainingData:
         self.without: list[str] = []  # data sets without a prompt spec
         self.adapters: list[str] = []  # from which training continues
         self.counts: dict[str, Lengths] = {}
-        self.cutoff = 0
+        self.data_args: Any = None
         self.checked = False
 
     def load(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +90,7 @@ class TrainingData:
         ) -> Any:
             if training_args.do_train and not self.checked:
                 self.check(training_args)
-            self.cutoff = data_args.cutoff_len
+            self.data_args = data_args
             encoded = original(dataset, data_args, training_args, *args, **kwargs)
             if COUNTS not in (getattr(encoded, "column_names", None) or []):
                 return encoded
@@ -104,7 +104,7 @@ class TrainingData:
         """Wrap `get_dataset_module`, through which every data set leaves the loader: say what was counted."""
 
         def get_dataset_module(dataset: Any) -> Any:
-            for line in problems(self.counts, self.cutoff):
+            for line in problems(self.counts, self.data_args):
                 warn(line)
             return original(dataset)
 

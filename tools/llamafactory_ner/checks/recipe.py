@@ -1,4 +1,4 @@
-"""Checks that a recipe agrees with the model.yaml beside it: a copied folder still names the model it was copied from."""
+"""Checks that a recipe agrees with the model.yaml beside it: a copied folder still names the model that it copies."""
 
 from pathlib import Path
 from typing import Any
