@@ -166,9 +166,11 @@ lint: .venv/.ready ## check style and types with ruff and mypy
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (needs uv)
-	@cd requirements; for p in base train-cuda serve-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
-	for p in train-cpu serve-cpu; do $(UV_COMPILE) $$p.in -o $$p.txt --override cpu-overrides.txt --no-emit-package torch \
-	  --extra-index-url $(call q,$(TORCH_INDEX)) --index-strategy unsafe-best-match; done
+	@cd requirements; for p in base serve-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
+	$(UV_COMPILE) train-cuda.in -o train-cuda.txt --override train-overrides.txt; \
+	$(UV_COMPILE) train-cpu.in -o train-cpu.txt --override train-overrides.txt $(UV_CPU); \
+	$(UV_COMPILE) serve-cpu.in -o serve-cpu.txt $(UV_CPU)
+UV_CPU = --override cpu-overrides.txt --no-emit-package torch --extra-index-url $(call q,$(TORCH_INDEX)) --index-strategy unsafe-best-match
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
 clean: stop ## remove runs, caches and server state (environments, corpora, models and adapters stay)

@@ -45,8 +45,8 @@ def problems(counts: dict[str, Lengths], data_args: Any) -> list[str]:
         if found.cut:
             gone = f" ({found.without_answer:,} of them lose the whole answer)" if found.without_answer else ""
             lines.append(
-                f"{name}: {found.cut:,} {of} have more tokens than cutoff_len allows ({data_args.cutoff_len:,}) and are "
-                f"cut{gone}; set cutoff_len={found.longest + packing}, or shorten the texts"
+                f"{name}: {found.cut:,} {of} have more tokens than cutoff_len allows ({data_args.cutoff_len:,}) and "
+                f"are cut{gone}; set cutoff_len={found.longest + packing}, or shorten the texts"
             )
         if found.left_out:
             lines.append(f"{name}: {found.left_out:,} {of} are left out: they lack a question or an answer")
