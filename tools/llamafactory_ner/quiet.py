@@ -76,6 +76,8 @@ def run(command: list[str]) -> int:
         return REFUSED
     elif code == INTERRUPTED:
         say(f"interrupted; the log is {rooted(log)}")
+    elif code == 128 + signal.SIGKILL:
+        say(f"{kind} was killed (signal 9; too little memory?); the log is {rooted(log)}")
     else:
         say(f"{kind} failed (exit code {code}): {last_error(log, start)}; the log is {rooted(log)}")
     return code
@@ -172,7 +174,7 @@ def screen() -> Iterator[Callable[[dict[str, Any]], None]]:
     def show(event: dict[str, Any]) -> None:
         nonlocal bar
         if text := event.get("say") or event.get("refused"):
-            tqdm.write(f"llamafactory_ner: {text}", file=sys.stderr)
+            tqdm.write(f"llamafactory_ner: {' '.join(text.splitlines())}", file=sys.stderr)
             return
         losses = {name: f"{event[name]:.4f}" for name in ("loss", "eval_loss") if name in event}
         if "step" in event and terminal:
