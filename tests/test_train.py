@@ -129,7 +129,7 @@ def test_with_make_a_training_prints_its_losses_and_the_log_is_in_a_file(chain: 
     log_line, *steps = done.stderr.splitlines()
     assert log_line.endswith("/out.log") and len(steps) == 2
     assert all(re.fullmatch(r"step \d/2: loss \d\.\d{4}", step) for step in steps)
-    assert len((tmp_path / "out.log").read_text(encoding="utf-8").splitlines()) > 100
+    assert "training example:" in (tmp_path / "out.log").read_text(encoding="utf-8")
     spec = (chain / "data/alpaca/demo.prompt.json").read_bytes()
     assert (output / "ner_prompt.json").read_bytes() == spec
 

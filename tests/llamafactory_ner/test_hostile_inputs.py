@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llamafactory_ner.checks.arguments import argument_problems
+from llamafactory_ner.checks.arguments import argument_problems, base_folder_problem
 from llamafactory_ner.checks.datasets import dataset_problems
 from llamafactory_ner.checks.recipe import recipe_problems
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line
@@ -60,7 +60,7 @@ def one_line(check: Callable[[], Any]) -> Any:
         with redirect_stderr(printed), user_errors_in_one_line():
             found = check()
             if found and isinstance(found, list):
-                stop("; ".join(found))
+                stop("; ".join(map(str, found)))
             return found
     except SystemExit as stopped:
         assert stopped.code == 2
@@ -120,6 +120,7 @@ def test_arguments_of_any_type_are_checked_without_a_traceback(count: int, tmp_p
         given = mutated(rng, rng.choice(known) | base | {"finetuning_type": rng.choice(["lora", "p_tuning"])})
         refused += bool(one_line(lambda given=given: argument_problems(given, LORA_ONLY)))
         one_line(lambda given=given: dataset_problems(given, "data"))
+        one_line(lambda given=given: [base_folder_problem(given.get("model_name_or_path")) or ""])
     assert refused > count / 5
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from llamafactory_ner.checks.arguments import base_folder_problem
+
 pytestmark = pytest.mark.train
 
 
@@ -191,6 +193,16 @@ def test_a_broken_deepspeed_configuration_is_refused(inline: bool, refused, tmp_
     assert "not JSON (Input data was truncated" in line and (
         "deepspeed: " in line if inline else "/ds.json:1: " in line
     )
+
+
+@pytest.mark.parametrize("model", ["models/nowhere", "/nowhere", "./nowhere", ".."])
+def test_a_folder_without_a_model_is_refused(model: str, refused) -> None:
+    line = refused(finetuning_type="lora", num_virtual_tokens=None, model_name_or_path=model)
+    assert f"model_name_or_path {model}: no model there (no config.json); run `make download`, or name" in line
+
+
+def test_a_model_that_may_be_on_a_hub_is_left_to_llamafactory() -> None:
+    assert base_folder_problem("Qwen/Qwen2-7B-Instruct") is base_folder_problem(None) is None
 
 
 # --- data sets -------------------------------------------------------------------------------------------------------

@@ -76,6 +76,17 @@ def zero_stage(deepspeed: Any) -> int | None:
     return stage if isinstance(stage, int) else None
 
 
+def base_folder_problem(model: Any) -> str | None:
+    """What is wrong with the base model's folder; None if the name may be a hub's, such as Qwen/Qwen2-7B-Instruct."""
+    folder = Path(str(model))
+    ours = folder.parts[:1] in [("models",), ("data",), ("saves",)]
+    meant = folder.is_absolute() or str(model).startswith(".") or ours or folder.is_dir()
+    if not model or not meant or (folder / "config.json").is_file():
+        return None
+    remedy = "run `make download`, or name the folder of a base model"
+    return f"model_name_or_path {model}: no model there (no config.json); {remedy}"
+
+
 def model_problems(model_args: Any, finetuning_args: Any) -> list[str]:
     """Problems with exporting a soft prompt (`llamafactory-cli export`) and with the inference backend."""
     method = finetuning_args.finetuning_type
