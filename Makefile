@@ -121,7 +121,7 @@ need-gpu: known-model
 	@$(if $(filter cpu-true,$(ACCELERATOR)-$(NEEDS_GPU)),$(call refuse,$(MODEL) needs a GPU and found no NVIDIA driver here; \
 	  `make demo` shows the whole pipeline on a CPU),:)
 
-serve: .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter
+serve: .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder)
 	@.venv-serve/bin/ner-model serve $(call q,$(NAME)=$(ADAPTER)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE)))
 
 eval: .venv/.ready ## send every record of SPLIT to the server, score the answers, print the label table
