@@ -104,8 +104,9 @@ class TrainingData:
         """Wrap `get_dataset_module`, through which every data set leaves the loader: say what was counted."""
 
         def get_dataset_module(dataset: Any) -> Any:
-            for line in problems(self.counts, self.data_args):
-                warn(line)
+            if self.counts:  # else the data were encoded earlier, or not to train
+                for line in problems(self.counts, self.data_args):
+                    warn(line)
             return original(dataset)
 
         return get_dataset_module
