@@ -146,6 +146,14 @@ def test_training_goes_on_from_a_checkpoint_with_the_same_prompt_only(
     run_exp(training(**schedule))
     run_exp(training(**schedule, max_steps=4))
     assert json.loads((tmp_path / "out/trainer_state.json").read_text())["global_step"] == 4
+    for path in (tmp_path / "out").rglob(FILE_NAME):  # as earlier versions left a checkpoint
+        path.rename(path.with_suffix(".kept"))
+    run_exp(training(**schedule, max_steps=4))
+    line, replaced = said(capsys)
+    assert replaced.endswith("out: the adapter there had another prompt, or an unknown one, and is replaced")
+    assert line.endswith("checkpoint-4: no ner_prompt.json there; make sure that its prompt was the same")
+    for path in (tmp_path / "out").rglob("*.kept"):
+        path.rename(path.with_suffix(".json"))
     write_data(own, other := replace(SPEC, instruction="另一个。"), "own_train", ["头痛"] * 16)
     before = (tmp_path / "out/adapter_model.safetensors").read_bytes()
     for named in (
@@ -179,7 +187,9 @@ def test_overwriting_never_leaves_old_weights_with_the_new_prompt(
     with pytest.raises(KeyboardInterrupt):
         run_exp(training(overwrite_output_dir=True), [Killed()])
     assert not weights.exists() and PromptSpec.load(tmp_path / "out" / FILE_NAME) == other
-    assert any("the adapter there had another prompt and is replaced" in line for line in said(capsys))
+    assert any(
+        "the adapter there had another prompt, or an unknown one, and is replaced" in line for line in said(capsys)
+    )
 
 
 def test_an_adapter_trained_further_with_another_prompt_is_warned_of(

@@ -151,7 +151,8 @@ def resuming_problem(checkpoint: Path, prompt: Prompt | None) -> str | None:
 def store_prompt(folder: Path, prompt: Prompt | None) -> str | None:
     """Make ``prompt`` the spec of the adapter that a folder will hold; returns a note if something was removed.
 
-    Weights that were trained with another prompt are removed first, so that no interruption leaves them with this one.
+    Weights that were trained with another prompt, or an unknown one, are removed first: no interruption leaves them
+    with this one.
     """
     try:
         before = stored_prompt(folder)
@@ -167,5 +168,5 @@ def store_prompt(folder: Path, prompt: Prompt | None) -> str | None:
     for path in stale:
         path.unlink()
     write_json(folder / FILE_NAME, dict(prompt.value))
-    replaced = "the adapter there had another prompt and is replaced"
+    replaced = "the adapter there had another prompt, or an unknown one, and is replaced"
     return f"{rooted(folder)}: {replaced}" if stale else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
 from llamafactory_ner.cut_records import COUNTS, SOURCE, Lengths, counting, counts_of, problems
-from llamafactory_ner.prompts import Prompt, common_prompt, resuming_problem, spec_beside, stored_prompt
+from llamafactory_ner.prompts import FILE_NAME, Prompt, common_prompt, resuming_problem, spec_beside, stored_prompt
 from ner_common.errors import rooted
 
 
@@ -75,6 +75,8 @@ class TrainingData:
             checkpoint = checkpoint_of(training_args)
             if checkpoint and (problem := resuming_problem(checkpoint, self.prompt)):
                 stop(problem)
+            if checkpoint and self.prompt and not any(map(stored_prompt, (checkpoint, checkpoint.parent))):
+                warn(f"{rooted(checkpoint)}: no {FILE_NAME} there; make sure that its prompt was the same")
             for adapter in self.adapters:
                 before = stored_prompt(Path(adapter))
                 if before and self.prompt and before.fingerprint != self.prompt.fingerprint:
