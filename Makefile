@@ -15,22 +15,46 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3;
             $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo $$p; done))
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# What users write is never expanded by make, and reaches the shell in quotes: spaces do no harm, and nothing is executed.
+given = $(if $(filter command environment,$(firstword $(origin $(1)))),$(value $(1)),$($(1)))
+q     = '$(subst ','\'',$(1))'
 METHOD_FROM := $(firstword $(origin METHOD))
-override CORPUS := $(strip $(CORPUS))
-override MODEL := $(strip $(MODEL))
-override METHOD := $(strip $(METHOD))
-NAME    = $(MODEL)-$(METHOD)-$(CORPUS)
+override CORPUS      := $(strip $(call given,CORPUS))
+override MODEL       := $(strip $(call given,MODEL))
+override METHOD      := $(strip $(call given,METHOD))
+override SPLIT       := $(strip $(call given,SPLIT))
+override RAW         := $(call given,RAW)
+override FORM        := $(strip $(call given,FORM))
+override PORT        := $(strip $(call given,PORT))
+override ARGS        := $(strip $(call given,ARGS))
+override DTYPE       := $(strip $(call given,DTYPE))
+override COMPARE     := $(call given,COMPARE)
+override ACCELERATOR := $(strip $(call given,ACCELERATOR))
+override PYTHON      := $(call given,PYTHON)
+override TORCH_INDEX := $(strip $(call given,TORCH_INDEX))
+$(if $(filter cpu cuda,$(ACCELERATOR)),,$(error ACCELERATOR=$(ACCELERATOR): must be cpu or cuda))
+
+WORDS   = $(foreach word,$(ARGS),$(call q,$(word)))
+in_args = $(patsubst $(1)=%,%,$(lastword $(filter $(1)=%,$(ARGS))))
 RECIPE  = recipes/$(MODEL)/$(METHOD).yaml
-ADAPTER = saves/$(MODEL)/$(METHOD)/$(CORPUS)
+USUAL  := saves/$(MODEL)/$(METHOD)/$(CORPUS)
+ADAPTER = $(or $(call in_args,output_dir),$(USUAL))
+override ADAPTER := $(patsubst %/,%,$(call given,ADAPTER))
+NAME    = $(if $(filter-out $(USUAL),$(ADAPTER)),$(notdir $(ADAPTER)),$(MODEL)-$(METHOD)-$(CORPUS))
+override NAME := $(call given,NAME)
+RUN     = $(call q,$(NAME)-$(SPLIT))
 # Values in recipes/MODEL/model.yaml, read with sed because no environment may exist yet.
-model_says = $(shell sed -nE 's/^$(1):[[:space:]]*"?([^[:space:]"]+).*/\1/p' recipes/$(MODEL)/model.yaml 2>/dev/null)
-WEIGHTS   := $(call model_says,weights)
+model_says = $(shell sed -nE 's/^$(1):[[:space:]]*"?([^[:space:]"]+).*/\1/p' $(call q,recipes/$(MODEL)/model.yaml) 2>/dev/null)
+OTHER_BASE := $(call in_args,model_name_or_path)
+WEIGHTS   := $(or $(OTHER_BASE),$(call model_says,weights))
 NEEDS_GPU := $(call model_says,needs_gpu)
-BASE      := $(notdir $(WEIGHTS))
+BASE      := $(notdir $(patsubst %/,%,$(WEIGHTS)))
 MODELS    := $(sort $(patsubst recipes/%/model.yaml,%,$(wildcard recipes/*/model.yaml)))
 methods    = $(filter-out model merge,$(basename $(notdir $(wildcard recipes/$(1)/*.yaml))))
 # Recipes name the weights too, for use without make; under make, model.yaml decides.
-BASE_ARG = model_name_or_path=$(WEIGHTS)
+BASE_ARG = $(call q,model_name_or_path=$(WEIGHTS))
+# The stock command, with its log in a file and a progress bar instead.
+LLAMAFACTORY = .venv-train/bin/python -m llamafactory_ner.quiet .venv-train/bin/llamafactory-cli
 # A CPU without bf16 instructions trains far faster in float32.
 CPU_ARGS = $(if $(filter cpu,$(ACCELERATOR)),bf16=false infer_dtype=float32)
 # glibc returns the memory of every large tensor to the kernel at once; keeping it makes training on a CPU faster.
@@ -53,41 +77,42 @@ help: ## list the targets, and the base models with their methods
 # --- stages ----------------------------------------------------------------------------------------------------------
 
 data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files, and register them (CORPUS, RAW, FORM)
-	@$(if $(RAW),,.venv/bin/ner-data fetch $(CORPUS))
-	@.venv/bin/ner-data convert $(CORPUS) $(if $(RAW),--raw $(RAW))
-	@.venv/bin/ner-data alpaca $(CORPUS) $(if $(FORM),--form $(FORM))
+	@$(if $(RAW),,.venv/bin/ner-data fetch $(call q,$(CORPUS)))
+	@.venv/bin/ner-data convert $(call q,$(CORPUS)) $(if $(RAW),--raw $(call q,$(RAW)))
+	@.venv/bin/ner-data alpaca $(call q,$(CORPUS)) $(if $(FORM),--form $(call q,$(FORM)))
 
 download: known-model .venv-train/.ready ## download a base model from ModelScope, check it, and convert it if needed
-	@.venv-train/bin/ner-model download $(MODEL)
+	@.venv-train/bin/ner-model download $(call q,$(MODEL))
 
 train-qwen: train ## the same as `make train`
 
 train: known-recipe need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with recipes/MODEL/METHOD.yaml (ARGS="key=value …" overrides it)
-	@$(if $(FORM),,test -f data/alpaca/$(CORPUS)_train.json ||) $(MAKE) data
-	@test -f $(WEIGHTS)/config.json || $(MAKE) download
-	@$(CPU_ENV) .venv-train/bin/llamafactory-cli train $(RECIPE) $(BASE_ARG) dataset=$(CORPUS)_train \
-	  output_dir=$(ADAPTER) $(CPU_ARGS) $(ARGS)
-	@cp data/alpaca/$(CORPUS).prompt.json $(ADAPTER)/ner_prompt.json
-	@echo "adapter: $(ADAPTER)"
+	@$(if $(FORM),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
+	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
+	@$(CPU_ENV) $(LLAMAFACTORY) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
+	  $(call q,output_dir=$(ADAPTER)) $(CPU_ARGS) $(WORDS)
+	@$(if $(filter-out $(USUAL),$(ADAPTER)),echo $(call q,serve and evaluate it with: make serve eval ADAPTER=$(call q,$(ADAPTER)) \
+	  MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS)))
 
 train-chatglm3: ## the same as `make train MODEL=chatglm3-6b`, with METHOD=prefix_tuning by default
-	@$(MAKE) train MODEL=chatglm3-6b METHOD=$(if $(filter command environment,$(METHOD_FROM)),$(METHOD),prefix_tuning)
+	@$(MAKE) train MODEL=chatglm3-6b METHOD=$(call q,$(if $(filter command environment,$(METHOD_FROM)),$(METHOD),prefix_tuning))
 
 preview: known-recipe .venv-train/.ready ## print training records as the model sees them, with the trained part marked
-	@.venv-train/bin/ner-data preview $(RECIPE) $(BASE_ARG) dataset=$(CORPUS)_train $(ARGS)
+	@.venv-train/bin/ner-data preview $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) $(WORDS)
 
 merge: known-merge .venv-train/.ready ## merge the LoRA adapter into its base model: models/MODEL-METHOD-CORPUS
-	@.venv-train/bin/llamafactory-cli export recipes/$(MODEL)/merge.yaml $(BASE_ARG) adapter_name_or_path=$(ADAPTER) \
-	  export_dir=models/$(NAME) $(ARGS)
+	@$(LLAMAFACTORY) export $(call q,recipes/$(MODEL)/merge.yaml) $(BASE_ARG) $(call q,adapter_name_or_path=$(ADAPTER)) \
+	  $(call q,export_dir=models/$(NAME)) $(WORDS)
 
 # Refuse a request for something that does not exist, before any environment is built.
-refuse = { echo '$(1)' >&2; exit 2; }
+refuse = { echo $(call q,$(1)) >&2; exit 2; }
+known  = $(and $(filter 1,$(words $(1))),$(filter $(2),$(1)))
 known-model:
-	@$(if $(filter $(MODEL),$(MODELS)),:,$(call refuse,MODEL=$(MODEL): no recipes/$(MODEL)/model.yaml; known: $(MODELS)))
+	@$(if $(call known,$(MODEL),$(MODELS)),:,$(call refuse,MODEL=$(MODEL): no recipes/$(MODEL)/model.yaml; known: $(MODELS)))
 	@$(if $(and $(WEIGHTS),$(filter true false,$(NEEDS_GPU))),:,$(call refuse,recipes/$(MODEL)/model.yaml: needs the lines \
 	  `weights: FOLDER` and `needs_gpu: true` or `needs_gpu: false`; add them))
 known-recipe: known-model
-	@$(if $(filter $(METHOD),$(call methods,$(MODEL))),:,$(call refuse,METHOD=$(METHOD): \
+	@$(if $(call known,$(METHOD),$(call methods,$(MODEL))),:,$(call refuse,METHOD=$(METHOD): \
 	  not a recipe in recipes/$(MODEL); known: $(call methods,$(MODEL))))
 known-merge: known-model
 	@$(if $(wildcard recipes/$(MODEL)/merge.yaml),:,$(call refuse,recipes/$(MODEL)/merge.yaml: \
@@ -96,19 +121,19 @@ need-gpu: known-model
 	@$(if $(filter cpu-true,$(ACCELERATOR)-$(NEEDS_GPU)),$(call refuse,$(MODEL) needs a GPU and found no NVIDIA driver here; \
 	  `make demo` shows the whole pipeline on a CPU),:)
 
-serve: .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter
-	@.venv-serve/bin/ner-model serve $(ADAPTER) --port $(PORT) $(if $(strip $(DTYPE)),--dtype $(DTYPE))
+serve: .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder)
+	@.venv-serve/bin/ner-model serve $(call q,$(NAME)=$(ADAPTER)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE)))
 
 eval: .venv/.ready ## send every record of SPLIT to the server, score the answers, print the label table
-	@.venv/bin/ner-eval predict --model $(NAME) --adapter $(ADAPTER) --corpus $(CORPUS) --split $(SPLIT) \
-	  --base-url http://127.0.0.1:$(PORT)/v1 --run $(NAME)-$(SPLIT)
-	@.venv/bin/ner-eval score runs/$(NAME)-$(SPLIT)
+	@.venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \
+	  --split $(call q,$(SPLIT)) --base-url $(call q,http://127.0.0.1:$(PORT)/v1) --run $(RUN)
+	@.venv/bin/ner-eval score runs/$(RUN)
 
 report: .venv/.ready ## write runs/NAME-SPLIT/report.html: figures, errors, confusions (COMPARE=another run)
-	@.venv/bin/ner-eval report runs/$(NAME)-$(SPLIT) $(if $(COMPARE),--compare $(COMPARE))
+	@.venv/bin/ner-eval report runs/$(RUN) $(if $(COMPARE),--compare $(call q,$(COMPARE)))
 
 stop: ## stop the server that `make serve` started
-	@if [ -x .venv-serve/bin/ner-model ]; then .venv-serve/bin/ner-model stop --port $(PORT); fi
+	@if [ -x .venv-serve/bin/ner-model ]; then .venv-serve/bin/ner-model stop --port $(call q,$(PORT)); fi
 
 demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA, vLLM, label table
 	@$(MAKE) run-demo MODEL=nano CORPUS=demo
@@ -116,14 +141,15 @@ demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA
 run-demo: .venv/.ready .venv-train/.ready .venv-serve/.ready
 	@trap '$(MAKE) stop' EXIT; trap 'exit 130' INT TERM; \
 	echo "== 1/5 data: generate the demo corpus"; $(MAKE) data; \
-	echo "== 2/5 train: $(METHOD) on $(WEIGHTS) with llamafactory-cli"; $(MAKE) train ARGS="overwrite_output_dir=true $(ARGS)"; \
+	echo $(call q,== 2/5 train: $(METHOD) on $(WEIGHTS) with llamafactory-cli); \
+	$(MAKE) train ARGS=$(call q,overwrite_output_dir=true $(ARGS)); \
 	echo "== 3/5 serve: vLLM with the base model and the adapter"; $(MAKE) serve; \
-	echo "== 4/5 eval: the base model, untuned"; rm -rf runs/$(BASE)-demo-$(SPLIT) runs/$(NAME)-$(SPLIT); \
-	.venv/bin/ner-eval predict --model $(BASE) --prompt data/alpaca/demo.prompt.json --corpus demo --split $(SPLIT) \
-	  --base-url http://127.0.0.1:$(PORT)/v1 --run $(BASE)-demo-$(SPLIT); \
-	.venv/bin/ner-eval score runs/$(BASE)-demo-$(SPLIT); \
+	echo "== 4/5 eval: the base model, untuned"; rm -rf runs/$(call q,$(BASE)-demo-$(SPLIT)) runs/$(RUN); \
+	.venv/bin/ner-eval predict --model $(call q,$(BASE)) --prompt data/alpaca/demo.prompt.json --corpus demo \
+	  --split $(call q,$(SPLIT)) --base-url $(call q,http://127.0.0.1:$(PORT)/v1) --run $(call q,$(BASE)-demo-$(SPLIT)); \
+	.venv/bin/ner-eval score runs/$(call q,$(BASE)-demo-$(SPLIT)); \
 	echo "== 5/5 eval: the fine-tuned model"; $(MAKE) eval; \
-	echo; echo "outputs: adapter $(ADAPTER), loss plot $(ADAPTER)/training_loss.png, answers and scores runs/$(NAME)-$(SPLIT)"
+	echo; echo "outputs: adapter "$(call q,$(ADAPTER))", loss plot "$(call q,$(ADAPTER))"/training_loss.png, answers and scores runs/"$(RUN)
 
 nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about an hour on one core)
 	@$(CPU_ENV) .venv-train/bin/ner-model pretrain-nano --out data/nano
@@ -140,9 +166,11 @@ lint: .venv/.ready ## check style and types with ruff and mypy
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (needs uv)
-	@cd requirements; for p in base train-cuda serve-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
-	for p in train-cpu serve-cpu; do $(UV_COMPILE) $$p.in -o $$p.txt --override cpu-overrides.txt --no-emit-package torch \
-	  --extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match; done
+	@cd requirements; for p in base serve-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
+	$(UV_COMPILE) train-cuda.in -o train-cuda.txt --override train-overrides.txt; \
+	$(UV_COMPILE) train-cpu.in -o train-cpu.txt --override train-overrides.txt $(UV_CPU); \
+	$(UV_COMPILE) serve-cpu.in -o serve-cpu.txt $(UV_CPU)
+UV_CPU = --override cpu-overrides.txt --no-emit-package torch --extra-index-url $(call q,$(TORCH_INDEX)) --index-strategy unsafe-best-match
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
 clean: stop ## remove runs, caches and server state (environments, corpora, models and adapters stay)
@@ -164,11 +192,11 @@ clean: stop ## remove runs, caches and server state (environments, corpora, mode
 
 # build,FOLDER,LOCK[,TORCH]: install a CPU torch first, from the configured index if it has one, else from PyTorch's.
 define build
-[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=…" >&2; exit 2; }; \
-echo "== building $(1) from $(2) (log: $(1)/install.log)"; $(PYTHON) -m venv --clear $(1); \
+[ -n $(call q,$(PYTHON)) ] || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=…" >&2; exit 2; }; \
+echo "== building $(1) from $(2) (log: $(1)/install.log)"; $(call q,$(PYTHON)) -m venv --clear $(1); \
 fail() { tail -n 5 $(1)/install.log >&2; echo "$(1): installation failed; see $(1)/install.log" >&2; exit 2; }; \
 $(if $(3),$(1)/bin/pip install --no-deps --require-hashes -r $(3) >$(1)/install.log 2>&1 \
-  || $(1)/bin/pip install --no-deps --require-hashes --index-url $(TORCH_INDEX) -r $(3) >>$(1)/install.log 2>&1 || fail;) \
+  || $(1)/bin/pip install --no-deps --require-hashes --index-url $(call q,$(TORCH_INDEX)) -r $(3) >>$(1)/install.log 2>&1 || fail;) \
 $(1)/bin/pip install --no-deps --require-hashes -r $(2) 2>&1 | tee -a $(1)/install.log \
   | awk -v n=$$(grep -c == $(2)) '/^Collecting/ {printf "\r   %d of at most %d packages", ++i, n; fflush()} END {print ""}' \
   || fail; touch $@

@@ -72,7 +72,6 @@ def adapter(chain: Path) -> Path:
     if not (ROOT / ".venv-serve").samefile(sys.prefix) or not (kept / "adapter_model.safetensors").is_file():
         shutil.rmtree(kept, ignore_errors=True)
         train(chain, kept, "max_steps=40", "eval_strategy=steps", "eval_steps=20", "save_steps=20", "logging_steps=5")
-        shutil.copy(chain / "data/alpaca/demo.prompt.json", kept / "ner_prompt.json")
     return kept
 
 

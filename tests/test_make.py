@@ -1,6 +1,7 @@
 """The Makefile: what it lists, what it refuses before anything is built, and which commands it runs."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -87,7 +88,9 @@ def test_a_model_file_that_make_cannot_read_is_refused(checkout: Path, line: str
 def test_make_reads_what_the_programs_read(model: str, checkout: Path) -> None:
     known = load_base_model(model)
     done = make("-n", "train", f"MODEL={model}", "ACCELERATOR=cuda", NO_BUILD, folder=checkout)
-    assert f"llamafactory-cli train recipes/{model}/lora.yaml model_name_or_path={known.weights} " in done.stdout
+    words = shlex.split(done.stdout)
+    at = words.index("train", words.index(".venv-train/bin/llamafactory-cli"))
+    assert words[at : at + 3] == ["train", f"recipes/{model}/lora.yaml", f"model_name_or_path={known.weights}"]
     code = make("need-gpu", f"MODEL={model}", "ACCELERATOR=cpu", folder=checkout).returncode
     assert code == (2 if known.needs_gpu else 0)
 
@@ -114,4 +117,132 @@ def test_train_chatglm3_takes_the_method_it_is_given(
 ) -> None:
     # -n goes through to the make inside, which then prints what it would run.
     done = make("-n", "train-chatglm3", "ACCELERATOR=cuda", NO_BUILD, *arguments, folder=checkout, **variables)
-    assert re.findall(r"llamafactory-cli train (\S+)", done.stdout) == [f"recipes/chatglm3-6b/{method}.yaml"]
+    assert re.findall(r"llamafactory-cli train '(\S+)'", done.stdout) == [f"recipes/chatglm3-6b/{method}.yaml"]
+
+
+# --- what users write reaches the programs as it is --------------------------------------------------------------------
+
+PROGRAMS = (".venv/bin/ner-data", ".venv/bin/ner-eval", ".venv-train/bin/python", ".venv-serve/bin/ner-model")
+# Writes its words to the file `called`, each ended by a NUL, and a line end after the last.
+STUB = '#!/bin/sh\n{ printf "%s\\0" "${0##*/}" "$@"; echo; } >>called\n'
+HOSTILE = (
+    "my folder",
+    "a'b",
+    'a"b',
+    "a;touch hacked",
+    "$(touch hacked)",
+    "`touch hacked`",
+    "$$x",
+    "a|b",
+    "a&b",
+    "*",
+    "%",
+)
+HOSTILE += (
+    "x' ; touch hacked ; '",
+    "$(shell touch hacked)",
+    "${SHELL}",
+    "a\\b",
+    "(a)",
+    "a,b",
+    "~",
+    "#x",
+    "中文",
+    "-n",
+    "!!",
+)
+
+
+@pytest.fixture
+def stubs(checkout: Path) -> Path:
+    """A checkout whose programs only write down what they were called with."""
+    for name in PROGRAMS:
+        path = checkout / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STUB)
+        path.chmod(0o755)
+        for marker in (".locked", ".ready"):
+            (path.parent.parent / marker).touch()
+    (checkout / "data/nano").mkdir(parents=True)
+    (checkout / "data/nano/config.json").write_text("{}")
+    return checkout
+
+
+def called(folder: Path) -> list[list[str]]:
+    """The calls of `stubs` since the last time, as lists of words."""
+    path = folder / "called"
+    calls = [line.split("\0")[:-1] for line in path.read_text().splitlines()] if path.exists() else []
+    path.unlink(missing_ok=True)
+    return calls
+
+
+def make_with(stubs: Path, target: str, where: str, **variables: str) -> list[list[str]]:
+    given = {"MODEL": "nano", "CORPUS": "demo"} | variables
+    words = [f"{name}={value}" for name, value in given.items()] if where == "command line" else []
+    done = make(target, "ACCELERATOR=cpu", NO_BUILD, *words, folder=stubs, **({} if words else given))
+    assert done.returncode == 0, done.stderr
+    return called(stubs)
+
+
+@pytest.mark.parametrize("where", ["command line", "environment"])
+def test_values_reach_the_programs_unchanged_and_nothing_is_executed(stubs: Path, where: str) -> None:
+    tried = 0
+    for text in HOSTILE:
+        fetched = make_with(stubs, "data", where, RAW=text, CORPUS=text, FORM=text)
+        assert fetched == [["ner-data", "convert", text, "--raw", text], ["ner-data", "alpaca", text, "--form", text]]
+        report = make_with(stubs, "report", where, SPLIT=text, COMPARE=text)
+        assert report == [["ner-eval", "report", f"runs/nano-lora-demo-{text}", "--compare", text]]
+        serve = make_with(stubs, "serve", where, PORT=text, DTYPE=text)
+        assert serve == [
+            ["ner-model", "serve", "nano-lora-demo=saves/nano/lora/demo", "--port", text, "--dtype", text]
+        ]
+        *_, train = make_with(stubs, "train", where, ARGS=f"a={text} b=c")
+        assert train[-len(text.split()) - 1 :] == [*f"a={text}".split(), "b=c"]
+        tried += 4
+    assert tried == 4 * 22
+    assert not (stubs / "hacked").exists()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("variable", ["MODEL", "METHOD"])
+def test_a_name_that_is_none_is_refused_in_one_line(stubs: Path, variable: str, text: str) -> None:
+    words = [f"{name}={value}" for name, value in ({"MODEL": "nano"} | {variable: text}).items()]
+    done = make("train", "ACCELERATOR=cpu", NO_BUILD, *words, folder=stubs)
+    (message,) = [line for line in done.stderr.splitlines() if "***" not in line]
+    assert done.returncode == 2 and message.startswith(f"{variable}={text}: ")
+    assert not called(stubs) and not (stubs / "hacked").exists()
+
+
+def test_raw_files_in_a_folder_with_a_space(stubs: Path) -> None:
+    assert make_with(stubs, "data", "command line", RAW="my folder")[0][2:] == ["demo", "--raw", "my folder"]
+
+
+def test_an_unknown_accelerator_is_refused(checkout: Path) -> None:
+    done = make("train", "ACCELERATOR=gpu", NO_BUILD, folder=checkout)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ACCELERATOR=gpu: must be cpu or cuda" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_another_output_folder_is_trained_into_served_and_evaluated(stubs: Path) -> None:
+    (stubs / "data/alpaca").mkdir()
+    (stubs / "data/alpaca/demo_train.json").write_text("[]")
+    done = make("train", "serve", "eval", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD,
+                "ARGS=output_dir=saves/mine max_steps=1", folder=stubs)  # fmt: skip
+    assert done.stdout.splitlines()[0].startswith("serve and evaluate it with: make serve eval ADAPTER='saves/mine' ")
+    train, serve, predict, _ = called(stubs)
+    assert [word for word in train if word.startswith("output_dir=")] == ["output_dir=saves/mine"] * 2
+    assert serve[2] == "mine=saves/mine"
+    assert predict[1:6] == ["predict", "--model", "mine", "--adapter", "saves/mine"]
+    make(
+        "serve", "eval", "ADAPTER=saves/mine/", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD, folder=stubs
+    )
+    assert called(stubs)[:2] == [serve, predict]
+
+
+def test_another_base_model_needs_no_download(stubs: Path) -> None:
+    (stubs / "data/nano/config.json").unlink()
+    train = make_with(stubs, "train", "command line", ARGS="model_name_or_path=weights/other")[-1]
+    assert not [word for word in train if word == "download"]
+    assert [word for word in train if word.startswith("model_name_or_path=")] == [
+        "model_name_or_path=weights/other"
+    ] * 2

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,3 +131,51 @@ def test_training_on_an_unregistered_data_set_is_one_line(chain: Path, tmp_path:
         in message
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_with_make_a_training_prints_its_losses_and_the_log_is_in_a_file(chain: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    words = [
+        "-m",
+        "llamafactory_ner.quiet",
+        tool(".venv-train", "llamafactory-cli"),
+        "train",
+        "recipes/nano/lora.yaml",
+    ]
+    overrides = [f"output_dir={output}", "max_steps=2", "logging_steps=1", "do_eval=false", "val_size=0"]
+    environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
+    command = [tool(".venv-train", "python"), *words, *overrides]
+    done = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result, last = done.stdout.splitlines()
+    assert re.fullmatch(rf"training loss \d\.\d{{4}} \(plot: {output}/training_loss\.png\)", result)
+    assert last == f"adapter: {output}"
+    log_line, *steps = done.stderr.splitlines()
+    assert log_line.endswith("/out.log") and len(steps) == 2
+    assert all(re.fullmatch(r"step \d/2: loss \d\.\d{4}", step) for step in steps)
+    assert "training example:" in (tmp_path / "out.log").read_text(encoding="utf-8")
+    spec = (chain / "data/alpaca/demo.prompt.json").read_bytes()
+    assert (output / "ner_prompt.json").read_bytes() == spec
+
+
+def test_a_copied_recipe_does_not_train_the_model_it_was_copied_from(chain: Path, tmp_path: Path) -> None:
+    for name in ("nano", "my-model"):
+        shutil.copytree(chain / "recipes/nano", tmp_path / "recipes" / name)
+    shutil.copytree(chain / "data/nano", tmp_path / "models/my-model")
+    environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
+    program = tool(".venv-train", "llamafactory-cli")
+    for command in (["train", "recipes/my-model/lora.yaml"], ["export", "recipes/my-model/merge.yaml"]):
+        done = subprocess.run([program, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
+        assert message.startswith(f"llamafactory_ner: {command[1]}: ") and "saves/my-model/lora/demo" in message
+        assert (
+            "recipes/my-model/model.yaml says weights: 'data/nano', but there is a model in models/my-model" in message
+        )
+
+
+def test_a_recipe_that_does_not_exist_is_one_line(chain: Path) -> None:
+    environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
+    command = [tool(".venv-train", "llamafactory-cli"), "train", "recipes/nano/lorra.yaml"]
+    done = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True)
+    message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
+    assert message.startswith("llamafactory_ner: recipes/nano/lorra.yaml: no such recipe; ")

@@ -116,3 +116,25 @@ def recipe(tiny_qwen2: Path, data_dir: Path, tmp_path: Path):
         return {name: value for name, value in merged.items() if value is not None}
 
     return build
+
+
+@pytest.fixture
+def refused(run_exp, recipe, capsys, monkeypatch):
+    """The one line with which a recipe is refused; loading a model would fail the test."""
+    from llamafactory.model import loader
+
+    def load_config(*_args, **_kwargs):
+        raise AssertionError("the model was being loaded")
+
+    monkeypatch.setattr(loader, "load_config", load_config)
+
+    def run(entry=run_exp, **overrides) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            entry(recipe(**overrides))
+        assert stopped.value.code == 2
+        assert not Path(recipe()["output_dir"]).exists()
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("llamafactory_ner: ")]
+        assert len(lines) == 1
+        return lines[0]
+
+    return run

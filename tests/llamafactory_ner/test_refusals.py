@@ -6,29 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from llamafactory_ner.checks.arguments import base_folder_problem
+
 pytestmark = pytest.mark.train
-
-
-@pytest.fixture
-def refused(run_exp, recipe, capsys, monkeypatch):
-    """The one line with which a recipe is refused; loading a model would fail the test."""
-    from llamafactory.model import loader
-
-    def load_config(*_args, **_kwargs):
-        raise AssertionError("the model was being loaded")
-
-    monkeypatch.setattr(loader, "load_config", load_config)
-
-    def run(entry=run_exp, **overrides) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            entry(recipe(**overrides))
-        assert stopped.value.code == 2
-        assert not Path(recipe()["output_dir"]).exists()
-        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("llamafactory_ner: ")]
-        assert len(lines) == 1
-        return lines[0]
-
-    return run
 
 
 @pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
@@ -202,7 +182,7 @@ def test_a_broken_adapter_configuration_is_refused(refused, tmp_path: Path) -> N
     adapter = write_adapter(tmp_path / "a")
     (tmp_path / "a/adapter_config.json").write_text('{"peft_type": ')
     line = refused(finetuning_type="p_tuning", adapter_name_or_path=adapter)
-    assert "/a/adapter_config.json:1: not JSON (Expecting value); restore the file" in line
+    assert "/a/adapter_config.json:1: not JSON (Input data was truncated); restore the file" in line
 
 
 @pytest.mark.parametrize("inline", [True, False])
@@ -210,7 +190,19 @@ def test_a_broken_deepspeed_configuration_is_refused(inline: bool, refused, tmp_
     path = tmp_path / "ds.json"
     path.write_text('{"zero_optimization": ')
     line = refused(finetuning_type="p_tuning", deepspeed=path.read_text() if inline else str(path))
-    assert "not JSON (Expecting value" in line and ("deepspeed: " in line if inline else "/ds.json:1: " in line)
+    assert "not JSON (Input data was truncated" in line and (
+        "deepspeed: " in line if inline else "/ds.json:1: " in line
+    )
+
+
+@pytest.mark.parametrize("model", ["models/nowhere", "/nowhere", "./nowhere", ".."])
+def test_a_folder_without_a_model_is_refused(model: str, refused) -> None:
+    line = refused(finetuning_type="lora", num_virtual_tokens=None, model_name_or_path=model)
+    assert f"model_name_or_path {model}: no model there (no config.json); run `make download`, or name" in line
+
+
+def test_a_model_that_may_be_on_a_hub_is_left_to_llamafactory() -> None:
+    assert base_folder_problem("Qwen/Qwen2-7B-Instruct") is base_folder_problem(None) is None
 
 
 # --- data sets -------------------------------------------------------------------------------------------------------
@@ -237,19 +229,24 @@ def test_a_data_set_that_is_not_registered_is_refused(method, argument, name, re
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (None, "cannot be read (No such file or directory)"),
-        (b'{"toy_train": {', "not JSON (Expecting property name"),
-        ('{"toy_train": "坏"}'.encode("gbk"), "not JSON ("),
-        (b"[]", "not an object"),
-        (b'{"toy_train": "toy.json"}', "the entry 'toy_train' names no file"),
-        (b'{"toy_train": {"columns": {}}}', "the entry 'toy_train' names no file"),
+        (None, ": no such file; run `make data`"),
+        (b'{"toy_train": {', ":1: not JSON (Input data was truncated)"),
+        ('{"toy_train": "坏"}'.encode("gbk"), ":1: not UTF-8 at byte 15"),
+        (b"[]", ": not an object"),
+        (b'{"toy_train": "toy.json"}', ": the entry 'toy_train' names no file"),
+        (b'{"toy_train": {"columns": {}}}', ": the entry 'toy_train' names no file"),
+        (
+            b'\xef\xbb\xbf{"toy_train": {"file_name": "toy_train.json"}}',
+            ": has characters that llamafactory cannot read",
+        ),
+        (b"[" * 100_000, ":1: not JSON (nested more than"),
     ],
 )
 def test_a_broken_registry_is_refused(content: bytes | None, problem: str, refused, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "dataset_info.json").write_bytes(content)
     line = refused(finetuning_type="lora", num_virtual_tokens=None, dataset_dir=str(tmp_path))
-    assert f"{tmp_path}/dataset_info.json: {problem}" in line
+    assert f"{tmp_path}/dataset_info.json{problem}" in line
 
 
 def test_data_sets_that_are_not_in_a_local_registry_are_left_to_llamafactory(run_exp, recipe, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Hook of `llamafactory.hparams.parser`: refuse what cannot work, in one line and before any model loads."""
 
 import copy
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,6 +12,7 @@ from llamafactory_ner.checks.adapters import adapter_problems, training_problems
 from llamafactory_ner.checks.arguments import argument_problems, model_problems
 from llamafactory_ner.checks.base_model import base_doubt
 from llamafactory_ner.checks.datasets import dataset_problems
+from llamafactory_ner.checks.recipe import recipe_problems
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
 from llamafactory_ner.methods import METHODS
 from ner_common.files import read_object
@@ -33,7 +35,7 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
 
     @wraps(original)
     def parse_args(parser: Any, args: Any = None, allow_extra_keys: bool = False) -> Any:
-        args = module.read_args(args)
+        args = checked_recipe(module) if args is None else args
         with user_errors_in_one_line():
             if module.FinetuningArguments in parser.dataclass_types:
                 _refuse(argument_problems(as_mapping(args), lora_only_arguments()))
@@ -42,6 +44,17 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
         return original(parser, args, allow_extra_keys=allow_extra_keys)
 
     return parse_args
+
+
+def checked_recipe(module: Any) -> dict[str, Any] | list[str]:
+    """What llamafactory reads from the command line, after the check of the recipe that is named there."""
+    if recipe := recipe_of(sys.argv):
+        with user_errors_in_one_line():
+            if not Path(recipe).is_file():
+                stop(f"{recipe}: no such recipe; name a file, such as recipes/MODEL/METHOD.yaml")
+            _refuse(recipe_problems(Path(recipe)))
+    args: dict[str, Any] | list[str] = module.read_args()
+    return args
 
 
 def as_mapping(args: dict[str, Any] | list[str]) -> dict[str, Any]:
@@ -55,6 +68,11 @@ def as_mapping(args: dict[str, Any] | list[str]) -> dict[str, Any]:
             following = args[position + 1 : position + 2]
             given[name.replace("-", "_")] = value if equals else (following[0] if following else "true")
     return given
+
+
+def recipe_of(words: list[str]) -> str | None:
+    """The YAML or JSON file that llamafactory reads its arguments from, None if they are all on the command line."""
+    return words[1] if words[1:] and words[1].endswith((".yaml", ".yml", ".json")) else None
 
 
 def lora_only_arguments() -> set[str]:

@@ -1,4 +1,4 @@
-"""Hook of `llamafactory.train.tuner`: when training starts, record its settings in the adapter's folder."""
+"""Hook of `llamafactory.train.tuner`: check the training data, and record prompt and settings when training starts."""
 
 import sys
 from collections.abc import Mapping
@@ -7,7 +7,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llamafactory_ner.parser import as_mapping
+from llamafactory_ner.checks.arguments import base_folder_problem
+from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
+from llamafactory_ner.parser import as_mapping, checked_recipe, recipe_of
+from llamafactory_ner.progress import reporter
+from llamafactory_ner.prompts import FILE_NAME, store_prompt
+from llamafactory_ner.training_data import TrainingData
+from ner_common.files import write_json
 from ner_common.training_record import write_training_record
 
 PACKAGES = ("llamafactory", "transformers", "peft", "torch")
@@ -16,31 +22,43 @@ SECRET = ("_token", "_key", "_secret", "_url")
 
 
 def hook(module: ModuleType) -> None:
-    """Make `run_exp`, which every training goes through, write ``ner_training.json`` before the first step."""
+    """Make `run_exp`, which every training goes through, watch its data and write what an adapter must come with."""
     original = module.run_exp
 
     @wraps(original)
     def run_exp(args: Any = None, callbacks: list[Any] | None = None) -> None:
         recipe = recipe_of(sys.argv) if args is None else None
-        args = module.read_args(args)
+        args = checked_recipe(module) if args is None else args
         arguments = {name: value for name, value in as_mapping(args).items() if not name.endswith(SECRET)}
-        original(args, [*(callbacks or []), training_recorder(recipe, arguments)])
+        with user_errors_in_one_line():
+            if problem := base_folder_problem(arguments.get("model_name_or_path")):
+                stop(problem)
+        data = TrainingData()
+        with data.watched():
+            original(args, [*(callbacks or []), training_recorder(recipe, arguments, data), *reporter()])
 
     module.run_exp = run_exp  # type: ignore[attr-defined]
 
 
-def recipe_of(words: list[str]) -> str | None:
-    """The YAML or JSON file that llamafactory reads its arguments from, None if they are all on the command line."""
-    return words[1] if words[1:] and words[1].endswith((".yaml", ".yml", ".json")) else None
-
-
-def training_recorder(recipe: str | None, arguments: Mapping[str, Any]) -> Any:
-    """A Trainer callback that writes the record once, in the first process only."""
+def training_recorder(recipe: str | None, arguments: Mapping[str, Any], data: TrainingData) -> Any:
+    """A Trainer callback that writes ``ner_training.json`` and ``ner_prompt.json``, in the first process only."""
     from transformers import TrainerCallback
 
     class TrainingRecorder(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
-                write_training_record(Path(args.output_dir), recipe, arguments, PACKAGES)
+            if not state.is_world_process_zero:
+                return
+            folder = Path(args.output_dir)
+            with user_errors_in_one_line():
+                if note := store_prompt(folder, data.prompt):
+                    warn(note)
+                if not data.checked:
+                    warn(f"the data were encoded earlier, so their prompt is unknown and {folder} gets no {FILE_NAME}")
+                write_training_record(folder, recipe, arguments, PACKAGES)
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            if state.is_world_process_zero and data.prompt and checkpoint.is_dir():
+                write_json(checkpoint / FILE_NAME, dict(data.prompt.value))
 
     return TrainingRecorder()

@@ -1,10 +1,12 @@
-"""Fingerprints of weights: has a model been retrained, do two folders hold the same model?
+"""Fingerprints of weights (has a model been retrained, do two folders hold the same model?) and of prompts.
 
-A fingerprint covers names, sizes and, of every safetensors file, 64 evenly spaced blocks of 64 KiB (files up to
+A fingerprint of weights covers names, sizes and, of every safetensors file, 64 evenly spaced blocks of 64 KiB (files up to
 4 MiB whole): reading 15 GB would take longer than asking a thousand questions, and training changes every tensor.
 """
 
 import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 _BLOCK, _BLOCKS = 1 << 16, 64  # bytes, blocks per file
@@ -25,6 +27,12 @@ def weights_fingerprint(folder: Path | None) -> str | None:
         if size:
             _add_blocks(total, path, size)
     return total.hexdigest()[:16]
+
+
+def prompt_fingerprint(system: str, instruction: str, labels: Iterable[str], answer_form: str) -> str:
+    """16 hex digits of the SHA-256 of everything that a model is asked with and must answer with, but the text."""
+    seen = [system, instruction, list(labels), answer_form]
+    return hashlib.sha256(json.dumps(seen, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def other_weights(one: Path, other: Path) -> bool:

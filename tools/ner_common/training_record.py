@@ -11,15 +11,29 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ner_common.errors import UserError
+from ner_common.decoding import convert
+from ner_common.errors import UserError, rooted
 from ner_common.files import read_object, write_json
 from ner_common.machine import hardware, installed
 
 FILE_NAME = "ner_training.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """What the file holds, see above."""
+
+    started: str
+    recipe: str | None
+    base_model: str | None
+    arguments: dict[str, Any]
+    hardware: str
+    versions: dict[str, str]
 
 
 def write_training_record(
@@ -32,15 +46,16 @@ def write_training_record(
         arguments: the training's arguments by name.
         packages: distributions whose installed versions are recorded.
     """
-    record = {
-        "started": now(),
-        "recipe": recipe,
-        "base_model": arguments.get("model_name_or_path"),
-        "arguments": dict(arguments),
-        "hardware": hardware(),
-        "versions": {name: found for name in packages if (found := installed(name))},
-    }
-    write_json(folder / FILE_NAME, record)
+    base = arguments.get("model_name_or_path")
+    record = TrainingRecord(
+        started=now(),
+        recipe=recipe,
+        base_model=None if base is None else str(base),
+        arguments=dict(arguments),
+        hardware=hardware(),
+        versions={name: found for name in packages if (found := installed(name))},
+    )
+    write_json(folder / FILE_NAME, asdict(record))
 
 
 def read_training_record(folder: Path | None) -> dict[str, Any] | None:
@@ -48,11 +63,16 @@ def read_training_record(folder: Path | None) -> dict[str, Any] | None:
 
     A damaged one is reported on stderr and left out: it must not keep a model from being asked.
     """
-    try:
-        return (read_object(folder / FILE_NAME) or None) if folder else None
-    except UserError as error:
-        print(f"warning: {error}; the run will not say how the model was trained", file=sys.stderr)
+    if not folder or not (path := folder / FILE_NAME).is_file():
         return None
+    try:
+        record = read_object(path)
+        convert(record, TrainingRecord)
+    except (UserError, OSError, ValueError) as error:
+        problem = str(error) if isinstance(error, UserError) else f"{rooted(path)}: {error}"
+        print(f"warning: {problem}; the run will not say how the model was trained", file=sys.stderr)
+        return None
+    return record
 
 
 def now() -> str:

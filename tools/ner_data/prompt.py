@@ -5,8 +5,6 @@ fingerprint is stored with the alpaca file and with the adapter, so a model is n
 trained on.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +16,7 @@ from msgspec import Meta
 from ner_common.decoding import convert
 from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.files import Opener, read_json, write_atomically, write_json
+from ner_common.fingerprints import prompt_fingerprint
 from ner_data.answers import form_names, load_form
 from ner_data.gold import Entity, Mention, Parsed, Record
 
@@ -54,8 +53,7 @@ class PromptSpec:
     @property
     def fingerprint(self) -> str:
         """16 hex digits of the SHA-256 of everything that a model sees or must answer with."""
-        seen = [self.system, self.instruction, list(self.labels), self.answer_form]
-        return hashlib.sha256(json.dumps(seen, ensure_ascii=False).encode()).hexdigest()[:16]
+        return prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form)
 
     def user_text(self, text: str) -> str:
         """The user turn: instruction, newline, escaped text; LLaMA-Factory joins them the same way."""

@@ -1,10 +1,10 @@
 """Checks for arguments that do not work with a soft prompt, with the remedy for each."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llamafactory_ner.methods import ARGUMENTS, METHODS, NAMES, UNSUPPORTED, Method, is_set
+from ner_common.decoding import decode_json
 from ner_common.errors import UserError
 from ner_common.files import read_json
 
@@ -65,13 +65,26 @@ def zero_stage(deepspeed: Any) -> int | None:
     """
     if isinstance(deepspeed, str) and deepspeed.lstrip().startswith("{"):
         try:
-            deepspeed = json.loads(deepspeed)
+            deepspeed = decode_json(deepspeed)
         except ValueError as error:
             raise UserError(f"deepspeed: not JSON ({error}); correct it, or name a file") from None
     elif isinstance(deepspeed, str):
         path = Path(deepspeed)
         deepspeed = read_json(path, "name a DeepSpeed configuration") if path.is_file() else None
-    return deepspeed.get("zero_optimization", {}).get("stage") if isinstance(deepspeed, dict) else None
+    zero = deepspeed.get("zero_optimization") if isinstance(deepspeed, dict) else None
+    stage = zero.get("stage") if isinstance(zero, dict) else None
+    return stage if isinstance(stage, int) else None
+
+
+def base_folder_problem(model: Any) -> str | None:
+    """What is wrong with the base model's folder; None if the name may be a hub's, such as Qwen/Qwen2-7B-Instruct."""
+    folder = Path(str(model))
+    ours = folder.parts[:1] in [("models",), ("data",), ("saves",)]
+    meant = folder.is_absolute() or str(model).startswith(".") or ours or folder.is_dir()
+    if not model or not meant or (folder / "config.json").is_file():
+        return None
+    remedy = "run `make download`, or name the folder of a base model"
+    return f"model_name_or_path {model}: no model there (no config.json); {remedy}"
 
 
 def model_problems(model_args: Any, finetuning_args: Any) -> list[str]:
