@@ -1,7 +1,7 @@
 """Fingerprints of weights (has a model been retrained, do two folders hold the same model?) and of prompts.
 
-A fingerprint of weights covers names, sizes and, of every safetensors file, 64 evenly spaced blocks of 64 KiB (files up to
-4 MiB whole): reading 15 GB would take longer than asking a thousand questions, and training changes every tensor.
+A fingerprint of weights covers names, sizes and, of every safetensors file, 64 evenly spaced blocks of 64 KiB (files
+up to 4 MiB whole): reading 15 GB would take longer than asking a thousand questions, and training changes every tensor.
 """
 
 import hashlib
