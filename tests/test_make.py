@@ -226,6 +226,7 @@ def test_an_unknown_accelerator_is_refused(checkout: Path) -> None:
 def test_another_output_folder_is_trained_into_served_and_evaluated(stubs: Path) -> None:
     (stubs / "data/alpaca").mkdir()
     (stubs / "data/alpaca/demo_train.json").write_text("[]")
+    (stubs / "data/alpaca/dataset_info.json").write_text("{}")
     done = make("train", "serve", "eval", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD,
                 "ARGS=output_dir=saves/mine max_steps=1", folder=stubs)  # fmt: skip
     assert done.stdout.splitlines()[0].startswith("serve and evaluate it with: make serve eval ADAPTER='saves/mine' ")

@@ -1,7 +1,8 @@
 """Fingerprints of weights (has a model been retrained, do two folders hold the same model?) and of prompts.
 
 A fingerprint of weights covers names, sizes and, of every safetensors file, 64 evenly spaced blocks of 64 KiB (files
-up to 4 MiB whole): reading 15 GB would take longer than asking a thousand questions, and training changes every tensor.
+up to 4 MiB whole): reading 15 GB would take longer than asking a thousand questions, and every tensor changes in
+training.
 """
 
 import hashlib
