@@ -14,13 +14,9 @@ any other status                          `RecordRefused` at once: the server wo
 
 ``patience`` seconds after the first failure without an answer to any request, all of them end, whatever they wait for:
 `ServerUnavailable`. An answer ends the failure.
-
-aiohttp rather than httpx, which takes over ten times the CPU time per request (docs/log.md) and would slow a fast
-server down. ``vllm bench serve`` uses aiohttp too.
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -32,15 +28,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ner_common.commands import tell
 from ner_common.errors import UserError, one_line
 from ner_eval.inference.checks import KEY_REMEDY, check_address, check_concurrency, check_key, check_seconds
-from ner_eval.inference.reply import (
-    LARGEST,
-    MalformedReply,
-    Reply,
-    error_text,
-    read_body,
-    read_reply,
-    retry_after,
-)
+from ner_eval.inference.http import encoded, get, new_session, post
+from ner_eval.inference.reply import MalformedReply, Reply, error_text, read_reply, retry_after
 
 if TYPE_CHECKING:
     import aiohttp
@@ -49,10 +38,8 @@ ATTEMPTS = 8
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds
 TRIP = 3  # consecutive failures after which a server counts as down
 PROBE_TIMEOUT = 5.0  # seconds
-LARGEST_LIST = 8 << 20  # bytes of /models; some services list hundreds of models
 DOWN = {0, 502, 503, 504}  # 0: no response at all
 BASE_URL = "http://127.0.0.1:8000/v1"
-_UNICODE = json.JSONEncoder(ensure_ascii=False)
 T = TypeVar("T")
 
 
@@ -151,22 +138,8 @@ class Client:
     _probes: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     async def __aenter__(self) -> Self:
-        import aiohttp
-
         self.servers = [Server(check_address(url)) for url in self.base_urls]
-        check_key(self.api_key)
-        headers = {"Content-Type": "application/json"}
-        if self.api_key:
-            headers["Authorization"] = f"Bearer {self.api_key}"
-        self._session = aiohttp.ClientSession(
-            # Callers of `ask` bound the requests in flight. uvicorn closes idle connections after 5 s: close first.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
-            timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(10.0, self.timeout)),
-            headers=headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # The environment's proxy settings are not meant for a server on this machine.
-            trust_env=not all("//127.0.0.1" in url or "//localhost" in url for url in self.base_urls),
-        )
+        self._session = new_session(self.base_urls, self.api_key, self.timeout)
         return self
 
     async def __aexit__(
@@ -227,7 +200,7 @@ class Client:
         started = time.perf_counter()
         server.in_flight += 1
         try:
-            status, headers, content = await self._post(server, data)
+            status, headers, content = await post(self._session, f"{server.url}/chat/completions", data)
         except OSError as error:
             problem = _words(error, self.timeout)
             self._no_answer(server, problem)
@@ -247,32 +220,13 @@ class Client:
             self._no_answer(server, problem)
         return Failure(status, problem, retry_after(headers) if status in (429, 503) else None)
 
-    async def _post(self, server: Server, data: bytes) -> tuple[int, Any, bytes]:
-        import aiohttp
-
-        try:
-            url = f"{server.url}/chat/completions"
-            # A redirected POST would arrive as a GET: report the redirect instead.
-            async with self._session.post(url, data=data, allow_redirects=False) as response:
-                return response.status, response.headers, await read_body(response.content, LARGEST)
-        except aiohttp.ClientError as error:
-            # Some of aiohttp's errors are OSErrors (as TimeoutError is), some are not.
-            raise ConnectionError(str(error) or type(error).__name__) from error
-
     async def get(self, url: str) -> tuple[int, bytes]:
         """GET an address; returns status and content.
 
         Raises:
             OSError: no answer within ``PROBE_TIMEOUT``.
         """
-        import aiohttp
-
-        try:
-            timeout = aiohttp.ClientTimeout(total=min(PROBE_TIMEOUT, self.timeout))
-            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
-                return response.status, await read_body(response.content, LARGEST_LIST)
-        except aiohttp.ClientError as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
+        return await get(self._session, url, min(PROBE_TIMEOUT, self.timeout))
 
     async def _server(self, last: Server | None) -> Server:
         """The least busy server that is up, preferably not the last one; waits until there is one."""
@@ -334,11 +288,6 @@ class Client:
             return delay * random.uniform(0.5, 1)
         least = delay if failure.wait is None else failure.wait
         return max(FIRST_DELAY, min(least * random.uniform(1, 1.25), self.patience))
-
-
-def encoded(body: dict[str, Any]) -> bytes:
-    """A request body as sent. A lone surrogate, which UTF-8 cannot encode, becomes "?", which keeps the offsets."""
-    return _UNICODE.encode(body).encode("utf-8", "replace")
 
 
 @contextmanager

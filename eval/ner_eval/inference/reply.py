@@ -8,15 +8,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 
 from ner_common.decoding import convert, decode_json
 from ner_common.errors import one_line
-
-if TYPE_CHECKING:
-    from aiohttp import StreamReader
 
 LONGEST_WAIT = 600.0  # seconds
 LARGEST = 1 << 20  # bytes of one reply: far more than any answer; many may arrive at once
@@ -71,14 +68,6 @@ class _Failed(msgspec.Struct):
     error: Any = None
     detail: Any = None
     message: Any = None
-
-
-async def read_body(content: "StreamReader", most: int) -> bytes:
-    """Read a response's body, or a little more than ``most`` bytes of it (decompressed)."""
-    body = bytearray()
-    while len(body) <= most and (block := await content.readany()):
-        body += block
-    return bytes(body)
 
 
 def read_reply(content: bytes, seconds: float) -> Reply:
