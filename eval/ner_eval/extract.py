@@ -17,13 +17,11 @@ import os
 import shlex
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
 
 from ner_common.commands import positive
 from ner_common.errors import UserError
@@ -38,13 +36,9 @@ from ner_eval.inference.request import request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import segments
 from ner_eval.reporting.terminal import highlight
-from ner_eval.runs.output_file import Asked, Output, open_output
-from ner_eval.runs.writer import Writer
+from ner_eval.runs.output_file import Asked, Store, open_output
 
 READ_AHEAD = 256  # texts
-REPLACE = (
-    30.0  # seconds after which new answers to refused texts are stored, at the latest; each time rewrites the file
-)
 
 
 @dataclass(slots=True)
@@ -161,7 +155,7 @@ async def _extract(
             again = stored.refused if retry_refused else []
             count.done, count.refused = stored.lines - len(again), len(stored.refused) - len(again)
             documents = stored.remaining(documents, set(again))
-            store = await stack.enter_async_context(_Store(stored, again))
+            store = await stack.enter_async_context(Store(stored, again))
         try:
             async for document, found in asker.stream(_in_thread(documents)):
                 count.read += 1
@@ -176,48 +170,6 @@ async def _extract(
             remedy = "; run the same command again to continue" if output else ""
             raise ServerUnavailable(f"{error}; {first}{count.done + count.read} texts are done{remedy}") from None
     return count
-
-
-class _Store:
-    """Stores lines in the order of the input: first in place of refused ones, then at the end of the file.
-
-    Use as an async context manager; on exit all lines are in the file, also after an error or Ctrl-C.
-    """
-
-    def __init__(self, output: Output, again: Sequence[int]) -> None:
-        from tqdm import tqdm
-
-        self._output, self._again = output, iter(again)
-        self._new: dict[int, bytes] = {}
-        self._replaced = time.monotonic()
-        self._bar = tqdm(initial=output.lines - len(again), unit="text", file=sys.stderr)
-
-    async def __aenter__(self) -> Self:
-        self._stack = AsyncExitStack()
-        self._stack.enter_context(self._bar)
-        self._writer: Writer | None = None
-        return self
-
-    async def __aexit__(self, *raised: Any) -> None:
-        async with self._stack:
-            self._replace()
-
-    async def add(self, line: bytes) -> None:
-        if (place := next(self._again, None)) is not None:
-            self._new[place] = line
-            self._bar.update(1)
-            if time.monotonic() > self._replaced + REPLACE:
-                self._replace()
-            return
-        if not self._writer:
-            self._replace()
-            self._writer = await self._stack.enter_async_context(Writer(self._output.path, self._bar.update))
-        self._writer.append(line)
-
-    def _replace(self) -> None:
-        self._output.replace(self._new)
-        self._new.clear()
-        self._replaced = time.monotonic()
 
 
 def line(document: Document, found: Recognized) -> str:

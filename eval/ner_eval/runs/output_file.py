@@ -12,19 +12,23 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import read_json, write_json
+from ner_eval.runs.writer import Writer
 
 TABLES = {".csv", ".tsv", ".xls", ".xlsx", ".parquet"}
+REPLACE = 30.0  # seconds; new answers to refused texts are stored that often, because each time rewrites the file
 OTHER = "name another --output"
 HEAD = b'{"id": '  # how every line begins
 
@@ -125,6 +129,48 @@ class Output:
             raise
         os.close(self._file)
         self._file = opened
+
+
+class Store:
+    """Stores lines in the order of the input: first in place of refused ones, then at the end of the file.
+
+    Use as an async context manager; on exit all lines are in the file, also after an error or Ctrl-C.
+    """
+
+    def __init__(self, output: Output, again: Sequence[int]) -> None:
+        from tqdm import tqdm
+
+        self._output, self._again = output, iter(again)
+        self._new: dict[int, bytes] = {}
+        self._replaced = time.monotonic()
+        self._bar = tqdm(initial=output.lines - len(again), unit="text", file=sys.stderr)
+
+    async def __aenter__(self) -> Self:
+        self._stack = AsyncExitStack()
+        self._stack.enter_context(self._bar)
+        self._writer: Writer | None = None
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        async with self._stack:
+            self._replace()
+
+    async def add(self, line: bytes) -> None:
+        if (place := next(self._again, None)) is not None:
+            self._new[place] = line
+            self._bar.update(1)
+            if time.monotonic() > self._replaced + REPLACE:
+                self._replace()
+            return
+        if not self._writer:
+            self._replace()
+            self._writer = await self._stack.enter_async_context(Writer(self._output.path, self._bar.update))
+        self._writer.append(line)
+
+    def _replace(self) -> None:
+        self._output.replace(self._new)
+        self._new.clear()
+        self._replaced = time.monotonic()
 
 
 @contextmanager
