@@ -183,6 +183,7 @@ class Client:
             if result.status in DOWN:
                 hops += 1
                 if hops < len(self.servers):
+                    self._fails(problem)
                     continue  # fail over at once
                 # A server that is down answers nobody. If other requests were answered meanwhile and none of them is
                 # failing too, this request is at fault; otherwise keep waiting.

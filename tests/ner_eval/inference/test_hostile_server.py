@@ -101,7 +101,7 @@ def response(value: Any, rng: random.Random) -> tuple[bytes, bytes]:
         body = zlib.compress(body)
     if headers.get("Transfer_Encoding") == "chunked":
         headers["Content_Length"] = "-"
-        size = rng.choice(["%x" % len(body), "0", "-1", "zz", "ffffffffffffffffff", "5"])
+        size = rng.choice([f"{len(body):x}", "0", "-1", "zz", "ffffffffffffffffff", "5"])
         body = size.encode() + b"\r\n" + body + rng.choice([b"\r\n0\r\n\r\n", b"", b"\r\n"])
     whole = http(body, rng.choice(STATUSES) if rng.random() < 0.5 else "200 OK", **headers)
     odd = [
