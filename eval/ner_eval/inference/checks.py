@@ -1,5 +1,6 @@
 """Checks of what a caller sets; the command line and the library share them. Each raises a ValueError of one line."""
 
+import re
 from urllib.parse import urlsplit
 
 from ner_common.errors import one_line
@@ -29,7 +30,8 @@ def check_address(url: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError(f"the base URL must not hold a user name or password; {KEY_REMEDY}")
     if "?" in url or "#" in url:
-        raise ValueError(f"the base URL {one_line(url)} must end after its path, without ? or #")
+        shown = one_line(re.split("[?#]", url)[0])  # a key may follow
+        raise ValueError(f"the base URL {shown} must end after its path, without ? or #")
     return url.rstrip("/")
 
 

@@ -199,8 +199,10 @@ WILD = {  # as many mentions, or as much text, as an answer can hold
 }
 
 
-QUICK = ["body", "gzip bomb", "models bomb", "labels"]
+QUICK = ["body", "gzip bomb"]
 LONG = [
+    "labels",
+    "models bomb",
     "error body",
     "error bomb",
     "tiny chunks",
