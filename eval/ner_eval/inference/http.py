@@ -4,9 +4,11 @@ aiohttp rather than httpx, which takes over ten times the CPU time per request (
 server down. ``vllm bench serve`` uses aiohttp too.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ner_eval.inference.checks import check_key
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 LARGEST_LIST = 8 << 20  # bytes of /models; some services list hundreds of models
+INTERIM = 32  # responses to one request; HTTP servers send one or two, if any
 _UNICODE = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -27,14 +30,35 @@ def new_session(urls: Sequence[str], api_key: str | None, timeout: float) -> "ai
         check_key(api_key)
         headers["Authorization"] = f"Bearer {api_key}"
     return aiohttp.ClientSession(
-        # The caller bounds the requests in flight. uvicorn closes idle connections after 5 s: close first.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+        connector=_connector(),
         timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(10.0, timeout)),
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         # The environment's proxy settings are not meant for a server on this machine.
         trust_env=not all("//127.0.0.1" in url or "//localhost" in url for url in urls),
     )
+
+
+def _connector() -> "aiohttp.TCPConnector":
+    import aiohttp
+    from aiohttp.client_proto import ResponseHandler
+
+    class Bounded(ResponseHandler):
+        """aiohttp queues interim responses (100 Continue) without a bound."""
+
+        def feed_data(self, data: Any, size: int = 0) -> None:
+            if self.exception() is None:
+                super().feed_data(data, size)
+                if len(self) > INTERIM:
+                    self.set_exception(aiohttp.ClientPayloadError("too many interim responses"))
+                    if self.transport:
+                        self.transport.abort()
+
+    # The caller bounds the requests in flight. uvicorn closes idle connections after 5 s: close first.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
+    handler: type[ResponseHandler] = Bounded
+    connector._factory = partial(handler, loop=asyncio.get_running_loop())
+    return connector
 
 
 async def post(session: "aiohttp.ClientSession", url: str, data: bytes) -> tuple[int, Mapping[str, str], bytes]:
@@ -75,7 +99,7 @@ def _os_errors() -> Iterator[None]:
 
     try:
         yield
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, aiohttp.EofStream) as error:
         # Some of aiohttp's errors are OSErrors (as TimeoutError is), some are not.
         raise ConnectionError(str(error) or type(error).__name__) from error
 
