@@ -6,10 +6,11 @@ server down. ``vllm bench serve`` uses aiohttp too.
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ner_eval.inference.checks import check_key
 from ner_eval.inference.reply import LARGEST
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 LARGEST_LIST = 8 << 20  # bytes of /models; some services list hundreds of models
 INTERIM = 32  # responses to one request; HTTP servers send one or two, if any
-_UNICODE = json.JSONEncoder(ensure_ascii=False)
 
 
 def new_session(urls: Sequence[str], api_key: str | None, timeout: float) -> "aiohttp.ClientSession":
@@ -67,10 +67,14 @@ async def post(session: "aiohttp.ClientSession", url: str, data: bytes) -> tuple
     Raises:
         OSError: there is no answer.
     """
-    # A redirected POST would arrive as a GET: report the redirect instead.
-    with _os_errors():
+    import aiohttp
+
+    try:
+        # A redirected POST would arrive as a GET: report the redirect instead.
         async with session.post(url, data=data, allow_redirects=False) as response:
             return response.status, response.headers, await _body(response.content, LARGEST)
+    except (aiohttp.ClientError, aiohttp.EofStream) as error:
+        raise _os_error(error) from error
 
 
 async def get(session: "aiohttp.ClientSession", url: str, timeout: float) -> tuple[int, bytes]:
@@ -81,9 +85,11 @@ async def get(session: "aiohttp.ClientSession", url: str, timeout: float) -> tup
     """
     import aiohttp
 
-    with _os_errors():
+    try:
         async with session.get(url, timeout=aiohttp.ClientTimeout(timeout), allow_redirects=False) as response:
             return response.status, await _body(response.content, LARGEST_LIST)
+    except (aiohttp.ClientError, aiohttp.EofStream) as error:
+        raise _os_error(error) from error
 
 
 async def _body(content: "aiohttp.StreamReader", most: int) -> bytes:
@@ -93,17 +99,14 @@ async def _body(content: "aiohttp.StreamReader", most: int) -> bytes:
     return bytes(body)
 
 
-@contextmanager
-def _os_errors() -> Iterator[None]:
-    import aiohttp
-
-    try:
-        yield
-    except (aiohttp.ClientError, aiohttp.EofStream) as error:
-        # Some of aiohttp's errors are OSErrors (as TimeoutError is), some are not.
-        raise ConnectionError(str(error) or type(error).__name__) from error
+def _os_error(error: Exception) -> OSError:
+    """Some of aiohttp's errors are OSErrors (as TimeoutError is), some are not."""
+    return ConnectionError(str(error) or type(error).__name__)
 
 
 def encoded(body: dict[str, Any]) -> bytes:
     """A request body as sent. A lone surrogate, which UTF-8 cannot encode, becomes "?", which keeps the offsets."""
-    return _UNICODE.encode(body).encode("utf-8", "replace")
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")

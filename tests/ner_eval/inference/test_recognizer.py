@@ -228,3 +228,9 @@ def test_the_commands_refuse_them_in_one_line_too(work, ner_eval, arguments) -> 
 def test_texts_must_be_strings() -> None:
     with pytest.raises(TypeError, match="number 1 is 5"):
         Recognizer("http://127.0.0.1:1/v1", "nano").recognize(["林晓在", 5])  # type: ignore[list-item]
+
+
+def test_a_lone_surrogate_in_a_text_is_asked_as_a_question_mark(work) -> None:
+    with Faulty() as server:
+        [found] = Recognizer(server.base_url, "nano", prompt=PROMPT).recognize(["林晓\ud800在"])
+    assert server.asked == ["林晓?在"] and found.entities == (Entity(0, 2, "name", "林晓"),)
