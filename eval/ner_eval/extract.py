@@ -28,7 +28,7 @@ from ner_common.errors import UserError
 from ner_common.fingerprints import weights_fingerprint
 from ner_data.prompt import PromptSpec
 from ner_eval.arguments import add_prompt_arguments, add_server_arguments, connection, prompting
-from ner_eval.inference.client import Connection, ServerUnavailable, run_async
+from ner_eval.inference.client import Connection, ServerUnavailable, run_async, shown
 from ner_eval.inference.documents import FORMATS, Document, read_documents
 from ner_eval.inference.http import encoded
 from ner_eval.inference.recognizer import Asker, Recognized
@@ -182,7 +182,7 @@ def line(document: Document, found: Recognized) -> str:
 
 def pretty(document: Document, found: Recognized, spec: PromptSpec, colour: bool) -> str:
     lines = [highlight(found.text, found.entities, spec.labels, colour)]
-    lines += [f"  ! {document.id}: {problem}" for problem in found.problems]
+    lines += [f"  ! {shown(document.id)}: {problem}" for problem in found.problems]
     return "\n".join(lines)
 
 

@@ -179,7 +179,7 @@ class Client:
             result = await self._attempt(server, data)
             if isinstance(result, Reply):
                 return result
-            problem = f"{server.url}: {what}: {result.problem}"
+            problem = f"{server.url}: {shown(what)}: {result.problem}"
             if result.status in DOWN:
                 hops += 1
                 if hops < len(self.servers):
@@ -327,6 +327,11 @@ def _stop_retrying(status: int, failed: int, problem: str, answered: Callable[[]
         raise RecordRefused(f"{problem}; serve the model with a larger --max-model-len")
     else:
         raise RecordRefused(f"{problem}; the server refuses this request")
+
+
+def shown(name: str) -> str:
+    """A record's id or another name from outside, as a part of one line."""
+    return name if name.isprintable() and len(name) <= 200 else one_line(name, 200)[1:-1]
 
 
 def _words(error: OSError, timeout: float) -> str:

@@ -17,7 +17,7 @@ from ner_common.errors import one_line
 from ner_data.alignment import align
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_eval.inference.client import Client, Connection, RecordRefused, RequestRefused, run_async
+from ner_eval.inference.client import Client, Connection, RecordRefused, RequestRefused, run_async, shown
 from ner_eval.inference.request import IGNORED, MODES, honoured, request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import segments
@@ -133,7 +133,7 @@ class Asker:
         async with self._free:
             reply = await self.client.ask(body, name)
         if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
-            raise RequestRefused(f"{name}: {IGNORED}")
+            raise RequestRefused(f"{shown(name)}: {IGNORED}")
         return read_answer(self.spec, text, reply.answer, reply.finish_reason)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:

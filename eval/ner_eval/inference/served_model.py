@@ -20,7 +20,7 @@ from ner_common.errors import UserError, one_line, rooted
 from ner_data.alpaca import spec_file
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.inference.checks import KEY_REMEDY
-from ner_eval.inference.client import Client, Server
+from ner_eval.inference.client import Client, Server, shown
 from ner_eval.inference.reply import error_text
 
 SHOWN = 20  # names of served models in an error
@@ -61,7 +61,7 @@ async def find_model(client: Client, name: str, wait: float) -> Served:
         elif isinstance(answer, str):
             raise UserError(f"{server.url}: {answer}; start the server with `make serve`, or name another --base-url")
         elif name not in answer:
-            names = [one_line(served)[1:-1] for served in sorted(answer)[:SHOWN]]
+            names = [shown(served) for served in sorted(answer)[:SHOWN]]
             more = f" and {len(answer) - SHOWN} more" if len(answer) > SHOWN else ""
             served = ", ".join(names) + more if names else "nothing"
             raise UserError(f"{server.url}: does not serve the model {one_line(name)}; it serves: {served}")
@@ -109,9 +109,9 @@ def _read(server: Server, content: bytes) -> dict[str, Path | None]:
     try:
         cards = decode_json(content, _Cards).data
     except ValueError:
-        shown = one_line(content[:100].decode(errors="replace"))
+        begins = one_line(content[:100].decode(errors="replace"))
         raise UserError(
-            f"{server.url}: /models returned no list of models ({shown}); is this an OpenAI-compatible server?"
+            f"{server.url}: /models returned no list of models ({begins}); is this an OpenAI-compatible server?"
         ) from None
     return {card.id: _folder(card.root) for card in cards}
 

@@ -102,8 +102,8 @@ class Output:
                 except ValueError:
                     same = False
                 if document is None or not same:
-                    shown = document.id if document else "the end of the input"
-                    raise UserError(f"{rooted(self.path)}:{place + 1}: is not the answer to {shown}; {OTHER}")
+                    text = one_line(document.id)[1:-1] if document else "the end of the input"
+                    raise UserError(f"{rooted(self.path)}:{place + 1}: is not the answer to {text}; {OTHER}")
                 if place in again:
                     yield document
         yield from left
