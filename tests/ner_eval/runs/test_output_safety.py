@@ -152,7 +152,7 @@ def test_kill_9_loses_nothing_with_and_without_a_retry(work, ner_eval, kills) ->
             if len(lines) == 300 and all(line["entities"] for line in lines):
                 OUT.unlink()
                 lines = []
-            retry = ("--retry-refused",) if rng.random() < 0.7 else ()
+            retry = ("--retry-refused",) if done % 3 else ()
             before = len(server.asked)
             words = map(str, extract(server, "--concurrency", 4, *retry))
             process = subprocess.Popen([sys.executable, "-c", OFTEN, *words], stderr=subprocess.DEVNULL)
