@@ -1,7 +1,8 @@
 """A server that follows a test's script: faults that a real server shows only when it is broken.
 
 It answers ``/v1/models``, and ``/v1/chat/completions`` with the first two characters of the sentence as a name; or it
-is a proxy in front of a real server. A script may answer something else, or drop the connection.
+is a proxy in front of a real server. A script may answer something else, or drop the connection. `Raw` answers with
+any bytes.
 """
 
 import asyncio
@@ -107,6 +108,57 @@ class Faulty:
             return response
         finally:
             self.in_flight -= 1
+
+
+class Raw:
+    """A server that writes whatever bytes a test wants; use as a context manager, it runs in a thread.
+
+    ``respond(path, writer)`` writes the response to one request; then the connection is closed.
+    """
+
+    def __init__(self, respond: Callable[[str, asyncio.StreamWriter], Awaitable[None]]) -> None:
+        self.respond = respond
+        self.requests = 0
+        self._started = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
+        self._thread.start()
+        assert self._started.wait(60)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0, backlog=1000)
+        self.port = server.sockets[0].getsockname()[1]
+        self._started.set()
+        await self._stop.wait()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.requests += 1
+            length = next((line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), b":0")
+            await reader.readexactly(int(length.partition(b":")[2]))
+            await self.respond(head.split()[1].decode(), writer)
+            await writer.drain()
+        writer.close()
+
+
+def http(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
+    """The bytes of a response; its length is right unless a header says otherwise."""
+    fields = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items() if value != "-")]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + body
 
 
 drop = web.Response(status=500)  # a script returns this to cut the connection

@@ -7,20 +7,38 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ner_common.commands import positive
+from ner_common.errors import UserError
+from ner_eval.inference.checks import check_address, check_seconds
 from ner_eval.inference.client import BASE_URL, Connection
 from ner_eval.inference.request import MODES
 
 
 def base_url(text: str) -> str:
     """An argparse type: a server's address; ``/v1`` is added if it has no path."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an address like {BASE_URL}")
-    return text.rstrip("/") if parts.path.strip("/") else text.rstrip("/") + "/v1"
+    try:
+        url = check_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return url if urlsplit(url).path else f"{url}/v1"
+
+
+def seconds(text: str, *, zero: bool = False) -> float:
+    """An argparse type: a number of seconds above 0 (or 0, with ``zero``)."""
+    value = float(text)
+    try:
+        check_seconds("the value", value, zero=zero)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return value
+
+
+def seconds_or_none(text: str) -> float:
+    """An argparse type: a number of seconds from 0."""
+    return seconds(text, zero=True)
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="NAME", help="model name, as the server lists it")
+    parser.add_argument("--model", required=True, metavar="NAME", help="name of the model, as the server lists it")
     parser.add_argument(
         "--base-url",
         action="append",
@@ -28,47 +46,58 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help=f"address of a server with that model; repeat the option for several (default: {BASE_URL})",
     )
-    parser.add_argument("--api-key", metavar="KEY", help="sent as bearer token (default: $OPENAI_API_KEY)")
     parser.add_argument(
-        "--concurrency", type=positive(int), default=64, metavar="N", help="concurrent requests (default: %(default)s)"
+        "--api-key",
+        metavar="KEY",
+        help="key of the server, sent as the bearer token of every request (default: the variable OPENAI_API_KEY)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=positive(int),
+        default=64,
+        metavar="N",
+        help="send up to N requests at the same time (default: %(default)s)",
     )
     parser.add_argument(
         "--timeout",
-        type=positive(float),
+        type=seconds,
         default=300,
         metavar="S",
-        help="seconds before one attempt times out (default: %(default)s)",
+        help="try a request again if its answer has not arrived after S seconds (default: %(default)s)",
     )
     parser.add_argument(
         "--patience",
-        type=positive(float),
+        type=seconds,
         default=300,
         metavar="S",
-        help="seconds to keep retrying while no server answers, once the run has begun (default: %(default)s)",
+        help="keep trying for S seconds when the server stops answering after the start, then end; answers received "
+        "so far are kept (default: %(default)s)",
     )
     parser.add_argument(
         "--wait",
-        type=float,
+        type=seconds_or_none,
         default=15,
         metavar="S",
-        help="seconds to wait at the start for a server that is not up yet (default: %(default)s)",
+        help="wait up to S seconds at the start for a server that is not ready yet (default: %(default)s)",
     )
     parser.add_argument(
-        "--openai-only", action="store_true", help="send only OpenAI's own parameters (no repetition_penalty)"
+        "--openai-only",
+        action="store_true",
+        help="send only OpenAI's own parameters, for servers that refuse others such as repetition_penalty",
     )
 
 
 def connection(args: argparse.Namespace) -> Connection:
-    """The servers, from the arguments of `add_server_arguments`."""
-    return Connection(
-        base_urls=tuple(args.base_url or [BASE_URL]),
-        api_key=args.api_key or os.environ.get("OPENAI_API_KEY"),
-        timeout=args.timeout,
-        patience=args.patience,
-        wait=args.wait,
-        concurrency=args.concurrency,
-        openai_only=args.openai_only,
-    )
+    """The servers, from the arguments of `add_server_arguments`.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    urls, key = tuple(args.base_url or [BASE_URL]), args.api_key or os.environ.get("OPENAI_API_KEY")
+    try:
+        return Connection(urls, key, args.timeout, args.patience, args.wait, args.concurrency, args.openai_only)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,21 +105,26 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         type=Path,
         metavar="FILE",
-        help="prompt spec (default: the model folder's ner_prompt.json, else the corpus's)",
+        help="the prompt spec to ask with (default: ner_prompt.json in the model's folder, else the corpus's)",
     )
     parser.add_argument(
-        "--adapter", type=Path, metavar="DIR", help="the adapter's folder, which holds its ner_prompt.json"
+        "--adapter",
+        type=Path,
+        metavar="DIR",
+        help="folder of the model or adapter on this machine, with its ner_prompt.json "
+        "(default: the folder that the server names)",
     )
     parser.add_argument(
         "--allow-other-prompt",
         action="store_true",
-        help="ask with a prompt whose labels or answer form differ from those the model was trained with",
+        help="ask with a prompt whose labels or answer form differ from those that the model was trained with",
     )
     parser.add_argument(
         "--structured",
         choices=MODES,
         default="off",
-        help="have the server enforce the answer form (json), also that entities are copied (grammar); default: off",
+        help="have the server force the answers into their form: json forces the form and the labels, grammar also "
+        "that every entity is copied from the text (default: %(default)s)",
     )
 
 

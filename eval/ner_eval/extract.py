@@ -6,8 +6,8 @@ Writes one JSON line per text, in the order of the input, as soon as it is answe
         [{"start": 0, "end": 2, "label": "name", "text": "林晓"}, ...], "problems": []}
 
 Other fields of a JSON or CSV record are kept. Offsets are half-open and count characters of the whole text, however
-long it is. A text that the server refuses (for example because it exceeds the model's context) is written with the
-reason among its problems, and the exit code is 1.
+long it is. A text that the server refuses (for example because it exceeds the model's context) is written with
+``"entities": null`` and the reason among its problems, and the exit code is 1; ``--retry-refused`` asks it again.
 """
 
 import argparse
@@ -28,24 +28,30 @@ from ner_common.errors import UserError
 from ner_common.fingerprints import weights_fingerprint
 from ner_data.prompt import PromptSpec
 from ner_eval.arguments import add_prompt_arguments, add_server_arguments, connection, prompting
-from ner_eval.inference.client import Connection, ServerUnavailable, encoded, run_async
+from ner_eval.inference.client import Connection, ServerUnavailable, run_async, shown
 from ner_eval.inference.documents import FORMATS, Document, read_documents
+from ner_eval.inference.http import encoded
 from ner_eval.inference.recognizer import Asker, Recognized
 from ner_eval.inference.request import request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import segments
 from ner_eval.reporting.terminal import highlight
-from ner_eval.runs.output_file import open_output, remaining
-from ner_eval.runs.writer import Writer
+from ner_eval.runs.output_file import Asked, Store, open_output
 
 READ_AHEAD = 256  # texts
 
 
 @dataclass(slots=True)
 class Extracted:
-    """Numbers of texts: already in the output file, read, with problems, without an answer."""
+    """Numbers of texts.
+
+    Attributes:
+        done: already in the output file; refused: those of them that the server refused and that were not asked again.
+        read: asked now; problems, unanswered: those of them with problems, and without an answer.
+    """
 
     done: int = 0
+    refused: int = 0
     read: int = 0
     problems: int = 0
     unanswered: int = 0
@@ -57,6 +63,7 @@ def extract(
     *,
     show: Callable[[Document, Recognized, PromptSpec], None] | None = None,
     output: Path | None = None,
+    retry_refused: bool = False,
     format: str | None = None,
     field: str = "text",
     whole: bool = False,
@@ -74,6 +81,7 @@ def extract(
         model: a name that the server serves.
         show: called with each text, in order, and what was found in it.
         output: a file to write one JSON line per text to; the same call continues after its last line.
+        retry_refused: ask again for the texts in the output file that the server refused.
         format, field, whole: see `read_documents`.
         longest: longer texts are sent in pieces of at most this many characters; 0: the longest training text.
         prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
@@ -82,23 +90,21 @@ def extract(
         UserError: a file cannot be read, there is no prompt or no server, or the output file holds something else.
     """
     asked = _Asked(model, longest, prompt, adapter, allow_other_prompt, structured, connection or Connection())
-    return run_async(_extract(_Source(files, format, field, whole, output), asked, show))
+    return run_async(_extract(_Source(files, format, field, whole), asked, show, output, retry_refused))
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The input texts, and the output file (if any) with those already done."""
+    """The input texts."""
 
     files: Sequence[str]
     format: str | None
     field: str
     whole: bool
-    output: Path | None
 
-    def read(self, done: int = 0) -> Iterator[Document]:
+    def read(self) -> Iterator[Document]:
         each = (read_documents(name, self.format, self.field, self.whole) for name in self.files)
-        documents = chain.from_iterable(each)
-        return remaining(documents, self.output, done) if self.output and done else documents
+        return chain.from_iterable(each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,11 @@ class _Asked:
     def spec(self, folder: Path | None) -> PromptSpec:
         return choose_prompt(self.prompt, folder, None, (), self.allow_other_prompt)
 
+    def determining(self, folder: Path | None, spec: PromptSpec) -> Asked:
+        """What determines the answers."""
+        longest = self.longest or spec.longest_text
+        return Asked(self.model, weights_fingerprint(folder), spec.fingerprint, self.structured, longest)
+
     async def spec_without_asking(self) -> PromptSpec:
         """The prompt spec; the server is asked for the model's folder only if no prompt or adapter is given."""
         if self.prompt or self.adapter:
@@ -125,10 +136,12 @@ class _Asked:
 
 
 async def _extract(
-    source: _Source, asked: _Asked, show: Callable[[Document, Recognized, PromptSpec], None] | None
+    source: _Source,
+    asked: _Asked,
+    show: Callable[[Document, Recognized, PromptSpec], None] | None,
+    output: Path | None,
+    retry_refused: bool,
 ) -> Extracted:
-    from tqdm import tqdm
-
     count, connection = Extracted(), asked.connection
     async with connection.client() as client, AsyncExitStack() as stack:
         served = await find_model(client, asked.model, connection.wait)
@@ -136,49 +149,40 @@ async def _extract(
         spec = asked.spec(folder)
         how = (asked.structured, connection.openai_only, connection.concurrency, asked.longest)
         asker = Asker(client, asked.model, spec, *how)
-        writer = None
-        if source.output:
-            decides = {
-                "model": asked.model,
-                "weights": weights_fingerprint(folder),
-                "prompt": spec.fingerprint,
-                "structured": asked.structured,
-                "longest": asked.longest or spec.longest_text,
-            }
-            count.done = stack.enter_context(open_output(source.output, decides))
-            bar = stack.enter_context(tqdm(initial=count.done, unit="text", file=sys.stderr))
-            writer = await stack.enter_async_context(Writer(source.output, bar.update))
+        documents, store = source.read(), None
+        if output:
+            stored = stack.enter_context(open_output(output, asked.determining(folder, spec)))
+            again = stored.refused if retry_refused else []
+            count.done, count.refused = stored.lines - len(again), len(stored.refused) - len(again)
+            documents = stored.remaining(documents, set(again))
+            store = await stack.enter_async_context(Store(stored, again))
         try:
-            async for document, found in asker.stream(_in_thread(source, count.done)):
+            async for document, found in asker.stream(_in_thread(documents)):
                 count.read += 1
                 count.problems += bool(found.problems)
                 count.unanswered += not found.answered
-                if writer:
-                    writer.append(f"{line(document, found)}\n".encode())
+                if store:
+                    await store.add(f"{line(document, found)}\n".encode())
                 if show:
                     show(document, found, spec)
         except ServerUnavailable as error:
-            remedy = "; run the same command again to continue" if source.output else ""
-            raise ServerUnavailable(f"{error}; the first {count.done + count.read} texts are done{remedy}") from None
+            first = "" if count.done and retry_refused else "the first "
+            remedy = "; run the same command again to continue" if output else ""
+            raise ServerUnavailable(f"{error}; {first}{count.done + count.read} texts are done{remedy}") from None
     return count
 
 
 def line(document: Document, found: Recognized) -> str:
-    """A document with its entities as one JSON line; lone surrogates, which UTF-8 cannot hold, stay escaped."""
-    entities = [entity.as_json() for entity in found.entities]
+    """A document with its entities as one JSON line; the entities of a text without an answer are null."""
+    entities = [entity.as_json() for entity in found.entities] if found.answered else None
     own = {key: value for key, value in document.fields.items() if key != "id" or value not in (None, "")}
     value = {"id": document.id, **own, "text": found.text, "entities": entities, "problems": list(found.problems)}
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return text
+    return json.dumps(value, ensure_ascii=False)
 
 
 def pretty(document: Document, found: Recognized, spec: PromptSpec, colour: bool) -> str:
     lines = [highlight(found.text, found.entities, spec.labels, colour)]
-    lines += [f"  ! {document.id}: {problem}" for problem in found.problems]
+    lines += [f"  ! {shown(document.id)}: {problem}" for problem in found.problems]
     return "\n".join(lines)
 
 
@@ -196,7 +200,7 @@ def curl_commands(source: _Source, asked: _Asked) -> Iterator[str]:
             yield " ".join(f'"{word}"' if word in key[1:] else shlex.quote(word) for word in words)
 
 
-async def _in_thread(source: _Source, done: int) -> AsyncIterator[tuple[Document, str]]:
+async def _in_thread(documents: Iterator[Document]) -> AsyncIterator[tuple[Document, str]]:
     """Read in a daemon thread: a slow pipe must delay neither the answers nor the program's exit."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Document | Exception | None] = asyncio.Queue()
@@ -207,10 +211,10 @@ async def _in_thread(source: _Source, done: int) -> AsyncIterator[tuple[Document
         # The loop is closed if the program ends before its input.
         with suppress(RuntimeError):
             try:
-                for document in source.read(done):
+                for document in documents:
                     room.acquire()
                     loop.call_soon_threadsafe(queue.put_nowait, document)
-            except (UserError, OSError) as error:
+            except Exception as error:  # raised below
                 last = error
             loop.call_soon_threadsafe(queue.put_nowait, last)
 
@@ -243,7 +247,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the lines to FILE; a second run continues after the last one",
+        help="write the lines to FILE, a regular file; a second run continues after its last line",
+    )
+    parser.add_argument(
+        "--retry-refused",
+        action="store_true",
+        help="ask again for those texts in the --output file that the server refused before",
     )
     parser.add_argument(
         "--dry-run",
@@ -257,9 +266,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output and (args.pretty or args.dry_run):
         raise UserError("--output cannot be combined with --pretty or --dry-run; leave one out")
+    if args.retry_refused and not args.output:
+        raise UserError("--retry-refused asks again for texts in an output file; name it with --output")
     reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest")}
     if args.dry_run:
-        source = _Source(args.files, args.format, args.field, args.whole, None)
+        source = _Source(args.files, args.format, args.field, args.whole)
         asked = _Asked(args.model, args.longest, **prompting(args), connection=connection(args))
         for command in curl_commands(source, asked):
             print(command)
@@ -270,10 +281,12 @@ def run(args: argparse.Namespace) -> int:
         print(pretty(document, found, spec, colour) if args.pretty else line(document, found), flush=True)
 
     count = extract(
-        args.files, args.model, show=None if args.output else show, output=args.output, **reading, **prompting(args),
-        connection=connection(args),
+        args.files, args.model, show=None if args.output else show, output=args.output,
+        retry_refused=args.retry_refused, **reading, **prompting(args), connection=connection(args),
     )  # fmt: skip
     stored = f"{count.done} texts were already done; " if count.done else ""
+    if count.refused:
+        stored += f"{count.refused} of them the server refused: ask again with --retry-refused; "
     unanswered = f"{count.unanswered} without an answer"
     print(f"{stored}{count.read} texts, {count.problems} with problems, {unanswered}", file=sys.stderr)
-    return int(count.unanswered > 0)
+    return int(count.unanswered + count.refused > 0)

@@ -7,7 +7,12 @@ from typing import Any
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every command that reads runs."""
-    parser.add_argument("--gold", type=Path, metavar="FILE", help="the gold file, if it has moved since the run")
+    parser.add_argument(
+        "--gold",
+        type=Path,
+        metavar="FILE",
+        help="read the gold records from FILE, if their file has moved since the run",
+    )
     parser.add_argument(
         "--partial", action="store_true", help="score the answered records even if others have no answer yet"
     )

@@ -213,3 +213,20 @@ def test_a_dry_run_prints_no_key(work, ner_eval) -> None:
     shown = ner_eval(*arguments, "a.txt")
     assert shown.code == 0 and '"Authorization: Bearer $OPENAI_API_KEY"' in shown.out
     assert "secret-key" not in shown.out
+
+
+def test_ids_of_strangers_stay_on_one_line(work, ner_eval) -> None:
+    Path("a.jsonl").write_text('{"id": "x\\n\\u001b[2J", "text": "林晓在"}\n{"id": "y", "text": "王五在"}\n', "utf-8")
+
+    async def refuse(server: Faulty, body: dict) -> web.StreamResponse | None:
+        return failure(400, "no") if server.asked[-1] == "林晓在" else None
+
+    with Faulty(refuse) as server:
+        for arguments in ((), ("--pretty",)):
+            ended = ner_eval(*EXTRACT, "--base-url", server.base_url, *arguments, "a.jsonl")
+            assert ended.code == 1 and "2 texts, 1 with problems, 1 without an answer" in ended.err
+            assert "\x1b" not in ended.out + ended.err and len(ended.out.splitlines()) == (3 if arguments else 2)
+        lines = ner_eval(*EXTRACT, "--base-url", server.base_url, "a.jsonl").out.splitlines()
+        refused, answered = map(json.loads, lines)
+    assert refused["entities"] is None and "x\\n\\x1b[2J: HTTP 400: 'no'" in refused["problems"][0]
+    assert answered["entities"] == [entity("王五在", "王五")]

@@ -4,22 +4,19 @@ How it handles them:
 
 ========================================  =============================================================================
 refused, dropped, timed out, 502/503/504  retried, at once on another server if one is up; three in a row mark a server
-                                          as down until its ``/models`` answers; after ``patience`` seconds without any
-                                          answer: `ServerUnavailable`; after ``ATTEMPTS`` attempts while other requests
-                                          are answered: `RecordRefused`
-429                                       retried after Retry-After or a backoff until ``patience`` ends:
-                                          `ServerUnavailable`
+                                          as down until its ``/models`` answers; ``ATTEMPTS`` attempts while other
+                                          requests are answered: `RecordRefused`
+429                                       retried after Retry-After or a backoff
 other 5xx, 408, a malformed reply         retried with a backoff, ``ATTEMPTS`` attempts in all: `RecordRefused`
-401, 403, 404, 3xx                        `RequestRefused` at once
-any other status                          `RecordRefused` at once
+401, 402, 403, 404, 405, 407, 410, 3xx    `RequestRefused` at once
+any other status                          `RecordRefused` at once: the server works, and refuses this record
 ========================================  =============================================================================
 
-aiohttp rather than httpx, which takes over ten times the CPU time per request (docs/log.md) and would slow a fast
-server down. ``vllm bench serve`` uses aiohttp too.
+``patience`` seconds after the first failure without an answer to any request, all of them end, whatever they wait for:
+`ServerUnavailable`. An answer ends the failure.
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -30,6 +27,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ner_common.commands import tell
 from ner_common.errors import UserError, one_line
+from ner_eval.inference.checks import KEY_REMEDY, check_address, check_concurrency, check_key, check_seconds
+from ner_eval.inference.http import encoded, get, new_session, post
 from ner_eval.inference.reply import MalformedReply, Reply, error_text, read_reply, retry_after
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ TRIP = 3  # consecutive failures after which a server counts as down
 PROBE_TIMEOUT = 5.0  # seconds
 DOWN = {0, 502, 503, 504}  # 0: no response at all
 BASE_URL = "http://127.0.0.1:8000/v1"
-KEY_REMEDY = "give the server's key with --api-key or in OPENAI_API_KEY"
-_UNICODE = json.JSONEncoder(ensure_ascii=False)
 T = TypeVar("T")
 
 
@@ -89,6 +86,9 @@ class Connection:
         wait: seconds to wait at the start for a server that is not up yet.
         concurrency: number of concurrent requests.
         openai_only: send only OpenAI's own parameters (no repetition_penalty).
+
+    Raises:
+        ValueError: one of them is out of its range, or an address holds a password.
     """
 
     base_urls: Sequence[str] = (BASE_URL,)
@@ -99,9 +99,20 @@ class Connection:
     concurrency: int = 64
     openai_only: bool = False
 
-    def client(self) -> "Client":
-        """A client of these servers that reports failing ones on stderr."""
-        return Client(self.base_urls, self.api_key, self.timeout, self.patience, tell)
+    def __post_init__(self) -> None:
+        if isinstance(self.base_urls, str) or not self.base_urls:
+            raise ValueError("base_urls must be a list with at least one address")
+        for url in self.base_urls:
+            check_address(url)
+        check_key(self.api_key)
+        check_seconds("timeout", self.timeout)
+        check_seconds("patience", self.patience)
+        check_seconds("wait", self.wait, zero=True)
+        check_concurrency(self.concurrency)
+
+    def client(self, notice: Callable[[str], None] = tell) -> "Client":
+        """A client of these servers; ``notice`` gets a line when a server fails and when it answers again."""
+        return Client(self.base_urls, self.api_key, self.timeout, self.patience, notice)
 
 
 @dataclass(slots=True)
@@ -121,24 +132,14 @@ class Client:
     _session: "aiohttp.ClientSession" = field(init=False)
     _answers: int = field(init=False, default=0)
     _failing: set[object] = field(init=False, default_factory=set)  # requests that failed since the last answer
-    _failing_since: float | None = field(init=False, default=None)
+    _problem: str = field(init=False, default="")  # the last failure
+    _deadline: float | None = field(init=False, default=None)  # when patience ends, if the servers are failing
+    _waiting: set[asyncio.Timeout] = field(init=False, default_factory=set)  # of all requests
     _probes: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     async def __aenter__(self) -> Self:
-        import aiohttp
-
-        self.servers = [Server(url) for url in self.base_urls]
-        headers = {"Content-Type": "application/json"}
-        if self.api_key:
-            headers["Authorization"] = f"Bearer {self.api_key}"
-        self._session = aiohttp.ClientSession(
-            # Callers of `ask` bound the requests in flight. uvicorn closes idle connections after 5 s: close first.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
-            timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(10.0, self.timeout)),
-            headers=headers,
-            # The environment's proxy settings are not meant for a server on this machine.
-            trust_env=not all("//127.0.0.1" in url or "//localhost" in url for url in self.base_urls),
-        )
+        self.servers = [Server(check_address(url)) for url in self.base_urls]
+        self._session = new_session(self.base_urls, self.api_key, self.timeout)
         return self
 
     async def __aexit__(
@@ -155,7 +156,19 @@ class Client:
         Raises:
             RecordRefused, RequestRefused, ServerUnavailable: see the table above.
         """
-        data = encoded(body)
+        if self._deadline and not self._waiting and self._deadline < asyncio.get_running_loop().time():
+            self._deadline = None  # it passed while nobody was asking
+        patience = asyncio.timeout_at(self._deadline)
+        try:
+            async with patience:
+                self._waiting.add(patience)
+                return await self._until_answered(encoded(body), what)
+        except TimeoutError:
+            raise ServerUnavailable(f"{self._problem}; no answer for {self.patience:.0f} s") from None
+        finally:
+            self._waiting.discard(patience)
+
+    async def _until_answered(self, data: bytes, what: str) -> Reply:
         failed = hops = 0
         delay = FIRST_DELAY
         server = None
@@ -166,26 +179,21 @@ class Client:
             result = await self._attempt(server, data)
             if isinstance(result, Reply):
                 return result
-            problem = f"{server.url}: {what}: {result.problem}"
+            problem = f"{server.url}: {shown(what)}: {result.problem}"
             if result.status in DOWN:
                 hops += 1
                 if hops < len(self.servers):
+                    self._fails(problem)
                     continue  # fail over at once
                 # A server that is down answers nobody. If other requests were answered meanwhile and none of them is
                 # failing too, this request is at fault; otherwise keep waiting.
                 self._failing.add(this)
-                if self._answers > before or (self._answers > at_first and self._failing == {this}):
-                    failed += 1
-                else:
-                    self._check_patience(problem)
-            elif result.status == 429:
-                self._check_patience(problem)
-            else:
+                failed += self._answers > before or (self._answers > at_first and self._failing == {this})
+            elif result.status != 429:
                 failed += 1
-            _stop_retrying(result.status, failed, problem)
-            # Requests that failed at the same time must not be retried at the same time.
-            wait = delay * random.uniform(0.5, 1) if result.wait is None else result.wait * random.uniform(1, 1.25)
-            await asyncio.sleep(wait)
+            _stop_retrying(result.status, failed, problem, self._answered)
+            self._fails(problem)
+            await asyncio.sleep(self._pause(result, delay))
             delay = min(2 * delay, LONGEST_DELAY)
             hops = 0
 
@@ -193,7 +201,7 @@ class Client:
         started = time.perf_counter()
         server.in_flight += 1
         try:
-            status, headers, content = await self._post(server, data)
+            status, headers, content = await post(self._session, f"{server.url}/chat/completions", data)
         except OSError as error:
             problem = _words(error, self.timeout)
             self._no_answer(server, problem)
@@ -204,28 +212,14 @@ class Client:
             if status == 200:
                 reply = read_reply(content, time.perf_counter() - started)
                 server.failures = 0
-                self._answers += 1
-                self._failing.clear()
-                self._failing_since = None
+                self._answered()
                 return reply
             problem = f"HTTP {status}: {error_text(content)}"
         except MalformedReply as error:
             problem = str(error)
         if status in DOWN:
             self._no_answer(server, problem)
-        return Failure(status, problem, retry_after(headers))
-
-    async def _post(self, server: Server, data: bytes) -> tuple[int, Any, bytes]:
-        import aiohttp
-
-        try:
-            url = f"{server.url}/chat/completions"
-            # A redirected POST would arrive as a GET: report the redirect instead.
-            async with self._session.post(url, data=data, allow_redirects=False) as response:
-                return response.status, response.headers, await response.read()
-        except aiohttp.ClientError as error:
-            # Some of aiohttp's errors are OSErrors (as TimeoutError is), some are not.
-            raise ConnectionError(str(error) or type(error).__name__) from error
+        return Failure(status, problem, retry_after(headers) if status in (429, 503) else None)
 
     async def get(self, url: str) -> tuple[int, bytes]:
         """GET an address; returns status and content.
@@ -233,14 +227,7 @@ class Client:
         Raises:
             OSError: no answer within ``PROBE_TIMEOUT``.
         """
-        import aiohttp
-
-        try:
-            timeout = aiohttp.ClientTimeout(total=min(PROBE_TIMEOUT, self.timeout))
-            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
-                return response.status, await response.read()
-        except aiohttp.ClientError as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
+        return await get(self._session, url, min(PROBE_TIMEOUT, self.timeout))
 
     async def _server(self, last: Server | None) -> Server:
         """The least busy server that is up, preferably not the last one; waits until there is one."""
@@ -248,7 +235,7 @@ class Client:
             up = [server for server in self.servers if server.up]
             if up:
                 return min(up, key=lambda server: (server is last, server.in_flight))
-            self._check_patience(f"{', '.join(server.url for server in self.servers)}: down")
+            self._fails(self._problem or f"{', '.join(server.url for server in self.servers)}: down")
             await asyncio.sleep(random.uniform(0.05, 0.15))
 
     def _no_answer(self, server: Server, problem: str) -> None:
@@ -277,17 +264,31 @@ class Client:
         server.failures = 0
         self.notice(f"{server.url} answers again")
 
-    def _check_patience(self, problem: str) -> None:
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        elif now - self._failing_since > self.patience:
-            raise ServerUnavailable(f"{problem}; no answer for {now - self._failing_since:.0f} s")
+    def _fails(self, problem: str) -> None:
+        """A request failed: unless one is answered, all of them end when patience does."""
+        self._problem = problem
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self.patience
+            self._reschedule()
 
+    def _answered(self) -> None:
+        self._answers += 1
+        self._failing.clear()
+        if self._deadline is not None:
+            self._deadline = None
+            self._reschedule()
 
-def encoded(body: dict[str, Any]) -> bytes:
-    """A request body as sent. A lone surrogate, which UTF-8 cannot encode, becomes "?", which keeps the offsets."""
-    return _UNICODE.encode(body).encode("utf-8", "replace")
+    def _reschedule(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.expired():
+                waiting.reschedule(self._deadline)
+
+    def _pause(self, failure: Failure, delay: float) -> float:
+        """Seconds before the next attempt; requests that failed at the same time must not come back together."""
+        if failure.status != 429 and failure.wait is None:
+            return delay * random.uniform(0.5, 1)
+        least = delay if failure.wait is None else failure.wait
+        return max(FIRST_DELAY, min(least * random.uniform(1, 1.25), self.patience))
 
 
 @contextmanager
@@ -310,13 +311,15 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-def _stop_retrying(status: int, failed: int, problem: str) -> None:
+def _stop_retrying(status: int, failed: int, problem: str, answered: Callable[[], None]) -> None:
     if status in (0, 200, 408, 429) or status >= 500:
         if failed >= ATTEMPTS:
             raise RecordRefused(f"{problem} ({failed} attempts); see the server's log")
-    elif status in (401, 403):
+        return
+    answered()  # a refusal is an answer: the server works
+    if status in (401, 402, 403, 407):
         raise RequestRefused(f"{problem}; {KEY_REMEDY}")
-    elif status == 404 or status < 400:
+    elif status in (404, 405, 410) or status < 400:
         raise RequestRefused(f"{problem}; is the address right (it ends in /v1), and is the model still served?")
     elif "repetition_penalty" in problem:
         raise RequestRefused(f"{problem}; use --openai-only for a server that accepts only OpenAI's own parameters")
@@ -324,6 +327,11 @@ def _stop_retrying(status: int, failed: int, problem: str) -> None:
         raise RecordRefused(f"{problem}; serve the model with a larger --max-model-len")
     else:
         raise RecordRefused(f"{problem}; the server refuses this request")
+
+
+def shown(name: str) -> str:
+    """A record's id or another name from outside, as a part of one line."""
+    return name if name.isprintable() and len(name) <= 200 else one_line(name, 200)[1:-1]
 
 
 def _words(error: OSError, timeout: float) -> str:

@@ -4,7 +4,6 @@ All are read as a stream, so endless input works.
 """
 
 import csv
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,10 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from ner_common.decoding import NotJSON, decode_json
 from ner_common.errors import UserError, one_line, rooted
 
 FORMATS = ("text", "jsonl", "csv")
-SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
+OTHERS = {".tsv", ".xls", ".xlsx", ".ods", ".parquet", ".doc", ".docx", ".odt", ".pdf", ".zip", ".gz", ".bz2", ".xz"}
+BINARY = "a binary file, not text (it has a zero byte); export it as text, JSON lines or CSV"
+EXPORT = "export it as text, JSON lines or CSV"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +44,21 @@ def read_documents(name: str, form: str | None, column: str, whole: bool) -> Ite
         whole: a text file is one text, line breaks included.
 
     Raises:
-        UserError: the file is missing or not UTF-8; a line is not JSON; a record has no such field.
+        UserError: the file is missing, binary or not UTF-8; a line is not JSON; a record has no such field.
     """
-    form = form or SUFFIXES.get(Path(name).suffix.lower(), "text")
-    shown = "<stdin>" if name == "-" else rooted(Path(name))
+    suffix = Path(name).suffix.lower()
+    # A file's name need not be UTF-8, but it becomes a part of ids.
+    shown = "<stdin>" if name == "-" else rooted(Path(name)).encode("utf-8", "replace").decode()
+    if not form and suffix in OTHERS and Path(name).is_file():
+        raise UserError(f"{shown}: a {suffix} file is not read; {EXPORT}, or say what it holds with --format")
+    form = form or SUFFIXES.get(suffix, "text")
     read = {"text": _whole if whole else _text, "jsonl": _jsonl, "csv": _csv}[form]
     try:
         with _opened(name) as file:
             yield from read(file, shown, column)
     except UnicodeDecodeError as error:
+        if b"\0" in error.object:
+            raise UserError(f"{shown}: {BINARY}") from None
         remedy = "convert it; from GBK with `iconv -f GB18030 -t UTF-8`"
         raise UserError(f"{shown}: not UTF-8 ({error.reason}); {remedy}") from None
 
@@ -57,6 +66,8 @@ def read_documents(name: str, form: str | None, column: str, whole: bool) -> Ite
 @contextmanager
 def _opened(name: str) -> Iterator[IO[str]]:
     if name == "-":
+        if sys.stdin is None:
+            raise UserError("standard input is closed; name a file")
         # A duplicate: a thread that waits for input must not keep the interpreter from closing sys.stdin.
         yield os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8-sig", newline="")
         return
@@ -72,14 +83,21 @@ def _opened(name: str) -> Iterator[IO[str]]:
 
 def _text(file: IO[str], shown: str, column: str) -> Iterator[Document]:
     for number, line in enumerate(file, start=1):
+        _refuse_binary(line, f"{shown}:{number}")
         if line.strip():
             yield Document(f"{shown}:{number}", line.rstrip("\r\n"))
 
 
 def _whole(file: IO[str], shown: str, column: str) -> Iterator[Document]:
     text = file.read()
+    _refuse_binary(text, shown)
     if text.strip():
         yield Document(shown, text)
+
+
+def _refuse_binary(text: str, where: str) -> None:
+    if "\0" in text:
+        raise UserError(f"{where}: {BINARY}")
 
 
 def _jsonl(file: IO[str], shown: str, column: str) -> Iterator[Document]:
@@ -88,27 +106,38 @@ def _jsonl(file: IO[str], shown: str, column: str) -> Iterator[Document]:
             continue
         where = f"{shown}:{number}"
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            raise UserError(f"{where}: not JSON: {one_line(line, 60)}; fix or remove the line") from None
+            value = decode_json(line)
+        except NotJSON as error:
+            remedy = "write one JSON object or string per line, for example with `jq -c`, or fix the line"
+            raise UserError(f"{where}: not JSON ({error}): {one_line(line, 60)}; {remedy}") from None
+        except ValueError as error:
+            raise UserError(f"{where}: {error}: {one_line(line, 60)}; fix or remove the line") from None
         if isinstance(value, str):
             yield Document(where, value)
         elif isinstance(value, dict) and isinstance(value.get(column), str):
-            yield Document(str(value.get("id", where)), value[column], value)
+            id = value.get("id")
+            yield Document(where if id in (None, "") else str(id), value[column], value)
+        elif isinstance(value, list):
+            remedy = "write one JSON object or string per line, for example with `jq -c '.[]'`"
+            raise UserError(f"{where}: is a JSON array; {remedy}")
         else:
             raise UserError(f"{where}: has no string {column!r}; name the field with --field")
 
 
 def _csv(file: IO[str], shown: str, column: str) -> Iterator[Document]:
-    reader = csv.DictReader(file)
-    if column not in (reader.fieldnames or ()):
-        known = ", ".join(reader.fieldnames or ()) or "none"
-        raise UserError(f"{shown}: has no column {column!r}, only {known}; name it with --field")
+    reader = csv.DictReader(file, strict=True)  # strict: an open quote would swallow the rest of the file
     try:
+        names = reader.fieldnames or ()
+        known = one_line(", ".join(names) or "none", 200)[1:-1]
+        if column not in names:
+            raise UserError(f"{shown}: has no column {column!r}, only {known}; name it with --field")
+        if len(set(names)) < len(names):
+            raise UserError(f"{shown}: two columns have one name ({known}); rename one")
         for row in reader:
             where = f"{shown}:{reader.line_num}"
             if row.get(column) is None or None in row:
                 raise UserError(f"{where}: has more or fewer columns than the header; fix the line")
+            _refuse_binary(row[column], where)
             yield Document(row.get("id") or where, row[column], row)
     except csv.Error as error:
         raise UserError(f"{shown}:{reader.line_num}: not CSV ({error}); fix the line") from None

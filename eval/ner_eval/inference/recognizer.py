@@ -7,21 +7,26 @@ recognizer.predict(["林晓在云帆科技任经理"])    # [[Entity(start=0, en
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ner_common.errors import one_line
 from ner_data.alignment import align
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_eval.inference.client import Client, RecordRefused, RequestRefused, run_async
-from ner_eval.inference.request import IGNORED, honoured, request_body, sampling
+from ner_eval.inference.client import Client, Connection, RecordRefused, RequestRefused, run_async, shown
+from ner_eval.inference.request import IGNORED, MODES, honoured, request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import segments
 
+PROBLEMS = 20  # of one answer that are listed
+INTERRUPT = 0.1  # seconds until an interrupt inside a running loop is noticed
+MENTIONS = 100  # that one answer may have in addition to one per character of the text
 Key = TypeVar("Key")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +38,31 @@ class Recognized:
         entities: sorted by position; offsets are half-open, in characters of ``text``.
         problems: what could not be used: a malformed or truncated answer, a mention that does not occur in
             the text, a label that was not asked for.
-        answered: False if the server refused or failed on this text; ``problems`` says why.
+        error: the server's words if it refused this text or failed on it: then there is no answer, and the empty
+            ``entities`` do not mean that the text has none. None if it was answered.
     """
 
     text: str
     entities: tuple[Entity, ...]
     problems: tuple[str, ...] = ()
-    answered: bool = True
+    error: str | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self.error is None
+
+
+class TextsRefused(RecordRefused):
+    """A server refused some of the texts; ``results`` holds what `Recognizer.recognize` returns for all of them."""
+
+    def __init__(self, results: list[Recognized]) -> None:
+        self.results = results
+        refused = [number for number, result in enumerate(results) if not result.answered]
+        numbers = ", ".join(map(str, refused[:10])) + (", ..." if len(refused) > 10 else "")
+        super().__init__(
+            f"{len(refused)} of {len(results)} texts got no answer: number {numbers} (counted from 0); the first: "
+            f"{results[refused[0]].error}; recognize() returns the answers to the others"
+        )
 
 
 def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) -> Recognized:
@@ -48,14 +71,21 @@ def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) ->
     problems = [f"answer {problem}" for problem in parsed.problems]
     if finish_reason == "length":
         problems.append("answer truncated by max_tokens")
+    # A model or server gone wild may name anything, endlessly.
+    most = len(text) + MENTIONS
+    mentions = parsed.mentions[:most]
+    if len(parsed.mentions) > most:
+        problems.append(f"only the first {most} of {len(parsed.mentions)} mentions are read")
     entities = set()
-    for mention, span in zip(parsed.mentions, align(parsed.mentions, text), strict=True):
+    for mention, span in zip(mentions, align(mentions, text), strict=True):
         if mention.label not in spec.labels:
-            problems.append(f"unknown label {mention.label!r} ({mention.text!r})")
+            problems.append(f"unknown label {one_line(mention.label)} ({one_line(mention.text)})")
         elif span is None:
-            problems.append(f"not in the text: {mention.text!r} ({mention.label})")
+            problems.append(f"not in the text: {one_line(mention.text)} ({mention.label})")
         else:
             entities.add(Entity(span[0], span[1], mention.label, mention.text))
+    if len(problems) > PROBLEMS:
+        problems[PROBLEMS:] = [f"... and {len(problems) - PROBLEMS} more problems"]
     return Recognized(text, tuple(sorted(entities)), tuple(problems))
 
 
@@ -79,7 +109,16 @@ class Asker:
         self._free = asyncio.Semaphore(self.concurrency)
 
     async def recognize(self, text: str, name: str) -> Recognized:
-        """Find the entities of a text of any length; errors refer to it as ``name``."""
+        """Find the entities of a text of any length; errors refer to it as ``name``.
+
+        If the server refuses one of its pieces, the text comes back as not answered.
+        """
+        try:
+            return await self._recognize(text, name)
+        except RecordRefused as error:
+            return Recognized(text, (), (f"no answer: {error}",), str(error))
+
+    async def _recognize(self, text: str, name: str) -> Recognized:
         pieces = segments(text, self.longest or self.spec.longest_text)
         parts = await asyncio.gather(*(self._piece(text[start:end], name) for start, end in pieces))
         entities = [
@@ -89,18 +128,12 @@ class Asker:
         ]
         return Recognized(text, tuple(entities), tuple(problem for part in parts for problem in part.problems))
 
-    async def _recognize(self, text: str, name: str) -> Recognized:
-        try:
-            return await self.recognize(text, name)
-        except RecordRefused as error:
-            return Recognized(text, (), (f"no answer: {error}",), answered=False)
-
     async def _piece(self, text: str, name: str) -> Recognized:
         body = request_body(self.model, self.spec, text, sampling(self.spec, self.structured, self.openai_only))
         async with self._free:
             reply = await self.client.ask(body, name)
         if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
-            raise RequestRefused(f"{name}: {IGNORED}")
+            raise RequestRefused(f"{shown(name)}: {IGNORED}")
         return read_answer(self.spec, text, reply.answer, reply.finish_reason)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
@@ -122,7 +155,7 @@ class Asker:
                     # An input error ends the stream too, but only after the answers to what came before it.
                     ended = reader.exception() is not None or reader.result() is None
                     if not ended and (item := reader.result()):
-                        pending.append((item[0], asyncio.create_task(self._recognize(item[1], str(item[0])))))
+                        pending.append((item[0], asyncio.create_task(self.recognize(item[1], str(item[0])))))
                         reader = asyncio.ensure_future(anext(texts, None))
                 while pending and pending[0][1].done():
                     key, task = pending.popleft()
@@ -146,8 +179,9 @@ class Recognizer:
         timeout, patience: seconds, see `ner_eval.inference.client.Connection`.
         structured: off, json or grammar.
 
-    Raises (when asked):
-        UserError: no server answers, it does not serve the model, or it fails; there is no prompt spec.
+    Raises:
+        ValueError: an argument is out of its range.
+        UserError (when asked): no server answers, it does not serve the model, or it fails; there is no prompt spec.
     """
 
     base_url: str | Sequence[str]
@@ -159,30 +193,47 @@ class Recognizer:
     patience: float = 60.0
     structured: str = "off"
 
-    def predict(self, texts: Iterable[str]) -> list[list[Entity]]:
-        """The entities of every text, with offsets into it (half-open, in characters), sorted by position."""
-        return [list(recognized.entities) for recognized in self.recognize(texts)]
+    def __post_init__(self) -> None:
+        self._connection()
+        if self.structured not in MODES:
+            raise ValueError(f"structured must be {' or '.join(MODES)}, not {one_line(self.structured)}")
 
-    def recognize(self, texts: Iterable[str]) -> list[Recognized]:
-        """Like `predict`, with the problems of each text.
+    def _connection(self) -> Connection:
+        urls = [self.base_url] if isinstance(self.base_url, str) else self.base_url
+        return Connection(urls, self.api_key, self.timeout, self.patience, 0, self.concurrency)
+
+    def predict(self, texts: Iterable[str]) -> list[list[Entity]]:
+        """The entities of every text, with offsets into it (half-open, in characters), sorted by position.
 
         Raises:
-            TypeError: ``texts`` is a string: put it into a list.
+            TextsRefused: the server refused some texts; raised after the others are answered, with all results.
+        """
+        results = self.recognize(texts)
+        if not all(result.answered for result in results):
+            raise TextsRefused(results)
+        return [list(result.entities) for result in results]
+
+    def recognize(self, texts: Iterable[str]) -> list[Recognized]:
+        """Like `predict`, with the problems of each text; one that the server refuses comes back with its error.
+
+        Raises:
+            TypeError: ``texts`` is a string (put it into a list), or holds something else.
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a list of strings, not one string: put it into a list")
-        work = self._recognize(list(texts))
+        texts = list(texts)
+        if wrong := [number for number, text in enumerate(texts) if not isinstance(text, str)]:
+            raise TypeError(f"texts must be strings, but number {wrong[0]} is {one_line(texts[wrong[0]])}")
+        work = self._recognize(texts)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return run_async(work)
         # A notebook already runs an event loop, and a second one cannot run inside it.
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(run_async, work).result()
+        return _in_thread(work)
 
     async def _recognize(self, texts: list[str]) -> list[Recognized]:
-        urls = [self.base_url] if isinstance(self.base_url, str) else self.base_url
-        async with Client([url.rstrip("/") for url in urls], self.api_key, self.timeout, self.patience) as client:
+        async with self._connection().client(notice=lambda line: None) as client:
             served = await find_model(client, self.model, wait=0)
             spec = self.prompt
             if not isinstance(spec, PromptSpec):
@@ -197,3 +248,27 @@ class Recognizer:
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+def _in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop of another thread; an interrupt of this thread cancels it and does not wait for it."""
+    started: Future[Callable[[], object]] = Future()
+
+    async def cancellable() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+        started.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await task
+
+    here = asyncio.current_task()
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(run_async, cancellable())
+        try:
+            while not wait([result], INTERRUPT).done:
+                # `asyncio.run` cancels its task at the first Ctrl-C instead of raising KeyboardInterrupt.
+                if here and here.cancelling():
+                    raise asyncio.CancelledError
+        except BaseException:
+            if not result.done():
+                started.result()()
+            raise
+        return result.result()

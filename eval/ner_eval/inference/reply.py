@@ -4,16 +4,19 @@
  "usage": {"prompt_tokens": 131, "completion_tokens": 12}}
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+
+from ner_common.decoding import convert, decode_json
 from ner_common.errors import one_line
 
 LONGEST_WAIT = 600.0  # seconds
+LARGEST = 1 << 20  # bytes of one reply: far more than any answer; many may arrive at once
 # How vLLM ends, with HTTP 200, the answers that it is writing when it is stopped or fails: they are not complete.
 ABORTED = ("abort", "error")
 
@@ -37,17 +40,49 @@ class Reply:
     seconds: float
 
 
+Tokens = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # some servers write 12.0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: Annotated[str, msgspec.Meta(max_length=100)] | None
+
+
+class _Completion(msgspec.Struct):
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: _Usage | None = None
+
+
+class _Failed(msgspec.Struct):
+    """What servers say of an error: OpenAI's ``error.message``, FastAPI's ``detail``, others' ``message``."""
+
+    error: Any = None
+    detail: Any = None
+    message: Any = None
+
+
 def read_reply(content: bytes, seconds: float) -> Reply:
     """Read a response body; a content of null is an empty answer, missing usage counts as 0 tokens.
 
     Raises:
-        MalformedReply: it is not a chat completion, or the server broke it off.
+        MalformedReply: it is not a chat completion, it is too large, or the server broke it off.
     """
+    if len(content) > LARGEST:
+        raise MalformedReply(f"malformed reply (more than {LARGEST:,} bytes)")
     try:
-        return reply_of(json.loads(content), seconds)
+        return _reply(decode_json(content, _Completion), seconds)
     except AbortedReply:
         raise
-    except (ValueError, RecursionError):
+    except ValueError:
         raise MalformedReply(
             f"malformed reply (not a chat completion): {one_line(content[:200].decode(errors='replace'))}"
         ) from None
@@ -60,31 +95,29 @@ def reply_of(value: Any, seconds: float) -> Reply:
         MalformedReply: it is not one, or the server broke it off.
     """
     try:
-        choice = value["choices"][0]
-        answer, finish_reason = choice["message"]["content"], choice["finish_reason"]
-        usage = value.get("usage") or {}
-        tokens = [int(usage.get(key, 0)) for key in ("prompt_tokens", "completion_tokens")]
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        return _reply(convert(value, _Completion), seconds)
+    except AbortedReply:
+        raise
+    except ValueError:
         raise MalformedReply("malformed reply (not a chat completion)") from None
-    if not isinstance(answer, str | None) or not isinstance(finish_reason, str | None):
-        raise MalformedReply("malformed reply (not a chat completion)")
-    if finish_reason in ABORTED:
-        raise AbortedReply(f"the server broke the answer off (finish_reason {finish_reason})")
-    return Reply(answer or "", finish_reason or "", tokens[0], tokens[1], round(seconds, 4))
+
+
+def _reply(value: _Completion, seconds: float) -> Reply:
+    choice, usage = value.choices[0], value.usage or _Usage()
+    if choice.finish_reason in ABORTED:
+        raise AbortedReply(f"the server broke the answer off (finish_reason {choice.finish_reason})")
+    tokens = int(usage.prompt_tokens or 0), int(usage.completion_tokens or 0)
+    return Reply(choice.message.content or "", choice.finish_reason or "", *tokens, round(seconds, 4))
 
 
 def error_text(content: bytes) -> str:
-    """A server's error message: OpenAI's ``error.message``, FastAPI's ``detail``, or the beginning of the body."""
+    """A server's error message (see `_Failed`), or the beginning of the body, on one line."""
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        value = None
-    said: Any = None
-    if isinstance(value, dict):
-        error = value.get("error")
-        said = (
-            error.get("message") if isinstance(error, dict) else error or value.get("detail") or value.get("message")
-        )
+        value = decode_json(content, _Failed)
+    except ValueError:
+        value = _Failed()
+    error = value.error
+    said = error.get("message") if isinstance(error, dict) else error or value.detail or value.message
     return one_line(said if said else content[:200].decode(errors="replace"), 200)
 
 
@@ -98,6 +131,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:  # then it is a date
         try:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, IndexError):
             return None
     return min(max(0.0, seconds), LONGEST_WAIT)

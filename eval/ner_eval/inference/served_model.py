@@ -7,17 +7,23 @@ vLLM's answer, with one LoRA module (``root`` is its folder, ``parent`` the base
 """
 
 import asyncio
-import json
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
+
+from ner_common.decoding import decode_json
 from ner_common.errors import UserError, one_line, rooted
 from ner_data.alpaca import spec_file
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_eval.inference.client import KEY_REMEDY, Client, Server
+from ner_eval.inference.checks import KEY_REMEDY
+from ner_eval.inference.client import Client, Server, shown
 from ner_eval.inference.reply import error_text
+
+SHOWN = 20  # names of served models in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,19 @@ class Served:
     name: str
     folder: Path | None
     version: str | None
+
+
+class _Card(msgspec.Struct):
+    id: str
+    root: Any = None  # other servers may mean something else by it
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card]
+
+
+class _Version(msgspec.Struct):
+    version: Annotated[str, msgspec.Meta(max_length=100)]
 
 
 async def find_model(client: Client, name: str, wait: float) -> Served:
@@ -42,8 +61,10 @@ async def find_model(client: Client, name: str, wait: float) -> Served:
         elif isinstance(answer, str):
             raise UserError(f"{server.url}: {answer}; start the server with `make serve`, or name another --base-url")
         elif name not in answer:
-            served = ", ".join(sorted(answer)) or "nothing"
-            raise UserError(f"{server.url}: does not serve the model {name!r}; it serves: {served}")
+            names = [shown(served) for served in sorted(answer)[:SHOWN]]
+            more = f" and {len(answer) - SHOWN} more" if len(answer) > SHOWN else ""
+            served = ", ".join(names) + more if names else "nothing"
+            raise UserError(f"{server.url}: does not serve the model {one_line(name)}; it serves: {served}")
     pairs = zip(client.servers, answers, strict=True)
     server, folder = next((server, answer[name]) for server, answer in pairs if isinstance(answer, dict))
     return Served(name, folder, await _version(client, server))
@@ -86,24 +107,34 @@ def _words(error: OSError) -> str:
 
 def _read(server: Server, content: bytes) -> dict[str, Path | None]:
     try:
-        cards = json.loads(content)["data"]
-        return {card["id"]: Path(card["root"]) if isinstance(card.get("root"), str) else None for card in cards}
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        shown = one_line(content[:100].decode(errors="replace"))
+        cards = decode_json(content, _Cards).data
+    except ValueError:
+        begins = one_line(content[:100].decode(errors="replace"))
         raise UserError(
-            f"{server.url}: /models returned no list of models ({shown}); is this an OpenAI-compatible server?"
+            f"{server.url}: /models returned no list of models ({begins}); is this an OpenAI-compatible server?"
         ) from None
+    return {card.id: _folder(card.root) for card in cards}
+
+
+def _folder(root: Any) -> Path | None:
+    """A folder that the server names, unless this machine cannot even look for it (too long, or with a zero byte)."""
+    if not isinstance(root, str):
+        return None
+    try:
+        Path(root, FILE_NAME).is_file()
+    except (OSError, ValueError):
+        return None
+    return Path(root)
 
 
 async def _version(client: Client, server: Server) -> str | None:
     """vLLM's version; other servers may not report theirs."""
     try:
         status, content = await client.get(server.url.removesuffix("/v1") + "/version")
-        value = json.loads(content) if status == 200 else {}
-    except (OSError, ValueError, RecursionError):
+        version = decode_json(content, _Version).version if status == 200 else None
+    except (OSError, ValueError):
         return None
-    version = value.get("version") if isinstance(value, dict) else None
-    return version if isinstance(version, str) else None
+    return version if version and version.isprintable() else None
 
 
 def choose_prompt(

@@ -247,7 +247,8 @@ def test_odd_answers_are_stored_as_they_are(work, ner_eval) -> None:
     with Faulty(odd) as server:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url)
     assert ended.code == 0 and "40 truncated by max_tokens" in ended.out
-    assert [p.answer for p in read_predictions(RUN)] == [answers[n % 6] or "" for n in range(40)]
+    expected = [(answers[n % 6] or "").replace("\ud800", "\ufffd") for n in range(40)]  # UTF-8 has no lone surrogates
+    assert [p.answer for p in read_predictions(RUN)] == expected
 
 
 def test_a_record_that_is_never_answered_is_named_and_the_others_are_answered(work, ner_eval) -> None:

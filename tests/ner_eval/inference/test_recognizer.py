@@ -3,19 +3,24 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
-from faulty import Faulty
+from faulty import Faulty, Script, failure, slow
 from ner_common.errors import UserError
 from ner_data.gold import Entity
 from ner_data.prompt import PromptSpec
 from ner_eval import Recognizer
-from ner_eval.inference.recognizer import read_answer
+from ner_eval.inference.client import RecordRefused
+from ner_eval.inference.recognizer import TextsRefused, read_answer
 
 PROMPT = "data/alpaca/demo.prompt.json"
 
@@ -80,3 +85,152 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_a_string_is_not_taken_for_texts_of_one_character() -> None:
     with pytest.raises(TypeError, match="put it into a list"):
         Recognizer("http://127.0.0.1:1/v1", "nano").predict("张伟在杭州。")
+
+
+# --- refused texts ----------------------------------------------------------------------------------------------------
+
+
+def refusing(*sentences: str) -> Script:
+    async def refuse(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+        return failure(400, "no\x1b[2J way") if server.asked[-1] in sentences else None
+
+    return refuse
+
+
+def test_a_refused_text_is_a_result_with_the_servers_words_and_the_others_are_kept(work) -> None:
+    with Faulty(refusing("赵六在")) as server:
+        recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT)
+        first, refused, last = recognizer.recognize(["林晓在", "赵六在", "王五在"])
+    assert (first.entities, last.entities) == ((Entity(0, 2, "name", "林晓"),), (Entity(0, 2, "name", "王五"),))
+    assert first.answered and first.error is None
+    assert not refused.answered and refused.entities == () and refused.text == "赵六在"
+    assert (
+        refused.error is not None
+        and refused.error.isprintable()
+        and "text 1: HTTP 400: 'no\\x1b[2J way'" in refused.error
+    )
+    assert refused.problems == (f"no answer: {refused.error}",)
+
+
+def test_predict_never_passes_a_refused_text_off_as_one_without_entities(work) -> None:
+    with Faulty(refusing("赵六在")) as server:
+        recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT)
+        with pytest.raises(TextsRefused, match="1 of 3 texts got no answer: number 1 ") as caught:
+            recognizer.predict(["林晓在", "赵六在", "王五在"])
+        assert len(server.asked) == 3
+    assert isinstance(caught.value, RecordRefused) and "\n" not in str(caught.value)
+    assert [len(result.entities) for result in caught.value.results] == [1, 0, 1]
+
+
+def test_a_long_text_with_a_refused_piece_has_no_answer(work) -> None:
+    text = "林晓在。" * 100
+    with Faulty() as server:
+        recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT)
+        assert recognizer.recognize([text])[0].answered
+        server.script = refusing(server.asked[-1])
+        found = recognizer.recognize([text, "王五在"])
+    assert [result.answered for result in found] == [False, True] and found[0].entities == ()
+
+
+def test_an_answer_gone_wild_is_read_with_a_bound(work) -> None:
+    spec = PromptSpec.load(Path(PROMPT))
+    answer = json.dumps([{"label": f"x{n}", "text": "林" * 5000} for n in range(3000)])
+    found = read_answer(spec, "林晓在", answer, "stop")
+    assert len(found.problems) == 21 and found.problems[0] == "only the first 103 of 3000 mentions are read"
+    assert found.problems[-1] == "... and 84 more problems" and max(map(len, found.problems)) < 200
+
+
+# --- interrupts and arguments -----------------------------------------------------------------------------------------
+
+NOTEBOOK = """
+import asyncio, signal, sys, threading, time
+from ner_eval import Recognizer
+
+async def cell():
+    if sys.argv[3] == "notebook":  # Jupyter raises KeyboardInterrupt in the cell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    print("asking", flush=True)
+    Recognizer(sys.argv[1], "nano", prompt=sys.argv[2], concurrency=4).predict(["林晓在"] * 100)
+
+try:
+    asyncio.run(cell())
+except KeyboardInterrupt:
+    print("interrupted", threading.active_count(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["notebook", "program"])
+def test_an_interrupt_inside_a_running_loop_takes_effect_at_once(work, kind) -> None:
+    with Faulty(slow(60, 60)) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-c", NOTEBOOK, server.base_url, PROMPT, kind], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None and process.stdout.readline() == "asking\n"
+        deadline = time.monotonic() + 60
+        while not server.asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted 1\n"
+        assert time.monotonic() - started < 5
+        assert process.wait(60) == 0
+        assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"concurrency": 0}, "concurrency must be a whole number from 1"),
+        ({"concurrency": 2.5}, "concurrency must be a whole number"),
+        ({"structured": "jsno"}, "structured must be off or json or grammar, not 'jsno'"),
+        ({"base_url": []}, "at least one address"),
+        ({"base_url": "127.0.0.1:8000/v1"}, "is not an address like"),
+        ({"base_url": ["http://127.0.0.1:1/v1", "http://.."]}, "is not an address like"),
+        (
+            {"base_url": "http://me:secret@127.0.0.1:1/v1"},
+            "must not hold a user name or password; give the server's key",
+        ),
+        ({"base_url": "http://127.0.0.1:1/v1?x=1"}, "must end after its path"),
+        ({"timeout": float("nan")}, "timeout must be a number of seconds above 0"),
+        ({"timeout": float("inf")}, "timeout must be"),
+        ({"timeout": 0}, "timeout must be"),
+        ({"patience": -1}, "patience must be"),
+        ({"patience": "60"}, "patience must be"),
+        ({"api_key": "sk-secret\n"}, "the API key has a line break"),
+        ({"api_key": "sk-secret密"}, "a character that is not ASCII"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(arguments, words) -> None:
+    with pytest.raises(ValueError) as caught:
+        Recognizer(**{"base_url": "http://127.0.0.1:1/v1", "model": "nano", **arguments})
+    assert words in str(caught.value) and "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--timeout", "inf"), ("--timeout", "nan"), ("--patience", "1e300"), ("--wait", "-1"), ("--wait", "nan"),
+        ("--base-url", "http://.."), ("--base-url", "127.0.0.1:8000"), ("--base-url", "http://me:secret@127.0.0.1:1"),
+        ("--base-url", "http://127.0.0.1:99999/v1"), ("--base-url", "http://[::1/v1"), ("--base-url", "http://a b/v1"),
+        ("--base-url", "http://127.0.0.1:1/v1?key=secret"), ("--api-key", "secret\n"), ("--api-key", "密"),
+        ("--concurrency", "99999999"),
+    ],
+)  # fmt: skip
+def test_the_commands_refuse_them_in_one_line_too(work, ner_eval, arguments) -> None:
+    ended = ner_eval("predict", "--model", "nano", "--corpus", "demo", *arguments)
+    assert ended.code == 2 and not Path("runs").exists()
+    # argparse shows the usage first
+    errors = [line for line in ended.err.splitlines() if line.startswith("ner-eval") and ": " in line]
+    assert len(errors) == 1 and errors[0] == ended.err.splitlines()[-1]
+    assert "secret" not in ended.err
+
+
+def test_texts_must_be_strings() -> None:
+    with pytest.raises(TypeError, match="number 1 is 5"):
+        Recognizer("http://127.0.0.1:1/v1", "nano").recognize(["林晓在", 5])  # type: ignore[list-item]
+
+
+def test_a_lone_surrogate_in_a_text_is_asked_as_a_question_mark(work) -> None:
+    with Faulty() as server:
+        [found] = Recognizer(server.base_url, "nano", prompt=PROMPT).recognize(["林晓\ud800在"])
+    assert server.asked == ["林晓?在"] and found.entities == (Entity(0, 2, "name", "林晓"),)

@@ -10,24 +10,13 @@ import pytest
 from aiohttp import web
 
 from faulty import Faulty, drop, failure, slow
+from output_support import BESIDE, OUT, TEXTS, extract, refusing, stored
 from support import ROOT
-
-OUT, BESIDE = Path("out.jsonl"), Path("out.jsonl.manifest.json")
-TEXTS = [f"林{n:02}在" for n in range(40)]
-
-
-def extract(server: Faulty, *arguments: object, output: str = OUT.name) -> tuple[object, ...]:
-    prompt = ("--prompt", "data/alpaca/demo.prompt.json", "--wait", "0", "--base-url", server.base_url)
-    return ("extract", "--model", "nano", *prompt, "--output", output, "a.txt", *arguments)
 
 
 @pytest.fixture
 def texts(work: Path) -> None:
     Path("a.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-
-
-def stored() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in OUT.read_text(encoding="utf-8").split("\n")[:-1]] if OUT.exists() else []
 
 
 def test_kill_9_at_any_moment_loses_and_duplicates_nothing(texts, ner_eval, start) -> None:
@@ -145,3 +134,76 @@ def test_a_foreign_file_is_left_alone_and_nothing_answered_leaves_nothing(texts,
         Path("a.txt").write_bytes("王五".encode("gbk"))
         assert ner_eval(*extract(server)).code == 2
     assert not OUT.exists() and not BESIDE.exists()
+
+
+# --- refused texts are asked again ------------------------------------------------------------------------------------
+
+
+def refused_lines() -> list[int]:
+    return [number for number, line in enumerate(stored()) if line["entities"] is None]
+
+
+def test_refused_texts_are_counted_each_time_and_asked_again_on_request(texts, ner_eval) -> None:
+    with Faulty() as server:
+        assert ner_eval(*extract(server, output="whole.jsonl")).code == 0
+    with Faulty(refusing(3, 7, 39)) as server:
+        ended = ner_eval(*extract(server))
+        assert ended.code == 1 and "40 texts, 3 with problems, 3 without an answer" in ended.err
+        assert refused_lines() == [3, 7, 39] and "too long" in stored()[7]["problems"][0]
+        before = OUT.read_bytes()
+        ended = ner_eval(*extract(server))
+        words = "40 texts were already done; 3 of them the server refused: ask again with --retry-refused; 0 texts"
+        assert ended.code == 1 and words in ended.err and OUT.read_bytes() == before
+        server.script = refusing(7)
+        server.asked.clear()
+        ended = ner_eval(*extract(server, "--retry-refused"))
+        assert ended.code == 1 and "37 texts were already done; 3 texts, 1 with problems, 1 without" in ended.err
+        assert sorted(server.asked) == [TEXTS[n] for n in (3, 7, 39)] and refused_lines() == [7]
+        assert [line["text"] for line in stored()] == TEXTS
+        server.script = None
+        assert ner_eval(*extract(server, "--retry-refused")).code == 0
+        assert OUT.read_bytes() == Path("whole.jsonl").read_bytes()
+        assert ner_eval(*extract(server, "--retry-refused")).code == 0
+    assert sorted(path.name for path in Path().glob("*out*")) == [OUT.name, BESIDE.name]
+
+
+def test_a_retry_goes_on_with_the_texts_that_were_not_asked_yet(texts, ner_eval) -> None:
+    with Faulty() as server:
+        assert ner_eval(*extract(server, output="whole.jsonl")).code == 0
+        server.script = refusing(3, 7)
+        Path("a.txt").write_text("\n".join(TEXTS[:20]), encoding="utf-8")
+        assert ner_eval(*extract(server)).code == 1
+        Path("a.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+        server.script = None
+        assert ner_eval(*extract(server, "--retry-refused")).code == 0
+    assert OUT.read_bytes() == Path("whole.jsonl").read_bytes()
+
+
+def test_a_lost_server_keeps_the_new_answers_to_refused_texts(texts, ner_eval) -> None:
+    with Faulty(refusing(*range(0, 40, 2))) as server:
+        assert ner_eval(*extract(server)).code == 1
+        server.asked.clear()
+
+        async def dies(server: Faulty, body: dict[str, Any]) -> web.StreamResponse | None:
+            return drop if len(server.asked) > 10 else None
+
+        server.script = dies
+        ended = ner_eval(*extract(server, "--retry-refused", "--concurrency", 1, "--patience", 1))
+        assert ended.code == 2 and "30 texts are done" in ended.lines[-1]
+        assert refused_lines() == list(range(20, 40, 2))
+
+
+def test_a_file_of_an_earlier_version_is_continued(texts, ner_eval) -> None:
+    with Faulty() as server:
+        assert ner_eval(*extract(server)).code == 0
+        lines = stored()
+        lines[5] |= {"entities": [], "problems": ["no answer: http://127.0.0.1:1/v1: a.txt:6: HTTP 400: 'no'"]}
+        OUT.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+        assert ner_eval(*extract(server)).code == 1
+        assert ner_eval(*extract(server, "--retry-refused")).code == 0
+    assert stored()[5]["entities"] and server.asked[-1] == TEXTS[5]
+
+
+def test_a_retry_needs_an_output_file(texts, ner_eval) -> None:
+    ended = ner_eval("extract", "--model", "nano", "--retry-refused", "a.txt")
+    assert ended.code == 2 and "name it with --output" in ended.lines[0]
