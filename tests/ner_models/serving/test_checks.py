@@ -1,6 +1,5 @@
 """What `ner-model serve` refuses before anything slow starts."""
 
-import json
 import shutil
 import socket
 from collections.abc import Callable
@@ -12,6 +11,9 @@ import pytest
 from ner_models.serving import process as server
 from ner_models.serving.adapters import RANKS, served_rank
 from ner_models.serving.command import on_cpu
+from ner_models.serving.log import last_error
+from ner_models.serving.state import STATE, Server, state_file
+from serving_support import write_adapter, write_base
 from support import Result, one_line_error
 
 Cli = Callable[..., Result]
@@ -19,18 +21,7 @@ Cli = Callable[..., Result]
 
 @pytest.fixture
 def base(workplace: Path) -> Path:
-    folder = workplace / "models/base"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"max_position_embeddings": 1024}')
-    return folder
-
-
-def make_adapter(folder: Path, base: Path, **changes: Any) -> Path:
-    folder.mkdir(parents=True)
-    config = {"peft_type": "LORA", "base_model_name_or_path": str(base), "r": 8, "bias": "none", **changes}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    (folder / "adapter_model.safetensors").write_bytes(b"")
-    return folder
+    return write_base(workplace / "models/base")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +39,7 @@ def make_adapter(folder: Path, base: Path, **changes: Any) -> Path:
 def test_an_adapter_that_vllm_would_reject_is_refused_with_the_reason(
     base: Path, cli: Cli, tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
-    adapter = make_adapter(tmp_path / "a", base, **changes)
+    adapter = write_adapter(tmp_path / "a", base, **changes)
     assert reason in one_line_error(cli("ner-model", "serve", adapter))
 
 
@@ -68,7 +59,7 @@ def test_the_ranks_are_those_of_the_installed_vllm() -> None:
 
 
 def test_an_adapter_in_a_pickle_file_is_not_loaded(base: Path, cli: Cli, tmp_path: Path) -> None:
-    adapter = make_adapter(tmp_path / "a", base)
+    adapter = write_adapter(tmp_path / "a", base)
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     assert "only safetensors are loaded" in one_line_error(cli("ner-model", "serve", adapter))
 
@@ -78,12 +69,12 @@ def test_a_folder_without_an_adapter_is_refused(cli: Cli, workplace: Path) -> No
 
 
 def test_a_missing_base_model_is_refused(cli: Cli, workplace: Path) -> None:
-    adapter = make_adapter(workplace / "a", workplace / "gone")
+    adapter = write_adapter(workplace / "a", workplace / "gone")
     assert "gone: no model there" in one_line_error(cli("ner-model", "serve", adapter))
 
 
 def test_one_name_for_two_adapters_is_refused(base: Path, cli: Cli, tmp_path: Path) -> None:
-    one, other = make_adapter(tmp_path / "a", base), make_adapter(tmp_path / "b", base)
+    one, other = write_adapter(tmp_path / "a", base), write_adapter(tmp_path / "b", base)
     message = one_line_error(cli("ner-model", "serve", f"x={one}", f"x={other}"))
     assert "two models are called x;" in message
 
@@ -91,7 +82,7 @@ def test_one_name_for_two_adapters_is_refused(base: Path, cli: Cli, tmp_path: Pa
 def test_adapters_of_two_bases_are_refused(base: Path, cli: Cli, workplace: Path) -> None:
     other = workplace / "models/other"
     shutil.copytree(base, other)
-    one, two = make_adapter(workplace / "a", base), make_adapter(workplace / "b", other)
+    one, two = write_adapter(workplace / "a", base), write_adapter(workplace / "b", other)
     assert "several bases" in one_line_error(cli("ner-model", "serve", one, two))
 
 
@@ -104,13 +95,13 @@ def test_a_port_that_another_program_holds_is_refused(base: Path, cli: Cli) -> N
         assert f"port {port} on 127.0.0.1 is busy" in one_line_error(
             cli("ner-model", "serve", "--base", base, "--port", port)
         )
-        assert not server.STATE.exists()
+        assert not STATE.exists()
 
 
 @pytest.mark.serve
 def test_the_command_names_everything_and_keeps_the_key_out_of_sight(base: Path, cli: Cli, tmp_path: Path) -> None:
-    one = make_adapter(tmp_path / "saves/nano/lora/demo", base, r=9)
-    other = make_adapter(tmp_path / "b", base)
+    one = write_adapter(tmp_path / "saves/nano/lora/demo", base, r=9)
+    other = write_adapter(tmp_path / "b", base)
     result = cli("ner-model", "serve", one, f"second={other}", "--base", base, "--api-key", "secret", "--dry-run")
     assert result.code == 0, result.err
     assert "--served-model-name base --max-model-len 1024 --generation-config vllm" in result.out
@@ -128,9 +119,9 @@ def test_stopping_without_a_server_says_so(workplace: Path, cli: Cli) -> None:
 
 
 def test_the_state_of_a_server_that_died_is_forgotten(workplace: Path) -> None:
-    server.Server(2**22 + 1, "127.0.0.1", 18999, ["x"], ["vllm"]).save()
+    Server(2**22 + 1, "127.0.0.1", 18999, ["x"], ["vllm"]).save()
     assert server.load_server(18999) is None
-    assert not server.state_file(18999).exists()
+    assert not state_file(18999).exists()
 
 
 def test_the_log_line_that_explains_a_failed_start_is_found(tmp_path: Path) -> None:
@@ -138,4 +129,4 @@ def test_the_log_line_that_explains_a_failed_start_is_found(tmp_path: Path) -> N
     log.write_text(
         "INFO a\nValueError: too long\n  at\nRuntimeError: Engine core initialization failed. See root cause\n"
     )
-    assert server.last_error(log) == "ValueError: too long"
+    assert last_error(log) == "ValueError: too long"

@@ -2,15 +2,14 @@
 
 import json
 import shutil
-from math import prod
 from pathlib import Path
 
 import pytest
 
-from ner_models.chatglm3.shards import write_shard
 from ner_models.serving.adapters import load_adapter
 from ner_models.serving.middleware import apply, refusal
 from ner_models.serving.soft_prompts import plan
+from serving_support import write_adapter, write_tensor
 from support import one_line_error
 
 CONFIG = {
@@ -33,25 +32,18 @@ def base(tmp_path: Path) -> Path:
     (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
     settings = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": "{{ messages }}"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    write_tensor(folder / "model.safetensors")
     return folder
 
 
 @pytest.fixture
 def adapter(base: Path, tmp_path: Path):
     def write(name: str, kind: str, **changes: object) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        width = 24 if kind == "PREFIX_TUNING" else 48
-        config = {"peft_type": kind, "base_model_name_or_path": str(base), "num_virtual_tokens": 3, "num_layers": 3}
-        (folder / "adapter_config.json").write_text(json.dumps(config | {"token_dim": width} | changes))
-        (folder / "adapter_model.safetensors").write_bytes(b"")
-        return folder
+        own = {} if kind == "LORA" else {"num_virtual_tokens": 3, "num_layers": 3}
+        own |= {"token_dim": 24 if kind == "PREFIX_TUNING" else 48}
+        return write_adapter(tmp_path / name, base, peft_type=kind, **own | changes)
 
     return write
-
-
-def write_tensor(path: Path, name: str, shape: tuple[int, ...], content: bytes = b"\0") -> None:
-    write_shard(path, [(name, "F32", shape)], [content * (4 * prod(shape))])
 
 
 def test_a_prefix_and_a_p_tuning_adapter_are_planned_together(base: Path, adapter, tmp_path: Path) -> None:

@@ -1,9 +1,16 @@
 """``ner-model export``: bake a P-tuning adapter into a plain checkpoint that any vLLM serves to any client.
 
 The learned virtual tokens become special tokens with embedding rows of their own, and the chat template puts them
-before every conversation: position by position what PEFT computes. They must never be generated. So the output layer
+before every conversation: position by position what PEFT computes. They should never be generated. So the output layer
 is untied from the embedding if it was tied, and their rows in it are fitted to give logits far below the best real one
-for the model's hidden states (see `row_without_chance`); the margin is measured.
+for the model's hidden states (see `row_without_chance`); the margin is measured, on texts and temperatures like those
+of the adapter's use.
+
+The result is the adapter's model, not the base model too. Asked without its soft prompt (by /v1/completions, or with
+another chat template), it is close to the base, with two differences: the virtual tokens take rows of the vocabulary
+that the base does not use, to which its softmax gives a share (up to 3.9 % with nano), so probabilities differ by that
+share; and far from the measured states, as at high temperatures, a virtual token can be sampled. `ner-model serve`
+masks the virtual tokens under every name (`logits_mask`), which a plain vLLM does not.
 """
 
 import argparse
@@ -13,24 +20,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llamafactory_ner.checks.configs import read_model_config
 from ner_common.errors import UserError, rooted
 from ner_common.files import check_free, whole_folder
 from ner_common.fingerprints import weights_fingerprint
+from ner_common.weights import check_weights
 from ner_data.gold import Entity, Record
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_models.serving.adapters import Adapter, check_base, load_adapter, warn_of_another_name
-from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
+from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, check_stored, tokens_of, virtual_tokens
 
 # How far below the best real logit a virtual token's is fitted, and the smallest accepted margin: exp(-20) is 2e-9 per
 # token, or 1 in 40 for 128 virtual tokens over 1,000 answers of 100 tokens.
 WANTED, MARGIN = 40.0, 20.0
 CONVERSATIONS, LENGTH = 32, 48  # conversations to collect hidden states from; tokens sampled in each
+TEMPERATURES = (1.0, 1.5)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("adapter", type=Path, help="folder of a P-tuning adapter, such as saves/MODEL/p_tuning/CORPUS")
-    parser.add_argument("out", type=Path, help="folder for the plain checkpoint; must not exist")
-    parser.add_argument("--base", type=Path, help="base model (default: the one the adapter was trained on)")
+    parser.add_argument("adapter", type=Path, help="A P-tuning adapter's folder, such as saves/MODEL/p_tuning/CORPUS.")
+    parser.add_argument("out", type=Path, help="The folder for the plain checkpoint; it must not exist yet.")
+    parser.add_argument("--base", type=Path, help="The base model (default: the one the adapter was trained on).")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -74,10 +84,12 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     if adapter.kind != P_TUNING:
         remedy = "merge LoRA with `make merge`, serve prefix tuning with `ner-model serve`"
         raise UserError(f"{rooted(adapter.path)}: is a {adapter.kind} adapter, only P_TUNING can be baked; {remedy}")
-    if not (base / "config.json").is_file():
+    if read_model_config(base) is None:
         raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
     check_base(adapter, base)
     check_fit(adapter, base)
+    check_stored(adapter)
+    check_weights(base, "download the model again")
     check_free(out)
 
 
@@ -147,18 +159,20 @@ def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], lis
 def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, Any]:
     """Hidden states [states, hidden] before the output layer, and the best real logit [states] at each.
 
-    The states come from the answers of `conversations`, given or generated at temperature 1, both with the soft prompt
-    and without it, because the baked model also serves its base.
+    The states come from the answers of `conversations`, given or generated at TEMPERATURES in turn, both with the soft
+    prompt and without it, because `ner-model serve` serves the base from the baked model too.
     """
     import torch
     from transformers import GenerationConfig
 
     embed = model.get_input_embeddings()
     virtual = stored_prompt(adapter).to(embed.weight)[None]
-    own, model.generation_config = model.generation_config, GenerationConfig(do_sample=True, top_k=0, pad_token_id=0)
+    own = model.generation_config
     torch.manual_seed(0)
     states, best = [], []
-    for prompt, answer in conversations(tokenizer, adapter):
+    for number, (prompt, answer) in enumerate(conversations(tokenizer, adapter)):
+        temperature = TEMPERATURES[number // 2 % len(TEMPERATURES)]  # every second one has its answer
+        model.generation_config = GenerationConfig(do_sample=True, top_k=0, temperature=temperature, pad_token_id=0)
         asked = embed(torch.tensor([prompt], device=model.device))
         for begun in (asked, torch.cat([virtual, asked], dim=1)):
             given = torch.tensor([answer], dtype=torch.long, device=model.device)
