@@ -202,7 +202,7 @@ def test_a_broken_adapter_configuration_is_refused(refused, tmp_path: Path) -> N
     adapter = write_adapter(tmp_path / "a")
     (tmp_path / "a/adapter_config.json").write_text('{"peft_type": ')
     line = refused(finetuning_type="p_tuning", adapter_name_or_path=adapter)
-    assert "/a/adapter_config.json:1: not JSON (Expecting value); restore the file" in line
+    assert "/a/adapter_config.json:1: not JSON (Input data was truncated); restore the file" in line
 
 
 @pytest.mark.parametrize("inline", [True, False])
