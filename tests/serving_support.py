@@ -2,14 +2,15 @@
 
 import json
 import os
+import sys
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from ner_models.chatglm3.shards import write_shard
 
-# It answers our requests as vLLM does, and has a second process that ignores SIGTERM, as an engine may. With
-# STAND_IN_SLOW it takes that many seconds to listen.
+# It answers our requests as vLLM does (or with STAND_IN_ANSWER), and has a second process that ignores SIGTERM, as an
+# engine may (unless STAND_IN_GENTLE). With STAND_IN_SLOW it takes that many seconds to listen.
 STAND_IN = """
 import os, signal, subprocess, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,10 +28,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+if "STAND_IN_GENTLE" in os.environ:
+    stubborn = "import time; print(flush=True); time.sleep(600)"
 engine = subprocess.Popen([sys.executable, "-c", stubborn, *words], stdout=subprocess.PIPE)
 engine.stdout.read(1)
 time.sleep(float(os.environ.get("STAND_IN_SLOW", 0)))
-ThreadingHTTPServer(("127.0.0.1", int(words[words.index("--port") + 1])), Handler).serve_forever()
+host = words[words.index("--host") + 1]
+if ":" in host:
+    import socket
+    ThreadingHTTPServer.address_family = socket.AF_INET6
+ThreadingHTTPServer((host, int(words[words.index("--port") + 1])), Handler).serve_forever()
 """
 # Distribution -> the module that starts it and the words before the model.
 ENTRY_POINTS = {
@@ -47,6 +54,12 @@ def install_stand_in(site: Path, distribution: str) -> None:
     module = site / f"{ENTRY_POINTS[distribution][0].replace('.', '/')}.py"
     module.parent.mkdir(parents=True)
     module.write_text(STAND_IN)
+
+
+def serve_command(base: Path, port: int, *more: str) -> list[str]:
+    """`ner-model serve` as a process of its own."""
+    program = [sys.executable, "-c", "from ner_models.cli import entry_point; entry_point()"]
+    return [*program, "serve", "--base", str(base), "--port", str(port), *more]
 
 
 def write_tensor(path: Path, name: str = "x", shape: tuple[int, ...] = (1,), content: bytes = b"\0") -> None:

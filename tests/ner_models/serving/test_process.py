@@ -5,8 +5,7 @@ The real vLLM is started the same way in tests/test_serve.py and, with a key, in
 
 import os
 import shlex
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,36 +15,10 @@ import pytest
 from ner_models.serving import process as server
 from ner_models.serving.command import Settings
 from ner_models.serving.state import STATE, state_file
-from serving_support import ENTRY_POINTS, install_stand_in, processes, write_adapter, write_base
-from support import Result, assert_free, free_port, one_line_error
+from serving_support import ENTRY_POINTS, processes, write_adapter
+from support import Result, assert_free, one_line_error
 
 Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Make a distribution known to Python, as pip does, with the stand-in at its entry point."""
-
-    def put(distribution: str) -> None:
-        install_stand_in(tmp_path / "site", distribution)
-        monkeypatch.syspath_prepend(tmp_path / "site")
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))
-
-    return put
-
-
-@pytest.fixture
-def base(workplace: Path) -> Iterator[Path]:
-    """A base model's configuration; whatever a failed test leaves running on it is ended."""
-    folder = write_base(workplace / "models/base")
-    yield folder
-    for number in processes(str(folder)):
-        os.kill(number, 9)
-
-
-@pytest.fixture
-def port() -> int:
-    return free_port()
 
 
 @pytest.mark.parametrize("distribution", list(ENTRY_POINTS))

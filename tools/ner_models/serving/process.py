@@ -198,17 +198,21 @@ def stop(server: Server) -> None:
     if _is_current(server):
         with suppress(OSError):  # a full disk must not keep a server running
             replace(server, stopping=True).save()  # `ner-model serve`, if it is still starting it, gives up
-    left = server.processes()
+    own: set[identity.Process] = set()  # the session is not known any more once its first process has ended
     for number in (signal.SIGTERM, signal.SIGKILL):
         told: set[identity.Process] = set()
         end = time.monotonic() + STOP_S
-        while (left := server.processes()) and time.monotonic() < end:
-            for process in set(left) - told:
+        while time.monotonic() < end:
+            own = {process for process in own | set(server.processes()) if identity.find(process.pid) == process}
+            if not own:
+                break
+            for process in own - told:
                 identity.send(process, number)
-            told.update(left)
+            told |= own
             time.sleep(0.1)
-    if left:
-        raise UserError(f"{server.names}: the process {left[0].pid} does not end; end it by hand and run this again")
+    if own:
+        left = ", ".join(str(process.pid) for process in own)
+        raise UserError(f"{server.names}: these processes do not end: {left}; end them by hand and run this again")
     if server.pid is not None:
         with suppress(ChildProcessError):
             os.waitpid(server.pid, os.WNOHANG)  # our own child would stay a zombie
