@@ -3,8 +3,8 @@
 The learned virtual tokens become special tokens with embedding rows of their own, and the chat template puts them
 before every conversation: position by position what PEFT computes. They should never be generated. So the output layer
 is untied from the embedding if it was tied, and their rows in it are fitted to give logits far below the best real one
-for the model's hidden states (see `row_without_chance`); the margin is measured, on texts and temperatures like those
-of the adapter's use.
+for the model's hidden states (see `row_without_chance`); the margin is measured, on texts like those of the
+adapter's use, at temperature 1.
 
 The result is the adapter's model. Asked without its soft prompt (by /v1/completions, or with another chat template),
 it computes what the base does, except that a virtual token can be sampled in states unlike those measured, as at high
@@ -33,7 +33,6 @@ from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, 
 # token, or 1 in 40 for 128 virtual tokens over 1,000 answers of 100 tokens.
 WANTED, MARGIN = 40.0, 20.0
 CONVERSATIONS, LENGTH = 32, 48  # conversations to collect hidden states from; tokens sampled in each
-TEMPERATURES = (1.0, 1.5)
 VERSION = b" spare rows kept"  # changes when a copy that was baked before would be another one now
 
 
@@ -108,8 +107,8 @@ def bake_checkpoint(adapter: Adapter, base: Path, out: Path) -> float:
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     names = virtual_tokens(tokens_of(adapter))
-    # Most bases have more rows than tokens. These rows stay as they are, with names: the base's softmax has a share for
-    # each of them, and without it the probabilities of all other tokens would be higher.
+    # Most bases have more rows than tokens. These stay as they are, with names: the base's softmax gives them a share
+    # (up to 3.9 % with nano), without which the probabilities of all other tokens would be higher.
     spare = range(len(tokenizer), model.get_input_embeddings().weight.shape[0])
     added = [*(f"<|ner_unused_{number}|>" for number in spare), *names]
     tokenizer.add_special_tokens({"additional_special_tokens": added}, replace_extra_special_tokens=False)
@@ -163,20 +162,18 @@ def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], lis
 def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, Any]:
     """Hidden states [states, hidden] before the output layer, and the best real logit [states] at each.
 
-    The states come from the answers of `conversations`, given or generated at TEMPERATURES in turn, both with the soft
-    prompt and without it, because `ner-model serve` serves the base from the baked model too.
+    The states come from the answers of `conversations`, given or generated at temperature 1, both with the soft prompt
+    and without it, because `ner-model serve` serves the base from the baked model too.
     """
     import torch
     from transformers import GenerationConfig
 
     embed = model.get_input_embeddings()
     virtual = stored_prompt(adapter).to(embed.weight)[None]
-    own = model.generation_config
+    own, model.generation_config = model.generation_config, GenerationConfig(do_sample=True, top_k=0, pad_token_id=0)
     torch.manual_seed(0)
     states, best = [], []
-    for number, (prompt, answer) in enumerate(conversations(tokenizer, adapter)):
-        temperature = TEMPERATURES[number // 2 % len(TEMPERATURES)]  # every second one has its answer
-        model.generation_config = GenerationConfig(do_sample=True, top_k=0, temperature=temperature, pad_token_id=0)
+    for prompt, answer in conversations(tokenizer, adapter):
         asked = embed(torch.tensor([prompt], device=model.device))
         for begun in (asked, torch.cat([virtual, asked], dim=1)):
             given = torch.tensor([answer], dtype=torch.long, device=model.device)
