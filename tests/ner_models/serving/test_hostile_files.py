@@ -140,6 +140,7 @@ def test_edited_adapter_configurations(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_many_edited_adapter_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attack_adapters(tmp_path, capsys, 26_000)
 
@@ -217,6 +218,7 @@ def test_edited_base_models(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_many_edited_base_models(tmp_path: Path) -> None:
     attack_bases(tmp_path / "base", 8000)
 
@@ -264,6 +266,7 @@ def test_edited_descriptions_of_base_models(workplace: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_many_edited_descriptions_of_base_models(workplace: Path) -> None:
     attack_descriptions(workplace, 6000)
 
@@ -302,5 +305,6 @@ def test_arguments_for_vllm_that_contradict_ours() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_many_arguments_for_vllm_that_contradict_ours() -> None:
     attack_arguments(60_000)

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from ner_models.serving import serve
 from ner_models.serving.adapters import load_adapter
 from ner_models.serving.middleware import apply, refusal
-from ner_models.serving.soft_prompts import plan
+from ner_models.serving.soft_prompts import SoftPrompts, plan
 from serving_support import write_adapter, write_tensor
 from support import one_line_error
 
@@ -184,3 +187,38 @@ def test_export_refuses_an_adapter_that_does_not_fit(cli, adapter, tmp_path: Pat
 
 def test_export_refuses_a_folder_that_exists(cli, adapter, tmp_path: Path) -> None:
     assert "already exists" in one_line_error(cli("ner-model", "export", adapter("a", "P_TUNING"), tmp_path))
+
+
+def test_logprobs_are_taken_after_the_mask_only_if_virtual_tokens_are_baked_in(base: Path, adapter, tmp_path) -> None:
+    prefix, virtual = (load_adapter(kind, adapter(kind, kind)) for kind in ("PREFIX_TUNING", "P_TUNING"))
+    for adapters, changed in (([prefix], False), ([virtual], True), ([prefix, virtual], True)):
+        planned = plan(base, "tiny", adapters, 1024, tmp_path)
+        assert ("--logprobs-mode processed_logprobs" in " ".join(planned.arguments)) == changed
+        assert any("logprobs of all models" in note for note in planned.notes) == changed
+
+
+def test_two_bases_of_one_name_have_templates_of_their_own(base: Path, adapter, tmp_path: Path) -> None:
+    given = [load_adapter("a", adapter("a", "PREFIX_TUNING"))]
+    one = plan(base, "tiny", given, 1024, tmp_path).files
+    assert plan(base, "tiny", given, 1024, tmp_path).files == one
+    (base / "chat_template.jinja").write_text("{{ other }}")
+    other = plan(base, "tiny", given, 1024, tmp_path).files
+    assert not one.keys() & other.keys()
+
+
+def test_two_serves_at_once_bake_one_copy(
+    base: Path, adapter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given, calls = load_adapter("a", adapter("a", "P_TUNING")), []
+
+    def bake(adapter: object, base: Path, out: Path) -> float:
+        calls.append(out)
+        time.sleep(0.3)
+        out.mkdir(parents=True)
+        return 40.0
+
+    monkeypatch.setattr(serve, "bake_checkpoint", bake)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: serve.prepare(base, [given], SoftPrompts()), range(4)))
+    assert len(calls) == 1 and calls[0].is_dir()

@@ -201,6 +201,7 @@ def test_serve_killed_at_any_moment_leaves_nothing_after_stop(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_serve_killed_fifty_times_leaves_nothing_after_stop(
     base: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +276,7 @@ def test_no_edited_state_file_ends_a_process(stranger, port: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_no_edited_state_file_of_many_ends_a_process(stranger, port: int) -> None:
     attack_states(stranger.pid, port, 4000)
 

@@ -142,7 +142,7 @@ def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], lis
     rng = random.Random(0)
     path = adapter.path / FILE_NAME
     spec = PromptSpec.load(path) if path.is_file() else None
-    plain = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
+    plain = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     made = []
     for number in range(CONVERSATIONS):
         text = tokenizer.decode(rng.choices(plain, k=rng.randrange(4, 48)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from llamafactory_ner.checks.configs import LORA, read_model_config
 from ner_common.errors import UserError, one_line
 from ner_common.machine import installed
-from ner_models.base_models import base_model_of
+from ner_models.base_models import FILE_NAME, RECIPES, base_model_of
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
 from ner_models.serving.process import HOST, PORT, check_port
@@ -171,10 +171,17 @@ def as_word(path: Path) -> str:
 
 
 def default_dtype(base: Path) -> str:
-    """The number format if the user names none."""
+    """The number format if the user names none.
+
+    Raises:
+        UserError: the base model's ``model.yaml`` names one that vLLM does not know.
+    """
     if on_cpu():
         return "float32"
     known = base_model_of(base)
+    if known and known.dtype not in DTYPES:
+        named = f"{RECIPES / known.name / FILE_NAME}: dtype: {one_line(known.dtype)}"
+        raise UserError(f"{named} is not one of {', '.join(DTYPES)}; correct it")
     return known.dtype if known else "auto"
 
 
