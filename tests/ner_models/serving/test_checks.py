@@ -256,3 +256,10 @@ def test_only_the_end_of_a_log_is_read_and_its_control_characters_are_escaped(tm
         file.write("\nValueError: \x1b]0;title\x07\x1b[2J\u2028wrong\n50%\r60%\n".encode())
     assert last_error(log) == "ValueError: \\u001b]0;title\\u0007\\u001b[2J\\u2028wrong"
     assert last_line(log) == "60%"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\u2028b", "a\udcffb"])
+def test_a_folder_that_cannot_be_printed_is_refused(workplace: Path, cli: Cli, name: str) -> None:
+    adapter = write_adapter(workplace / name, workplace / "base")
+    for words in (["serve", f"x={adapter}"], ["serve", "--base", adapter], ["export", adapter, "out"]):
+        assert "a character of this path cannot be printed" in one_line_error(cli("ner-model", *words))

@@ -40,8 +40,9 @@ def load_adapter(name: str, path: Path) -> Adapter:
 
     Raises:
         UserError: there is no adapter, its configuration or weights are damaged, or it has only a pickle file
-            (``adapter_model.bin``).
+            (``adapter_model.bin``); or see `check_path`.
     """
+    check_path(path)
     train_it = "train one, or name its folder"
     config = read_adapter_config(path, train_it)
     if config is None:
@@ -56,6 +57,16 @@ def load_adapter(name: str, path: Path) -> Adapter:
     except ValueError as error:
         raise UserError(f"{rooted(path / WEIGHTS)}: {error}; {train_it}") from None
     return Adapter(name, path, config.peft_type, config.base_model_name_or_path, config)
+
+
+def check_path(path: Path) -> None:
+    """Refuse a folder whose name cannot be printed, stored or passed on as it is.
+
+    Raises:
+        UserError: see above.
+    """
+    if not str(path).isprintable():
+        raise UserError(f"{one_line(str(path), 200)}: a character of this path cannot be printed; rename the folder")
 
 
 def check_name(name: str) -> None:

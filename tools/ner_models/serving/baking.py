@@ -26,7 +26,7 @@ from ner_common.fingerprints import weights_fingerprint
 from ner_common.weights import check_weights
 from ner_data.gold import Entity, Record
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_models.serving.adapters import Adapter, check_base, load_adapter, warn_of_another_name
+from ner_models.serving.adapters import Adapter, check_base, check_path, load_adapter, warn_of_another_name
 from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, check_stored, tokens_of, virtual_tokens
 
 # How far below the best real logit a virtual token's is fitted, and the smallest accepted margin: exp(-20) is 2e-9 per
@@ -83,6 +83,7 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     if adapter.kind != P_TUNING:
         remedy = "merge LoRA with `make merge`, serve prefix tuning with `ner-model serve`"
         raise UserError(f"{rooted(adapter.path)}: is a {adapter.kind} adapter, only P_TUNING can be baked; {remedy}")
+    check_path(base)
     if read_model_config(base) is None:
         raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
     check_base(adapter, base)

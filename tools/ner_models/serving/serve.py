@@ -22,7 +22,15 @@ from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import locked, write_atomically
 from ner_common.weights import check_weights
 from ner_models.serving import process, soft_prompts
-from ner_models.serving.adapters import Adapter, check_base, check_name, load_adapter, refusals, warn_of_another_name
+from ner_models.serving.adapters import (
+    Adapter,
+    check_base,
+    check_name,
+    check_path,
+    load_adapter,
+    refusals,
+    warn_of_another_name,
+)
 from ner_models.serving.baking import bake_checkpoint, baked_folder
 from ner_models.serving.command import MAX_MODEL_LEN, Settings, check_key, check_settings, vllm_command
 from ner_models.serving.state import STATE, Server, new_server
@@ -129,6 +137,7 @@ def check(base: Path, adapters: list[Adapter]) -> None:
     Raises:
         UserError: no base model, two models share a name, an adapter has another base, or vLLM cannot serve it.
     """
+    check_path(base)
     if read_model_config(base) is None:
         raise UserError(
             f"{rooted(base)}: no model there (no config.json); `make download`, or name its folder with --base"
