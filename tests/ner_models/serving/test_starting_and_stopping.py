@@ -109,9 +109,27 @@ def test_what_a_killed_server_leaves_is_ended_by_the_next_serve(base: Path, port
     os.kill(running.pid, signal.SIGKILL)
     os.waitpid(running.pid, 0)
     again = cli("ner-model", "serve", "--base", base, "--port", port)
-    assert again.code == 0 and again.err == "note: ending 1 processes that are left of base\n"
+    assert again.code == 0 and again.err == "note: ending what is left of base (processes: 1)\n"
     assert len(processes(str(base))) == 2
     assert stop(port)
+    nothing_is_left(base, port)
+
+
+@pytest.mark.parametrize("act", ["stop", "serve"])
+def test_what_a_serve_killed_before_it_saved_the_process_leaves_is_ended(
+    base: Path, port: int, cli: Cli, act: str
+) -> None:
+    """Killed between starting vLLM and writing down its number."""
+    lost = new_server("127.0.0.1", port, ["base"], ["x"])
+    STATE.mkdir()
+    lost.save()
+    command = [sys.executable, "-c", "import time; time.sleep(600)", str(base)]
+    with subprocess.Popen(command, start_new_session=True, env=os.environ | {identity.MARK: lost.mark}) as left:
+        until(lambda: identity.marked(left.pid, lost.mark) and identity.command(left.pid) == command)
+        words = ["--base", base] if act == "serve" else []
+        assert cli("ner-model", act, *words, "--port", port).code == 0
+        assert left.wait(10) == -signal.SIGTERM
+    assert (stop(port) is not None) == (act == "serve")
     nothing_is_left(base, port)
 
 

@@ -49,7 +49,8 @@ def load_server(port: int) -> Server | None:
     server = read_state(port)
     if server is None or server.processes() or (server.pid is None and _being_started(port)):
         return server
-    state_file(port).unlink(missing_ok=True)
+    if _is_current(server):
+        state_file(port).unlink(missing_ok=True)
     return None
 
 
@@ -69,7 +70,7 @@ def require_free(host: str, port: int) -> None:
             such address.
     """
     server = load_server(port)
-    if server and (server.pid is None or server.alive()):
+    if server and (server.alive() or (server.pid is None and _being_started(port))):
         does = "is being started" if server.pid is None else "runs"
         process = f" (pid {server.pid})" if server.pid else ""
         raise UserError(f"port {port} is busy: a server for {server.names} {does} there{process}; run `make stop`")
@@ -106,7 +107,7 @@ def reserved(server: Server) -> Iterator[None]:
             require_free(server.host, server.port)
         if before:
             if left := len(before.processes()):
-                print(f"note: ending {left} processes that are left of {before.names}", file=sys.stderr, flush=True)
+                print(f"note: ending what is left of {before.names} (processes: {left})", file=sys.stderr, flush=True)
             stop(before)
         _probe(server.host, server.port)
         try:
