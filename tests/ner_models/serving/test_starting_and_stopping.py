@@ -199,7 +199,9 @@ def kill_serve(base: Path, port: int, rounds: int) -> int:
     rng, running = random.Random(rounds), 0
     for number in range(rounds):
         with subprocess.Popen(serve_command(base, port), stdout=subprocess.DEVNULL) as starting:
-            time.sleep(rng.uniform(0.3, 2.0))
+            if number % 2:  # from here on something is started
+                until(state_file(port).exists)
+            time.sleep(rng.uniform(0, 1.5))
             starting.kill()
         running += len(processes(str(base))) > 0
         if number % 3 == 0:
