@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from llamafactory_ner.methods import METHODS, Method, method_of
+from llamafactory_ner.methods import Method, method_of
 from ner_common.decoding import convert
 from ner_common.errors import UserError, rooted
 from ner_common.files import read_json
@@ -68,7 +68,6 @@ class AdapterConfig(msgspec.Struct, frozen=True):
 # Other kinds (OFT, AdaLoRA, …) give some of these fields another meaning.
 _OF_ALL = ("peft_type", "base_model_name_or_path")
 _OF_SOFT_PROMPTS = (*_OF_ALL, "num_virtual_tokens", "num_layers", "token_dim", "prefix_projection")
-_SOFT_PROMPTS = {method.peft_type for method in METHODS.values()}
 
 
 class ModelConfig(msgspec.Struct, frozen=True):
@@ -92,14 +91,13 @@ def read_adapter_config(folder: Path, remedy: str = "restore the file") -> Adapt
     if not path.is_file():
         return None
     value = read_json(path, remedy, dict[str, Any])
-    kind = value.get("peft_type")
     try:
-        if kind in _SOFT_PROMPTS if isinstance(kind, str) else False:
+        if method_of(value):
             config = convert({name: value[name] for name in _OF_SOFT_PROMPTS if name in value}, AdapterConfig)
             if config.num_virtual_tokens is None:
                 raise ValueError("lacks num_virtual_tokens")
             return config
-        used = value if kind == LORA else {name: value[name] for name in _OF_ALL if name in value}
+        used = value if value.get("peft_type") == LORA else {name: value[name] for name in _OF_ALL if name in value}
         return convert(used, AdapterConfig)
     except ValueError as error:
         raise UserError(f"{rooted(path)}: not a PEFT configuration: {error}; {remedy}") from None
