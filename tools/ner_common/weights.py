@@ -70,7 +70,9 @@ def indexed_files(index: Path, remedy: str) -> set[str]:
         UserError: it is no index, or leads out of its folder.
     """
     names = set(read_json(index, remedy, _Index).weight_map.values())
-    if not names or any(Path(name).name != name or "\0" in name for name in names):
+    if not names or any(
+        Path(name).name != name or not name.isprintable() or len(name.encode()) > 255 for name in names
+    ):
         raise UserError(f"{rooted(index)}: not an index of weight files; {remedy}")
     return names
 

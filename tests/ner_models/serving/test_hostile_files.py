@@ -153,7 +153,7 @@ def edited(rng: random.Random, content: bytes) -> bytes:
         while isinstance(place, dict) and place:
             key = rng.choice(list(place))
             if not isinstance(place[key], dict) or rng.random() < 0.6:
-                place[key] = rng.choice(ODD)
+                place[key] = copy.deepcopy(rng.choice(ODD))
                 break
             place = place[key]
     data = bytearray(json.dumps(value).encode())
