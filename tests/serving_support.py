@@ -3,11 +3,14 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from ner_common.errors import UserError
 from ner_models.chatglm3.shards import write_shard
+from ner_models.serving.state import STATE, state_file
 
 # It answers our requests as vLLM does (or with STAND_IN_ANSWER), and has a second process that ignores SIGTERM, as an
 # engine may (unless STAND_IN_GENTLE). With STAND_IN_SLOW it takes that many seconds to listen.
@@ -101,3 +104,19 @@ def processes(word: str) -> dict[int, int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
+
+
+def allowed(act: Callable[[], Any]) -> Any:
+    """What `act` returns, or None if it refuses in one line; anything else fails the test."""
+    try:
+        return act()
+    except UserError as error:
+        assert "\n" not in str(error) and len(str(error)) < 2000, error
+        return None
+
+
+def write_state(at: int, **fields: Any) -> None:
+    """The state file of a server on port `at`."""
+    STATE.mkdir(exist_ok=True)
+    known = {"host": "127.0.0.1", "port": at, "models": ["base"]}
+    state_file(at).write_text(json.dumps(known | fields))

@@ -1,13 +1,16 @@
 """Random soft-prompt and LoRA adapters of nano and of a small chatglm3."""
 
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ner_data.prompt import FILE_NAME
+from ner_models.serving import identity
 from serving_support import install_stand_in, processes, write_base
 from soft_prompt_support import NANO, prompt_spec
 from support import free_port
@@ -85,3 +88,15 @@ def base(workplace: Path) -> Iterator[Path]:
 @pytest.fixture
 def port() -> int:
     return free_port()
+
+
+@pytest.fixture
+def stranger(workplace: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another user's server, whose command contains "vllm", in a session of its own."""
+    command = [sys.executable, "-c", "import time; time.sleep(600)", "vllm", "serve"]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        while identity.command(process.pid) != command:
+            time.sleep(0.01)
+        yield process
+        assert process.poll() is None, "a stranger was ended"
+        process.kill()

@@ -1,13 +1,11 @@
 """Edited configurations of adapters and bases, weights, descriptions and arguments: used rightly, or refused in one line."""
 
-import argparse
 import copy
 import json
 import random
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,14 +15,12 @@ import pytest
 from llamafactory_ner.checks.adapters import adapter_problems, training_problems
 from llamafactory_ner.checks.base_model import base_doubt
 from llamafactory_ner.checks.configs import read_adapter_config
-from ner_common.errors import UserError
 from ner_common.weights import check_weights
 from ner_models.base_models import base_model_of, load_base_model, model_names
 from ner_models.chatglm3.config import read_config
 from ner_models.download import is_complete
-from ner_models.serving.command import FIXED, more_arguments
 from ner_models.serving.serve import serve
-from serving_support import write_adapter
+from serving_support import allowed, write_adapter
 from support import ROOT
 
 NANO = ROOT / "data/nano"
@@ -51,15 +47,6 @@ RAW = [
 def stand_in(install: Callable[[str], None], workplace: Path) -> None:
     install("vllm_cpu")
     (workplace / "data/nano").symlink_to(NANO)
-
-
-def allowed(act: Callable[[], Any]) -> Any:
-    """What `act` returns, or None if it refuses in one line; anything else fails the test."""
-    try:
-        return act()
-    except UserError as error:
-        assert "\n" not in str(error) and len(str(error)) < 2000, error
-        return None
 
 
 def configurations(rng: random.Random, folders: list[Path], count: int) -> Iterator[tuple[Path, bytes]]:
@@ -269,42 +256,3 @@ def test_edited_descriptions_of_base_models(workplace: Path) -> None:
 @pytest.mark.timeout(3600)
 def test_many_edited_descriptions_of_base_models(workplace: Path) -> None:
     attack_descriptions(workplace, 6000)
-
-
-def attack_arguments(count: int) -> None:
-    """What is let through changes none of the fixed options, as argparse reads them: abbreviated, with = or _."""
-    rng = random.Random(count)
-    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False)
-    for option in (*FIXED, "--seed", "--model-impl", "--max-num-seqs", "--port-range"):
-        parser.add_argument(option, nargs="?", const=True)
-    fixed = {option[2:].replace("-", "_") for option in FIXED}
-    passed = 0
-    for _ in range(count):
-        words = []
-        for _ in range(rng.randrange(1, 4)):
-            option = rng.choice(
-                [*FIXED, "--seed", "--max-num-seqs", "x", "-tp", "'", '"', "--", "a b", "\\", "\n", "--x"]
-            )
-            option = option[: rng.randrange(1, 30)] if rng.random() < 0.5 else option
-            option = option.replace("-", rng.choice("-_")) if option[2:].isalpha() else option
-            words.append(option + rng.choice(["", "=1", ".a", " 1"]))
-        text = " ".join(words)
-        given = allowed(lambda text=text: more_arguments(text, []))
-        if given is None:
-            continue
-        passed += 1
-        dashed = [word if not word.startswith("--") else word.replace("_", "-") for word in given]
-        with suppress(argparse.ArgumentError, SystemExit):
-            read, _ = parser.parse_known_args([word for word in dashed if word != "--"])
-            assert not {name for name in fixed if getattr(read, name) is not None}, text
-    assert passed > count / 20
-
-
-def test_arguments_for_vllm_that_contradict_ours() -> None:
-    attack_arguments(3000)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_many_arguments_for_vllm_that_contradict_ours() -> None:
-    attack_arguments(60_000)
