@@ -1,9 +1,14 @@
 """The served chain over real HTTP: one vLLM server with nano and its adapter, started by `ner-model serve`."""
 
 import json
+import math
 import os
+import signal
 import subprocess
+import time
+from array import array
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,9 @@ import pytest
 
 from ner_data.gold import Record
 from ner_data.prompt import PromptSpec
-from support import Result, Served, one_line_error, tool
+from ner_models.chatglm3.shards import write_shard
+from serving_support import write_adapter
+from support import Result, Served, free_port, one_line_error, tool
 
 pytestmark = pytest.mark.serve
 
@@ -140,13 +147,11 @@ def test_a_second_server_on_the_port_is_refused_and_writes_nothing(
     server: Served, adapter: Path, tmp_path: Path
 ) -> None:
     sizes = json.loads((server.folder / "data/nano/config.json").read_text())
-    config = {"peft_type": "PREFIX_TUNING", "base_model_name_or_path": "data/nano", "num_virtual_tokens": 8}
-    config |= {"num_layers": sizes["num_hidden_layers"], "token_dim": sizes["hidden_size"]}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    (tmp_path / "adapter_model.safetensors").touch()
+    changes = {"num_layers": sizes["num_hidden_layers"], "token_dim": sizes["hidden_size"], "num_virtual_tokens": 8}
+    prefix = write_adapter(tmp_path / "prefix", Path("data/nano"), peft_type="PREFIX_TUNING", **changes)
     state = server.folder / ".serve"
     before = {path.name: path.read_bytes() for path in state.iterdir()}
-    for served in (adapter, tmp_path):  # with a prefix, a chat template is written at the start
+    for served in (adapter, prefix):  # with a prefix, a chat template is written at the start
         command = [tool(".venv-serve", "ner-model"), "serve", f"other={served}", "--port", str(server.port)]
         done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=60)
         message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
@@ -161,11 +166,69 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing(chain: Path, tmp
     broken.mkdir()
     for file in (chain / "data/nano").iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
-    weights = broken / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"intermediate_size": 2 * config["intermediate_size"]}))
     command = [tool(".venv-serve", "ner-model"), "serve", "--base", str(broken), "--port", "18765"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "vLLM ended after" in done.stderr
     assert "Error" in done.stderr
     assert not (tmp_path / ".serve/18765.json").exists()
+
+
+def logprobs(base_url: str, model: str, spec: PromptSpec, texts: list[str]) -> list[list[dict[str, float]]]:
+    """The five best log-probabilities at every token of the greedy answers."""
+    found = []
+    for text in texts:
+        body = {"model": model, "messages": spec.messages(text), "temperature": 0, "max_tokens": 24}
+        answer = httpx.post(
+            f"{base_url}/chat/completions", json=body | {"logprobs": True, "top_logprobs": 5}, timeout=120
+        )
+        content = answer.raise_for_status().json()["choices"][0]["logprobs"]["content"]
+        found.append([{top["token"]: top["logprob"] for top in token["top_logprobs"]} for token in content])
+    return found
+
+
+def session(pid: int) -> list[Path]:
+    """The folders in /proc of the processes of a session, but the first."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == pid != int(path.parent.name) and fields[0] != "Z":
+                found.append(path.parent)
+    return found
+
+
+def test_beside_a_p_tuning_adapter_logprobs_stay_and_what_kill_leaves_is_ended(
+    server: Served, adapter: Path, tmp_path: Path
+) -> None:
+    sizes = json.loads((server.folder / "data/nano/config.json").read_text())
+    width, port = sizes["hidden_size"], free_port()
+    soft = write_adapter(tmp_path / "soft", Path("data/nano"), peft_type="P_TUNING", num_virtual_tokens=4)
+    values = array("f", [math.sin(number) / 9 for number in range(4 * width)]).tobytes()
+    write_shard(soft / "adapter_model.safetensors", [("prompt_embeddings", "F32", (4, width))], [values])
+    (tmp_path / "data").symlink_to(server.folder / "data")
+    program, at = tool(".venv-serve", "ner-model"), {"cwd": tmp_path, "capture_output": True, "text": True}
+    words = [f"nano-lora={adapter}", f"soft={soft}", "--port", str(port)]
+    started = subprocess.run([program, "serve", *words], **at, check=True)
+    try:
+        assert "the logprobs of all models in this server" in started.stderr
+        spec, texts = prompt_of(server), ["林晓在云帆科技任经理", *HOSTILE]
+        for model in ("nano", "nano-lora"):
+            alone = logprobs(server.base_url, model, spec, texts)
+            beside = logprobs(f"http://127.0.0.1:{port}/v1", model, spec, texts)
+            assert [[list(token) for token in text] for text in beside] == [
+                [list(token) for token in text] for text in alone
+            ]
+            for one, other in zip(alone, beside, strict=True):
+                for token, same in zip(one, other, strict=True):
+                    assert same == pytest.approx(token, abs=1e-4)
+        pid = json.loads((tmp_path / f".serve/{port}.json").read_text())["pid"]
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(1)
+        assert len(session(pid)) >= 2  # the engine and its worker live on
+    finally:
+        stopped = subprocess.run([program, "stop", "--port", str(port)], **at)
+    assert stopped.stdout == f"stopped nano, nano-lora, soft on port {port}\n", stopped
+    assert not session(pid)

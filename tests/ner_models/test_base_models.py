@@ -75,7 +75,7 @@ def test_a_mistake_is_named_with_its_key(write: Callable[..., Path], changes: di
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("weights: [a\nx: y", ":2: not YAML ("),
+        ("weights: [a\nx: y", ": not YAML (line 2: "),
         ("weights: \x00", ": not YAML ("),
         ("- a list", ": not a mapping of keys to values"),
         ("", ": the file is empty"),

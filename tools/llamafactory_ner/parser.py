@@ -11,11 +11,11 @@ from typing import Any
 from llamafactory_ner.checks.adapters import adapter_problems, training_problems
 from llamafactory_ner.checks.arguments import argument_problems, model_problems
 from llamafactory_ner.checks.base_model import base_doubt
+from llamafactory_ner.checks.configs import read_adapter_config
 from llamafactory_ner.checks.datasets import dataset_problems
 from llamafactory_ner.checks.recipe import recipe_problems
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
 from llamafactory_ner.methods import METHODS
-from ner_common.files import read_object
 
 
 def hook(module: ModuleType) -> None:
@@ -91,8 +91,8 @@ def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
         with user_errors_in_one_line():
             _refuse(adapter_problems(model_args, finetuning_args))
             for adapter in model_args.adapter_name_or_path or []:
-                config = read_object(Path(adapter) / "adapter_config.json")
-                if doubt := base_doubt(adapter, config, model_args.model_name_or_path):
+                config = read_adapter_config(Path(adapter))
+                if config and (doubt := base_doubt(adapter, config, model_args.model_name_or_path)):
                     warn(doubt)
         if finetuning_args.finetuning_type in METHODS:
             _refuse(model_problems(model_args, finetuning_args))

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from ner_common.weights import safetensors_header
+
 _BLOCK, _BLOCKS = 1 << 16, 64  # bytes, blocks per file
 
 
@@ -42,16 +44,10 @@ def other_weights(one: Path, other: Path) -> bool:
         return False
     files = (sorted(folder.glob("*.safetensors")) for folder in (one, other))
     pairs = zip(*files, strict=False)
-    return any(safetensors_header(a) == safetensors_header(b) and _sampled(a) != _sampled(b) for a, b in pairs)
-
-
-def safetensors_header(path: Path) -> bytes:
-    """The JSON header of a safetensors file: names, types, shapes and offsets of its tensors.
-
-    Read here because the base environment has no safetensors.
-    """
-    with path.open("rb") as file:
-        return file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size))
+    try:
+        return any(safetensors_header(a) == safetensors_header(b) and _sampled(a) != _sampled(b) for a, b in pairs)
+    except OSError:
+        return False
 
 
 def _sampled(path: Path) -> bytes:

@@ -17,18 +17,18 @@ make reads ``weights`` and ``needs_gpu`` from the same file with sed, before any
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ner_common.errors import UserError, one_line
-from ner_common.files import read_text
+from ner_common.files import read_text, read_yaml
 
 RECIPES = Path("recipes")
 MODELS = Path("models")
 FILE_NAME = "model.yaml"
+MOST_GIGABYTES = 1e5
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Key -> its type, and in words what it must be.
 KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -108,33 +108,37 @@ def base_model_of(weights: Path) -> BaseModel | None:
     """The base model whose weights are in this folder; None if no ``model.yaml`` names it."""
     for name in model_names():
         # Only the matching file is checked: a broken one must not keep other models from being served.
-        named = re.search(
-            r'^weights:\s*"?([^\s"]+)', read_text(RECIPES / name / FILE_NAME, "restore it"), re.MULTILINE
-        )
-        if named and Path(named[1]).resolve() == weights.resolve():
-            return load_base_model(name)
-    return None
+        with suppress(UserError):
+            text = read_text(RECIPES / name / FILE_NAME, "restore it")
+            named = re.search(r'^weights:\s*"?([^\s"\0]+)', text, re.MULTILINE)
+            if not named or Path(named[1]).resolve() != weights.resolve():
+                continue
+            found = name
+            break
+    else:
+        return None
+    return load_base_model(found)
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(read_text(path, "restore the file"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "a character that YAML does not allow"
-        raise UserError(f"{path}{line}: not YAML ({problem}); correct the line") from None
+    value = read_yaml(path, "correct the line")
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a mapping of keys to values; see {RECIPES}/*/{FILE_NAME}")
     return value
 
 
+def _is_line(given: Any) -> bool:
+    return not isinstance(given, str) or (given.isprintable() and len(given) < 1024)
+
+
 def _check_keys(path: Path, value: dict[str, Any]) -> None:
     for key, given in value.items():
         if key not in KEYS:
-            raise UserError(f"{path}: {key}: no such key; remove it, or correct it to one of {', '.join(KEYS)}")
+            problem = f"{one_line(key).strip(chr(39))}: no such key"
+            raise UserError(f"{path}: {problem}; remove it, or correct it to one of {', '.join(KEYS)}")
         wanted, meaning = KEYS[key]
-        if not isinstance(given, wanted) or (wanted is not bool and isinstance(given, bool)) or given == "":
+        wrong = not isinstance(given, wanted) or (wanted is not bool and isinstance(given, bool)) or given == ""
+        if wrong or (isinstance(given, int | float) and not 0 <= given < MOST_GIGABYTES) or not _is_line(given):
             raise UserError(f"{path}: {key}: {one_line(given)} is not {meaning}; correct it")
     needed = [*REQUIRED, *(("gigabytes", "sha256") if "source" in value else ())]
     for key in needed:

@@ -3,24 +3,29 @@
 from ner_common.commands import program
 
 COMMANDS = {
-    "download": ("ner_models.download", "download a base model from ModelScope into models/ and check it"),
+    "download": ("ner_models.download", "Download a base model from ModelScope into models/, and check it."),
     "convert-chatglm3": (
         "ner_models.chatglm3.convert",
-        "convert an original chatglm3-6b into a checkpoint that needs no remote code",
+        "Convert an original chatglm3-6b into a checkpoint that needs no code of its own.",
     ),
     "import-prefix": (
         "ner_models.chatglm3.prefix",
-        "convert a P-Tuning v2 checkpoint of ChatGLM's own scripts into a PEFT adapter",
+        "Convert a P-Tuning v2 checkpoint of ChatGLM's own scripts into a PEFT adapter.",
     ),
     "export": (
         "ner_models.serving.baking",
-        "merge a P-tuning adapter and its base model into a checkpoint for any server",
+        "Merge a P-tuning adapter and its base model into a checkpoint that any vLLM serves.",
     ),
-    "pretrain-nano": ("ner_models.nano.pretrain", "pretrain nano, the embedded base model, on generated text"),
-    "serve": ("ner_models.serving.serve", "start vLLM with a base model and its adapters, and wait until it answers"),
-    "stop": ("ner_models.serving.stop", "stop a server that `ner-model serve` started"),
+    "pretrain-nano": ("ner_models.nano.pretrain", "Pretrain nano, the embedded base model, on generated text."),
+    "serve": (
+        "ner_models.serving.serve",
+        "Start a vLLM server with a base model and its adapters, and wait until it answers.",
+    ),
+    "stop": ("ner_models.serving.stop", "Stop the server that `ner-model serve` started on a port."),
 }
 
 entry_point = program(
-    "ner-model", "Prepare base models (download, convert, pretrain) and serve them with their adapters.", COMMANDS
+    "ner-model",
+    "Download, convert and pretrain base models, and serve them with the adapters trained on them.",
+    COMMANDS,
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ner_common.errors import UserError, rooted
-from ner_common.files import read_json
+from ner_common.weights import INDEX, SINGLE, indexed_files
 from ner_models.base_models import FILE_NAME, MODELS, RECIPES, BaseModel, load_base_model
 from ner_models.chatglm3.convert import Conversion, convert
 
@@ -59,7 +59,7 @@ def download(name: str) -> Download:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a base model: a folder of recipes/ with a model.yaml")
+    parser.add_argument("name", metavar="NAME", help="The base model: a folder of recipes/ with a model.yaml.")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -140,10 +140,9 @@ def check(folder: Path, sums: Mapping[str, str]) -> None:
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder holds a model: a config, and every weight file that its index names (or the only one)."""
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if not (folder / "config.json").is_file():
         return False
     if not index.is_file():
-        return (folder / "model.safetensors").is_file()
-    names = set(read_json(index, "download the model again")["weight_map"].values())
-    return all((folder / name).is_file() for name in names)
+        return (folder / SINGLE).is_file()
+    return all((folder / name).is_file() for name in indexed_files(index, "download the model again"))

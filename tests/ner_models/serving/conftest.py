@@ -1,11 +1,19 @@
 """Random soft-prompt and LoRA adapters of nano and of a small chatglm3."""
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ner_data.prompt import FILE_NAME
+from ner_models.serving import identity
+from serving_support import install_stand_in, processes, write_base
 from soft_prompt_support import NANO, prompt_spec
+from support import free_port
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +62,41 @@ def glm(tmp_path_factory) -> tuple[Path, Path, Path]:
         model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder / "glm"), config)
         model.save_pretrained(folder / kind.__name__)
     return folder / "glm", folder / "PromptEncoderConfig", folder / "PrefixTuningConfig"
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Install the stand-in for vLLM, for this process and for those that it starts."""
+
+    def put(distribution: str) -> None:
+        install_stand_in(tmp_path / "site", distribution)
+        monkeypatch.syspath_prepend(tmp_path / "site")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))
+
+    return put
+
+
+@pytest.fixture
+def base(workplace: Path) -> Iterator[Path]:
+    """A base model's files; whatever a failed test leaves running on it is ended."""
+    folder = write_base(workplace / "models/base")
+    yield folder
+    for number in processes(str(folder)):
+        os.kill(number, 9)
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def stranger(workplace: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another user's server, whose command contains "vllm", in a session of its own."""
+    command = [sys.executable, "-c", "import time; time.sleep(600)", "vllm", "serve"]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        while identity.command(process.pid) != command:
+            time.sleep(0.01)
+        yield process
+        assert process.poll() is None, "a stranger was ended"
+        process.kill()

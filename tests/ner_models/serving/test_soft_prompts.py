@@ -2,15 +2,17 @@
 
 import json
 import shutil
-from math import prod
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from ner_models.chatglm3.shards import write_shard
+from ner_models.serving import serve
 from ner_models.serving.adapters import load_adapter
 from ner_models.serving.middleware import apply, refusal
-from ner_models.serving.soft_prompts import plan
+from ner_models.serving.soft_prompts import SoftPrompts, plan
+from serving_support import write_adapter, write_tensor
 from support import one_line_error
 
 CONFIG = {
@@ -33,25 +35,18 @@ def base(tmp_path: Path) -> Path:
     (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
     settings = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": "{{ messages }}"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    write_tensor(folder / "model.safetensors")
     return folder
 
 
 @pytest.fixture
 def adapter(base: Path, tmp_path: Path):
     def write(name: str, kind: str, **changes: object) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        width = 24 if kind == "PREFIX_TUNING" else 48
-        config = {"peft_type": kind, "base_model_name_or_path": str(base), "num_virtual_tokens": 3, "num_layers": 3}
-        (folder / "adapter_config.json").write_text(json.dumps(config | {"token_dim": width} | changes))
-        (folder / "adapter_model.safetensors").write_bytes(b"")
-        return folder
+        own = {} if kind == "LORA" else {"num_virtual_tokens": 3, "num_layers": 3}
+        own |= {"token_dim": 24 if kind == "PREFIX_TUNING" else 48}
+        return write_adapter(tmp_path / name, base, peft_type=kind, **own | changes)
 
     return write
-
-
-def write_tensor(path: Path, name: str, shape: tuple[int, ...], content: bytes = b"\0") -> None:
-    write_shard(path, [(name, "F32", shape)], [content * (4 * prod(shape))])
 
 
 def test_a_prefix_and_a_p_tuning_adapter_are_planned_together(base: Path, adapter, tmp_path: Path) -> None:
@@ -192,3 +187,38 @@ def test_export_refuses_an_adapter_that_does_not_fit(cli, adapter, tmp_path: Pat
 
 def test_export_refuses_a_folder_that_exists(cli, adapter, tmp_path: Path) -> None:
     assert "already exists" in one_line_error(cli("ner-model", "export", adapter("a", "P_TUNING"), tmp_path))
+
+
+def test_logprobs_are_taken_after_the_mask_only_if_virtual_tokens_are_baked_in(base: Path, adapter, tmp_path) -> None:
+    prefix, virtual = (load_adapter(kind, adapter(kind, kind)) for kind in ("PREFIX_TUNING", "P_TUNING"))
+    for adapters, changed in (([prefix], False), ([virtual], True), ([prefix, virtual], True)):
+        planned = plan(base, "tiny", adapters, 1024, tmp_path)
+        assert ("--logprobs-mode processed_logprobs" in " ".join(planned.arguments)) == changed
+        assert any("logprobs of all models" in note for note in planned.notes) == changed
+
+
+def test_two_bases_of_one_name_have_templates_of_their_own(base: Path, adapter, tmp_path: Path) -> None:
+    given = [load_adapter("a", adapter("a", "PREFIX_TUNING"))]
+    one = plan(base, "tiny", given, 1024, tmp_path).files
+    assert plan(base, "tiny", given, 1024, tmp_path).files == one
+    (base / "chat_template.jinja").write_text("{{ other }}")
+    other = plan(base, "tiny", given, 1024, tmp_path).files
+    assert not one.keys() & other.keys()
+
+
+def test_two_serves_at_once_bake_one_copy(
+    base: Path, adapter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given, calls = load_adapter("a", adapter("a", "P_TUNING")), []
+
+    def bake(adapter: object, base: Path, out: Path) -> float:
+        calls.append(out)
+        time.sleep(0.3)
+        out.mkdir(parents=True)
+        return 40.0
+
+    monkeypatch.setattr(serve, "bake_checkpoint", bake)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: serve.prepare(base, [given], SoftPrompts()), range(4)))
+    assert len(calls) == 1 and calls[0].is_dir()

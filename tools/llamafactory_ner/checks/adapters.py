@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from llamafactory_ner.checks.base_model import base_problems
-from llamafactory_ner.methods import DEFAULT_VIRTUAL_TOKENS, METHODS, method_of
-from ner_common.files import read_object
+from llamafactory_ner.checks.configs import AdapterConfig, read_adapter_config, read_model_config
+from llamafactory_ner.methods import DEFAULT_VIRTUAL_TOKENS, METHODS
 
 ENCODER_FILE = "prompt_encoder.safetensors"
 
@@ -18,8 +18,8 @@ def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
     if method in METHODS and len(adapters) > 1:
         problems.append(f"{method} takes one adapter, not {len(adapters)}")
     for adapter in adapters:
-        config = read_object(Path(adapter) / "adapter_config.json")
-        trained_by = method_of(config)
+        config = read_adapter_config(Path(adapter))
+        trained_by = config.method if config else None
         kind = trained_by.name if trained_by else "lora"
         if method in METHODS and not config and Path(adapter).exists():
             problems.append(f"{adapter}: no adapter_config.json there; give an adapter's folder")
@@ -32,10 +32,10 @@ def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
     return problems
 
 
-def length_mismatch(adapter: str, config: dict[str, Any], finetuning_args: Any) -> list[str]:
+def length_mismatch(adapter: str, config: AdapterConfig, finetuning_args: Any) -> list[str]:
     """The problem, if the recipe and the soft-prompt adapter differ in the number of virtual tokens."""
     length = finetuning_args.num_virtual_tokens
-    own = config.get("num_virtual_tokens")
+    own = config.num_virtual_tokens
     return [f"{adapter} has {own} virtual tokens, not {length}"] if length not in (None, own) else []
 
 
@@ -43,20 +43,21 @@ def training_problems(model_args: Any, data_args: Any, training_args: Any, finet
     """Problems with continuing training from an adapter, and with a soft prompt and texts too long for the context."""
     problems = []
     for adapter in model_args.adapter_name_or_path or [] if training_args.do_train else []:
-        config = read_object(Path(adapter) / "adapter_config.json")
-        method = method_of(config)
-        if method and method.has_mlp(config) and not (Path(adapter) / ENCODER_FILE).is_file():
+        config = read_adapter_config(Path(adapter))
+        if config and config.has_mlp and not (Path(adapter) / ENCODER_FILE).is_file():
             problems.append(f"{adapter} lacks {ENCODER_FILE}, which further training needs; train a new one")
     return problems + context_problems(model_args, data_args, finetuning_args, training_args.do_train)
 
 
 def context_problems(model_args: Any, data_args: Any, finetuning_args: Any, new: bool) -> list[str]:
     """The soft prompt (the adapter's, else a `new` one) plus the longest text must fit a local base's context."""
-    context = read_object(Path(model_args.model_name_or_path) / "config.json").get("max_position_embeddings")
+    base = read_model_config(Path(model_args.model_name_or_path))
+    context = base.max_position_embeddings if base else None
     length = (finetuning_args.num_virtual_tokens or DEFAULT_VIRTUAL_TOKENS) if new else 0
     remedy = "lower one of them"
     for adapter in model_args.adapter_name_or_path or []:
-        length = read_object(Path(adapter) / "adapter_config.json").get("num_virtual_tokens", 0)
+        config = read_adapter_config(Path(adapter))
+        length = (config.num_virtual_tokens or 0) if config else 0
         remedy = f"lower cutoff_len ({adapter} has that many virtual tokens)"
     if context is None or length + data_args.cutoff_len <= context:
         return []

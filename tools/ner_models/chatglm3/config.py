@@ -3,9 +3,12 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ner_common.errors import UserError, rooted
+import msgspec
+
+from ner_common.decoding import convert
+from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import read_json
 
 REMEDY = "SRC must be the folder of the original chatglm3-6b (`ner-model download chatglm3-6b`)"
@@ -35,6 +38,19 @@ SAME = {
 }
 # Relatives that differ only in their training, by the names they are published under.
 OTHERS = re.compile(r"codegeex|longalign|visualglm|chatglm-6b|chatglm[23]-6b-(?:base|\d+k)|glm-?4", re.IGNORECASE)
+
+
+LARGEST, MOST_LAYERS = 1 << 20, 1 << 10
+Name = Annotated[str, msgspec.Meta(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
+
+
+class _Stated(msgspec.Struct, frozen=True):
+    """What the config says of itself besides `SIZES` and `SAME`."""
+
+    architectures: list[Name] | None = None
+    name_or_path: Name | None = msgspec.field(name="_name_or_path", default=None)
+    model_type: Name | None = None
+    layernorm_epsilon: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +86,29 @@ def read_config(source: Path, ignore: tuple[str, ...] = ()) -> Shape:
     if not source.is_dir():
         raise UserError(f"{rooted(source)}: no such folder; {REMEDY}")
     path = source / "config.json"
-    value: Any = read_json(path, REMEDY)
-    if not isinstance(value, dict):
-        raise UserError(f"{rooted(path)}: not a model's config; {REMEDY}")
-    architecture = (value.get("architectures") or ["unknown architecture"])[0]
-    name = str(value.get("_name_or_path") or architecture)
-    refused = f"{rooted(path)}: {name} ({value.get('model_type')}, {architecture}) is not chatglm3-6b or chatglm2-6b"
-    if value.get("model_type") != "chatglm":
+    value = read_json(path, REMEDY, dict[str, Any])
+    try:
+        stated = convert(value, _Stated)
+    except ValueError as error:
+        raise UserError(f"{rooted(path)}: not a model's config: {error}; {REMEDY}") from None
+    architecture = (stated.architectures or ["unknown architecture"])[0]
+    name = stated.name_or_path or architecture
+    refused = f"{rooted(path)}: {name} ({stated.model_type}, {architecture}) is not chatglm3-6b or chatglm2-6b"
+    if stated.model_type != "chatglm":
         raise UserError(f"{refused}; {REMEDY}")
-    if wrong := [key for key in SIZES.values() if type(value.get(key)) is not int or value[key] <= 0]:
+    if wrong := [key for key in SIZES.values() if type(value.get(key)) is not int or not 0 < value[key] <= LARGEST]:
         raise UserError(f"{refused}: it lacks {', '.join(wrong)}; {REMEDY}")
     for key, (wanted, absent) in SAME.items():
         found = value.get(key, absent)
         if key not in ignore and (absent if found is None else found) != wanted:
-            raise UserError(f"{refused}: {key} is {found}, not {wanted}; {REMEDY}")
-    if OTHERS.search(str(value.get("_name_or_path") or source.name)):
+            raise UserError(f"{refused}: {key} is {one_line(found)}, not {wanted}; {REMEDY}")
+    if OTHERS.search(stated.name_or_path or source.name):
         raise UserError(f"{refused}: of the same shape but trained for another purpose; {REMEDY}")
     version = 2 if "chatglm2" in f"{name} {source.name}".lower() else 3
     sizes: dict[str, int] = {field: value[key] for field, key in SIZES.items()}
-    shape = Shape(name, version, norm_eps=float(value.get("layernorm_epsilon", 1e-5)), **sizes)
+    shape = Shape(name, version, norm_eps=stated.layernorm_epsilon, **sizes)
+    if shape.layers > MOST_LAYERS:
+        raise UserError(f"{refused}: {shape.layers} layers; {REMEDY}")
     if shape.heads * shape.head_dim != shape.hidden or shape.heads % shape.kv_heads:
         raise UserError(f"{refused}: {shape.heads} heads of {shape.head_dim} do not make {shape.hidden}; {REMEDY}")
     return shape

@@ -24,8 +24,8 @@ LICENCES = ("MODEL_LICENSE", "MODEL_LICENSE.txt", "LICENSE")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC", type=Path, help="folder of the original checkpoint")
-    parser.add_argument("target", metavar="DST", type=Path, help="folder to write; it must not exist yet")
+    parser.add_argument("source", metavar="SRC", type=Path, help="The folder of the original checkpoint.")
+    parser.add_argument("target", metavar="DST", type=Path, help="The folder to write; it must not exist yet.")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ner_common.errors import UserError, rooted
+from llamafactory_ner.checks.configs import ModelConfig, read_model_config
+from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import check_free, read_json, whole_folder
 from ner_models.chatglm3.config import Shape, read_config
 from ner_models.chatglm3.shards import TORCH_NAMES, Stored, find_shards, open_shard, write_shard
@@ -24,13 +25,13 @@ CONVERT = "name with --base the folder that `ner-model convert-chatglm3` made fr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC", type=Path, help="checkpoint folder of the original training script")
-    parser.add_argument("target", metavar="DST", type=Path, help="adapter folder to write; it must not exist yet")
+    parser.add_argument("source", metavar="SRC", type=Path, help="The folder that the original training script wrote.")
+    parser.add_argument("target", metavar="DST", type=Path, help="The adapter folder to write; it must not exist yet.")
     parser.add_argument(
         "--base",
         type=Path,
         default=BASE,
-        help="the converted base model, as the adapter will name it (default: %(default)s)",
+        help="The folder of the converted base model, which the adapter will name (default: %(default)s).",
     )
 
 
@@ -129,13 +130,14 @@ def check_base(source: Path, shape: Shape, base: Path) -> None:
     """
     if not (base / "config.json").is_file():
         return
-    config = read_json(base / "config.json", "the base model is incomplete")
+    config = read_json(base / "config.json", "the base model is incomplete", dict[str, Any])
     if config.get("model_type") != "glm":
-        raise UserError(f"{rooted(base)}: not a converted chatglm ({config.get('model_type')}); {CONVERT}")
+        raise UserError(f"{rooted(base)}: not a converted chatglm ({one_line(config.get('model_type'))}); {CONVERT}")
+    sizes = read_model_config(base) or ModelConfig()
     for name, ours, theirs in (
-        ("layers", shape.layers, config.get("num_hidden_layers")),
-        ("key-value groups", shape.kv_heads, config.get("num_key_value_heads")),
-        ("head size", shape.head_dim, config.get("head_dim")),
+        ("layers", shape.layers, sizes.num_hidden_layers),
+        ("key-value groups", shape.kv_heads, sizes.num_key_value_heads),
+        ("head size", shape.head_dim, sizes.head_dim),
     ):
         if ours != theirs:
             problem = f"was trained on another base ({name} {ours}, {rooted(base)} has {theirs})"

@@ -1,8 +1,7 @@
 """Weight files, read and written a few megabytes at a time.
 
-A safetensors file is 8 bytes (little-endian length), a JSON header of that length, and the tensors' bytes, row-major,
-at the header's offsets (https://github.com/huggingface/safetensors, "Format"). Nothing is computed here, so bytes are
-copied and no tensor is built. Not through safetensors' own `safe_open`: it maps the whole file into memory, and a
+A safetensors file (see `ner_common.weights`) holds the tensors' bytes, row-major. Nothing is computed here, so bytes
+are copied and no tensor is built. Not through safetensors' own `safe_open`: it maps the whole file into memory, and a
 single file of 12.5 GB would exceed the 4 GiB that a conversion may take. A ``.bin`` shard is a pickle: `torch.load`
 maps it into memory and, with `weights_only`, builds tensors and runs nothing.
 """
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_common.errors import UserError, one_line, rooted
-from ner_common.files import read_json
+from ner_common.weights import INDEX, SINGLE, indexed_files, stored_tensors
 
 BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 TORCH_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -43,10 +42,10 @@ def find_shards(source: Path) -> list[Path]:
     """
     complaints = []
     for index, single in (
-        (source / "model.safetensors.index.json", "model.safetensors"),
+        (source / INDEX, SINGLE),
         (source / "pytorch_model.bin.index.json", "pytorch_model.bin"),
     ):
-        names = _indexed(index) if index.is_file() else {single}
+        names = indexed_files(index, AGAIN) if index.is_file() else {single}
         lacking = sorted(name for name in names if not (source / name).is_file())
         if not lacking:
             return [source / name for name in sorted(names)]
@@ -55,16 +54,6 @@ def find_shards(source: Path) -> list[Path]:
             complaints.append(f"{rooted(source)}: lacks {len(lacking)} of {len(names)} shards ({shown}); {AGAIN}")
     nothing = f"{rooted(source)}: no weights (model*.safetensors or pytorch_model*.bin); {AGAIN}"
     raise UserError(complaints[0] if complaints else nothing)
-
-
-def _indexed(index: Path) -> set[str]:
-    value: Any = read_json(index, AGAIN)
-    shards = value.get("weight_map") if isinstance(value, dict) else None
-    names = set(map(str, shards.values())) if isinstance(shards, dict) else set()
-    # A file name, not a path: an index must not lead out of its folder.
-    if not names or any(Path(name).name != name for name in names):
-        raise UserError(f"{rooted(index)}: not an index of weight files; {AGAIN}")
-    return names
 
 
 def open_shard(path: Path) -> dict[str, Stored]:
@@ -77,22 +66,15 @@ def open_shard(path: Path) -> dict[str, Stored]:
 
 
 def _open_safetensors(path: Path) -> dict[str, Stored]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise UserError(f"{rooted(path)}: truncated, or not a safetensors file ({size} bytes); {AGAIN}")
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            entries = {name: (e["dtype"], tuple(e["shape"]), *e["data_offsets"]) for name, e in header.items()}
-        except (ValueError, AttributeError, KeyError, TypeError):
-            raise UserError(f"{rooted(path)}: its header is damaged; {AGAIN}") from None
-    end = 8 + length + max((entry[3] for entry in entries.values()), default=0)
-    if size != end:
-        what = "truncated" if size < end else "longer than its header says"
-        raise UserError(f"{rooted(path)}: {what} ({size} bytes of {end}); {AGAIN}")
-    return {name: _slice(path, 8 + length, name, *entry) for name, entry in entries.items()}
+    try:
+        tensors = stored_tensors(path)
+    except ValueError as error:
+        raise UserError(f"{rooted(path)}: {error}; {AGAIN}") from None
+    start = path.stat().st_size - max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
+    return {
+        name: _slice(path, start, name, tensor.dtype, tuple(tensor.shape), *tensor.data_offsets)
+        for name, tensor in tensors.items()
+    }
 
 
 def _slice(path: Path, base: int, name: str, dtype: str, shape: tuple[int, ...], start: int, stop: int) -> Stored:

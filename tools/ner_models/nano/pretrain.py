@@ -228,9 +228,11 @@ def pretrain(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=NANO, help="folder of the model (default: %(default)s)")
-    parser.add_argument("--checkpoints", type=Path, help="folder that always holds the newest state")
-    parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens to train on (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=NANO, help="The folder for the model (default: %(default)s).")
+    parser.add_argument("--checkpoints", type=Path, help="A folder that always holds the newest state.")
+    parser.add_argument(
+        "--tokens", type=int, default=TOKENS, help="How many tokens to train on (default: %(default)s)."
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,9 +1,15 @@
 """``ner-model export``: bake a P-tuning adapter into a plain checkpoint that any vLLM serves to any client.
 
 The learned virtual tokens become special tokens with embedding rows of their own, and the chat template puts them
-before every conversation: position by position what PEFT computes. They must never be generated. So the output layer
+before every conversation: position by position what PEFT computes. They should never be generated. So the output layer
 is untied from the embedding if it was tied, and their rows in it are fitted to give logits far below the best real one
-for the model's hidden states (see `row_without_chance`); the margin is measured.
+for the model's hidden states (see `row_without_chance`); the margin is measured, on texts like those of the
+adapter's use, at temperature 1.
+
+The result is the adapter's model. Asked without its soft prompt (by /v1/completions, or with another chat template),
+it computes what the base does, except that a virtual token can be sampled in states unlike those measured, as at high
+temperatures: in 1 of 1,600 answers of nano at temperature 1.5. `ner-model serve` masks the virtual tokens under every
+name (`logits_mask`); a plain vLLM does not.
 """
 
 import argparse
@@ -13,24 +19,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llamafactory_ner.checks.configs import read_model_config
 from ner_common.errors import UserError, rooted
 from ner_common.files import check_free, whole_folder
 from ner_common.fingerprints import weights_fingerprint
+from ner_common.weights import check_weights
 from ner_data.gold import Entity, Record
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_models.serving.adapters import Adapter, check_base, load_adapter, warn_of_another_name
-from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, tokens_of, virtual_tokens
+from ner_models.serving.adapters import Adapter, check_base, check_path, load_adapter, warn_of_another_name
+from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, check_stored, tokens_of, virtual_tokens
 
 # How far below the best real logit a virtual token's is fitted, and the smallest accepted margin: exp(-20) is 2e-9 per
 # token, or 1 in 40 for 128 virtual tokens over 1,000 answers of 100 tokens.
 WANTED, MARGIN = 40.0, 20.0
 CONVERSATIONS, LENGTH = 32, 48  # conversations to collect hidden states from; tokens sampled in each
+VERSION = b" spare rows kept"  # changes when a copy that was baked before would be another one now
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("adapter", type=Path, help="folder of a P-tuning adapter, such as saves/MODEL/p_tuning/CORPUS")
-    parser.add_argument("out", type=Path, help="folder for the plain checkpoint; must not exist")
-    parser.add_argument("--base", type=Path, help="base model (default: the one the adapter was trained on)")
+    parser.add_argument("adapter", type=Path, help="A P-tuning adapter's folder, such as saves/MODEL/p_tuning/CORPUS.")
+    parser.add_argument("out", type=Path, help="The folder for the plain checkpoint; it must not exist yet.")
+    parser.add_argument("--base", type=Path, help="The base model (default: the one the adapter was trained on).")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -74,10 +83,13 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     if adapter.kind != P_TUNING:
         remedy = "merge LoRA with `make merge`, serve prefix tuning with `ner-model serve`"
         raise UserError(f"{rooted(adapter.path)}: is a {adapter.kind} adapter, only P_TUNING can be baked; {remedy}")
-    if not (base / "config.json").is_file():
+    check_path(base)
+    if read_model_config(base) is None:
         raise UserError(f"{rooted(base)}: no model there (no config.json); name its folder with --base")
     check_base(adapter, base)
     check_fit(adapter, base)
+    check_stored(adapter)
+    check_weights(base, "download the model again")
     check_free(out)
 
 
@@ -96,7 +108,11 @@ def bake_checkpoint(adapter: Adapter, base: Path, out: Path) -> float:
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     names = virtual_tokens(tokens_of(adapter))
-    tokenizer.add_special_tokens({"additional_special_tokens": names}, replace_extra_special_tokens=False)
+    # Most bases have more rows than tokens. These stay as they are, with names: the base's softmax gives them a share
+    # (up to 3.9 % with nano), without which the probabilities of all other tokens would be higher.
+    spare = range(len(tokenizer), model.get_input_embeddings().weight.shape[0])
+    added = [*(f"<|ner_unused_{number}|>" for number in spare), *names]
+    tokenizer.add_special_tokens({"additional_special_tokens": added}, replace_extra_special_tokens=False)
     ids = tokenizer.convert_tokens_to_ids(names)
     with torch.no_grad():
         states, best = hidden_states(model, tokenizer, adapter)
@@ -127,7 +143,7 @@ def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], lis
     rng = random.Random(0)
     path = adapter.path / FILE_NAME
     spec = PromptSpec.load(path) if path.is_file() else None
-    plain = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
+    plain = sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids))
     made = []
     for number in range(CONVERSATIONS):
         text = tokenizer.decode(rng.choices(plain, k=rng.randrange(4, 48)))
@@ -148,7 +164,7 @@ def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, An
     """Hidden states [states, hidden] before the output layer, and the best real logit [states] at each.
 
     The states come from the answers of `conversations`, given or generated at temperature 1, both with the soft prompt
-    and without it, because the baked model also serves its base.
+    and without it, because `ner-model serve` serves the base from the baked model too.
     """
     import torch
     from transformers import GenerationConfig
@@ -216,8 +232,8 @@ def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> flo
 
 def baked_folder(adapter: Adapter, base: Path) -> Path:
     """Where `ner-model serve` keeps the baked copy: in cache/baked, named after a hash of its inputs (the weights
-    of adapter and base, and the prompt spec, to whose prompts the baked rows are fitted)."""
+    of adapter and base, and the prompt spec, to whose prompts the baked rows are fitted) and of this version."""
     spec = adapter.path / FILE_NAME
     name = hashlib.sha256(f"{weights_fingerprint(adapter.path)} {weights_fingerprint(base)} ".encode())
-    name.update(spec.read_bytes() if spec.is_file() else b"")
+    name.update((spec.read_bytes() if spec.is_file() else b"") + VERSION)
     return Path("cache/baked") / name.hexdigest()[:16]

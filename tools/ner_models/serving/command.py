@@ -1,22 +1,45 @@
 """The vLLM command that serves a base model and its adapters, derived from their files."""
 
+import json
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ner_common.errors import UserError
-from ner_common.files import read_json
+from llamafactory_ner.checks.configs import LORA, read_model_config
+from ner_common.errors import UserError, one_line
 from ner_common.machine import installed
-from ner_models.base_models import base_model_of
+from ner_models.base_models import FILE_NAME, RECIPES, base_model_of
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
-from ner_models.serving.process import HOST, PORT
+from ner_models.serving.process import HOST, PORT, check_port
 from ner_models.serving.soft_prompts import P_TUNING, SoftPrompts
 
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM record needs about 1,000
 CPU_CACHE_BYTES = 1 << 30  # vLLM would take a share of the whole machine's memory
+DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+HOST_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_%-]{0,252}")
+KEY = re.compile(r"[!-~]+")
+# Options of vLLM that ``vllm_args`` cannot change, and why: the server would not be the one that was asked for, would
+# never be ready for `ner-model serve`, or would run code of the model.
+FIXED = {
+    "--model": "name the model with --base",
+    "--served-model-name": "name an adapter with NAME=DIR",
+    "--host": "use --host",
+    "--port": "use --port",
+    "--uds": "the server is asked over --host and --port",
+    "--ssl-keyfile": "put a proxy with TLS in front of the server",
+    "--ssl-certfile": "put a proxy with TLS in front of the server",
+    "--headless": "the server is asked over --host and --port",
+    "--api-key": "use --api-key",
+    "--config": "give its options one by one",
+    "--load-format": "only safetensors are loaded",
+    "--trust-remote-code": "code of a model is never run",
+    "--lora-modules": "name the adapters' folders",
+    "--max-loras": "it follows from the adapters",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +52,7 @@ class Settings:
         max_model_len: maximum tokens of prompt and answer together.
         gpu_memory_utilization: share of the GPU's memory.
         tensor_parallel_size: number of GPUs to spread the model over.
-        vllm_args: more arguments in one string; they override ours.
+        vllm_args: more arguments in one string; they override ours but `FIXED`.
     """
 
     host: str = HOST
@@ -42,26 +65,81 @@ class Settings:
 
     def context(self, base: Path) -> int:
         """How many tokens a prompt and its answer may have together: at most the base model's positions."""
-        config = read_json(base / "config.json", "the base model is incomplete")
-        return int(min(self.max_model_len, config.get("max_position_embeddings", self.max_model_len)))
+        config = read_model_config(base)
+        return min(self.max_model_len, (config and config.max_position_embeddings) or self.max_model_len)
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse what vLLM would refuse after its slow start, or would not notice.
+
+    Raises:
+        UserError: see above.
+    """
+    check_port(settings.port)
+    if not HOST_NAME.fullmatch(settings.host):
+        raise UserError(f"--host {one_line(settings.host)}: not an address; name an address of this machine")
+    if settings.dtype is not None and settings.dtype not in DTYPES:
+        raise UserError(f"--dtype {one_line(settings.dtype)}: not one of {', '.join(DTYPES)}; choose one")
+    if not 1 <= settings.max_model_len <= 1 << 24:
+        raise UserError(f"--max-model-len {settings.max_model_len}: not a number of tokens; give one above 0")
+    if not 0 < settings.gpu_memory_utilization <= 1:
+        raise UserError(f"--gpu-memory-utilization {settings.gpu_memory_utilization}: not above 0 and up to 1")
+    if not 1 <= settings.tensor_parallel_size <= 1 << 10:
+        given = settings.tensor_parallel_size
+        raise UserError(f"--tensor-parallel-size {given}: not a number of GPUs; give one above 0")
+
+
+def check_key(api_key: str | None) -> None:
+    """Refuse a key that no client could send in a header; the message does not repeat it.
+
+    Raises:
+        UserError: see above.
+    """
+    if api_key and not KEY.fullmatch(api_key):
+        raise UserError("--api-key: holds a space, a line break or a character outside ASCII; choose another key")
+
+
+def more_arguments(text: str, ours: Sequence[str]) -> list[str]:
+    """The words of ``vllm_args``; `ours` are the words of the command that soft prompts need as they are.
+
+    Raises:
+        UserError: a quote is not closed, or an option contradicts what `ner-model serve` promises.
+    """
+    if "\0" in text:
+        raise UserError("--vllm-args: holds a null character; remove it")
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--vllm-args {one_line(text)}: {error}; quote it as a shell would") from None
+    needed = FIXED | {word: "the soft prompts need theirs" for word in ours if word.startswith("--")}
+    for word in words:
+        option = word.split("=", 1)[0].split(".", 1)[0].replace("_", "-")
+        # argparse takes the beginning of an option's name for the option.
+        found = next((name for name in needed if len(option) > 2 and name.startswith(option)), None)
+        if found and option.startswith("--"):
+            raise UserError(f"--vllm-args: {one_line(word)[1:-1]} is refused ({found}: {needed[found]}); remove it")
+    return words
 
 
 def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], soft: SoftPrompts) -> list[str]:
     """The whole vLLM command for a base model and its adapters.
 
     Raises:
-        UserError: vLLM is not installed here, or ``vllm_args`` has an unclosed quote.
+        UserError: vLLM is not installed here, or see `more_arguments`.
     """
-    lora = [adapter for adapter in adapters if adapter.kind == "LORA"]
+    lora = [adapter for adapter in adapters if adapter.kind == LORA]
     p_tuned = [adapter for adapter in adapters if adapter.kind == P_TUNING]
+    more = more_arguments(settings.vllm_args, soft.arguments)
     model = baked_folder(p_tuned[0], base) if p_tuned else base
     command = [
-        *entry_point(str(model)),
+        *entry_point(as_word(model)),
         *("--host", settings.host, "--port", str(settings.port)),
         *("--served-model-name", base.resolve().name, *soft.names),
         *("--max-model-len", str(settings.context(base))),
         # The model's own sampling defaults (Qwen2.5: repetition_penalty 1.05) would hurt copying.
         *("--generation-config", "vllm"),
+        # Without it, vLLM would load a pickle (pytorch_model.bin) where there are no safetensors.
+        *("--load-format", "safetensors"),
         *("--dtype", settings.dtype or default_dtype(base)),
     ]
     if on_cpu():
@@ -76,18 +154,34 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         # a LoRA request would get that adapter's weights. With one slot more than adapters, the last one stays zero.
         slots = len(lora) + on_cpu()
         command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
-        command += [f"{adapter.name}={adapter.path}" for adapter in lora]
-    try:
-        return command + soft.arguments + shlex.split(settings.vllm_args)
-    except ValueError as error:
-        raise UserError(f"--vllm-args {settings.vllm_args}: {error}; quote it as a shell would") from None
+        command += [lora_module(adapter) for adapter in lora]
+    return command + soft.arguments + more
+
+
+def lora_module(adapter: Adapter) -> str:
+    """One LoRA adapter for ``--lora-modules``: ``name=path``, or JSON, which vLLM expects where there is a comma."""
+    if "," in str(adapter.path):
+        return json.dumps({"name": adapter.name, "path": str(adapter.path)}, ensure_ascii=False)
+    return f"{adapter.name}={adapter.path}"
+
+
+def as_word(path: Path) -> str:
+    """A path as a word of a command, which must not be taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def default_dtype(base: Path) -> str:
-    """The number format if the user names none."""
+    """The number format if the user names none.
+
+    Raises:
+        UserError: the base model's ``model.yaml`` names one that vLLM does not know.
+    """
     if on_cpu():
         return "float32"
     known = base_model_of(base)
+    if known and known.dtype not in DTYPES:
+        named = f"{RECIPES / known.name / FILE_NAME}: dtype: {one_line(known.dtype)}"
+        raise UserError(f"{named} is not one of {', '.join(DTYPES)}; correct it")
     return known.dtype if known else "auto"
 
 

@@ -10,9 +10,13 @@ import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, TypedDict
+
+from ner_common.decoding import decode_json
 
 VARIABLE = "NER_SOFT_PROMPTS"
+TOO_DEEP = "the request is nested too deeply"
+BODY_BYTES = 64 << 20  # of a request: a thousand times what fits into a context; vLLM itself would read any length
 CHAT = "/v1/chat/completions"
 # With these, vLLM recomputes the prompt without the prefix, or cuts off the placeholders.
 REFUSED = ("prompt_logprobs", "echo", "truncate_prompt_tokens", "chat_template", "kv_transfer_params")
@@ -23,26 +27,45 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
+class SoftPrompt(TypedDict):
+    """What a name means: the tokens before the prompt, and whether they stand for a prefix in the cache."""
+
+    text: str
+    prefix: bool
+
+
+class _Settings(TypedDict):
+    base: str
+    soft_prompts: dict[str, SoftPrompt]
+
+
 class SoftPromptNames:
     """Wraps vLLM's application; requests for other names pass through untouched."""
 
     def __init__(self, app: App) -> None:
         self.app = app
-        settings = json.loads(os.environ[VARIABLE])
-        self.base: str = settings["base"]
-        self.soft_prompts: dict[str, dict[str, Any]] = settings["soft_prompts"]
+        settings = decode_json(os.environ[VARIABLE], _Settings)
+        self.base, self.soft_prompts = settings["base"], settings["soft_prompts"]
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self.app(scope, receive, send)
         body = await _whole_body(receive)
-        request = _as_object(body)
+        if body is None:
+            return await _answer(send, 413, f"the request has more than {BODY_BYTES:,} bytes")
+        try:
+            request = _as_object(body)
+        except RecursionError:
+            return await _answer(send, 400, TOO_DEEP)
         name = request.get("model") if request else None
-        if request is None or name not in self.soft_prompts:
+        if request is None or not isinstance(name, str) or name not in self.soft_prompts:
             return await self.app(scope, _replay(body, receive), send)
         if problem := refusal(scope["path"], request):
             return await _answer(send, 400, problem)
-        body = json.dumps(apply(request, name, self.soft_prompts[name])).encode()
+        try:
+            body = json.dumps(apply(request, name, self.soft_prompts[name])).encode()
+        except (RecursionError, ValueError):
+            return await _answer(send, 400, TOO_DEEP)
         scope["headers"] = _with_length(scope["headers"], len(body))
         return await self.app(scope, _replay(body, receive), _renaming(send, self.base, name))
 
@@ -52,6 +75,8 @@ def refusal(path: str, request: dict[str, Any]) -> str | None:
     name = request["model"]
     if not path.endswith(CHAT):
         return f"{name} is a soft prompt: it answers {CHAT} only, not {path}"
+    if not isinstance(request.get("chat_template_kwargs") or {}, dict):
+        return "chat_template_kwargs: not an object"
     if given := [key for key in REFUSED if request.get(key) not in (None, False)]:
         return f"{name} is a soft prompt: remove {', '.join(given)} from the request"
     return None
@@ -62,7 +87,7 @@ def limits(names: list[str]) -> str:
     return f"{', '.join(names)}: soft prompts answer {CHAT} only, and no request with {', '.join(REFUSED)}"
 
 
-def apply(request: dict[str, Any], name: str, soft_prompt: dict[str, Any]) -> dict[str, Any]:
+def apply(request: dict[str, Any], name: str, soft_prompt: SoftPrompt) -> dict[str, Any]:
     """The chat request that makes vLLM put the soft prompt `name` before the conversation."""
     changed = dict(request)
     changed["chat_template_kwargs"] = {
@@ -77,6 +102,7 @@ def apply(request: dict[str, Any], name: str, soft_prompt: dict[str, Any]) -> di
 
 
 def _as_object(body: bytes) -> dict[str, Any] | None:
+    """The request as vLLM will read it: with the same reader, for one that read less would lose a soft prompt."""
     try:
         request = json.loads(body)
     except ValueError:
@@ -84,14 +110,17 @@ def _as_object(body: bytes) -> dict[str, Any] | None:
     return request if isinstance(request, dict) else None
 
 
-async def _whole_body(receive: Receive) -> bytes:
-    parts = []
+async def _whole_body(receive: Receive) -> bytes | None:
+    """The body of a request; None if it is longer than `BODY_BYTES`."""
+    body = bytearray()
     more = True
     while more:
         message = await receive()
-        parts.append(message.get("body", b""))
+        body += message.get("body", b"")
         more = message.get("more_body", False)
-    return b"".join(parts)
+        if len(body) > BODY_BYTES:
+            return None
+    return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -14,14 +14,26 @@ from dataclasses import fields
 from pathlib import Path
 
 import httpx
+import msgspec
 
-from ner_common.errors import UserError, rooted
-from ner_common.files import write_atomically
+from llamafactory_ner.checks.configs import LORA, read_model_config
+from ner_common.decoding import decode_json
+from ner_common.errors import UserError, one_line, rooted
+from ner_common.files import locked, write_atomically
+from ner_common.weights import check_weights
 from ner_models.serving import process, soft_prompts
-from ner_models.serving.adapters import Adapter, check_base, load_adapter, refusals, warn_of_another_name
+from ner_models.serving.adapters import (
+    Adapter,
+    check_base,
+    check_name,
+    check_path,
+    load_adapter,
+    refusals,
+    warn_of_another_name,
+)
 from ner_models.serving.baking import bake_checkpoint, baked_folder
-from ner_models.serving.command import MAX_MODEL_LEN, Settings, vllm_command
-from ner_models.serving.middleware import limits
+from ner_models.serving.command import MAX_MODEL_LEN, Settings, check_key, check_settings, vllm_command
+from ner_models.serving.state import STATE, Server, new_server
 
 
 def serve(
@@ -32,7 +44,7 @@ def serve(
     api_key: str | None = None,
     timeout: float = 900.0,
     dry_run: bool = False,
-) -> process.Server | None:
+) -> Server | None:
     """Start vLLM in the background and wait until it answers; its command is printed.
 
     Args:
@@ -50,37 +62,47 @@ def serve(
         UserError: an adapter or base model cannot be served, the port is busy, or vLLM did not start.
     """
     settings = settings or Settings()
+    check_settings(settings)
+    check_key(api_key)
+    if not 0 < timeout < float("inf"):
+        raise UserError(f"--timeout {timeout}: not a number of seconds to wait; give one above 0")
     loaded = [load_adapter(*_name_and_path(text)) for text in adapters]
     base = base or common_base(loaded)
     check(base, loaded)
     names = [base.resolve().name, *(adapter.name for adapter in loaded)]
-    soft = soft_prompts.plan(base, base.resolve().name, loaded, settings.context(base), process.STATE)
+    soft = soft_prompts.plan(base, base.resolve().name, loaded, settings.context(base), STATE)
     command = vllm_command(settings, base, loaded, soft)
     if not dry_run:
         process.require_free(settings.host, settings.port)
     assignments = [f"{name}={value}" for name, value in soft.environment.items()]
     print(shlex.join([*assignments, *command]), flush=True)
-    if soft.names:
-        print(f"note: {limits(soft.names)}", file=sys.stderr, flush=True)
+    for note in soft.notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
     if dry_run:
         return None
+    environment = soft.environment | ({"VLLM_API_KEY": api_key} if api_key else {})
+    server = new_server(settings.host, settings.port, names, command)
+    with process.reserved(server):
+        prepare(base, loaded, soft)
+        server = process.start(server, environment)
+        seconds = process.wait_until_healthy(server, timeout)
+        require_served(server, api_key)
+    print(f"ready after {seconds:.0f} s: {process.describe(server, loaded[-1].path if loaded else None)}")
+    return server
+
+
+def prepare(base: Path, adapters: list[Adapter], soft: soft_prompts.SoftPrompts) -> None:
+    """Write what vLLM will read: the chat template, and the baked copy of the base model unless it is there."""
     for path, text in soft.files.items():
         with write_atomically(path) as file:
             file.write(text)
-    for adapter in loaded:
-        if adapter.kind == soft_prompts.P_TUNING and not (baked := baked_folder(adapter, base)).is_dir():
-            print(f"baking {rooted(adapter.path)} into {rooted(baked)}", flush=True)
-            bake_checkpoint(adapter, base, baked)
-    environment = soft.environment | ({"VLLM_API_KEY": api_key} if api_key else {})
-    started = process.start(command, settings.host, settings.port, names, environment)
-    try:
-        seconds = process.wait_until_healthy(started, timeout)
-        require_served(started, api_key)
-    except BaseException:
-        process.stop(started)
-        raise
-    print(f"ready after {seconds:.0f} s: {process.describe(started, loaded[-1].path if loaded else None)}")
-    return started
+    for adapter in adapters:
+        if adapter.kind == soft_prompts.P_TUNING:
+            baked = baked_folder(adapter, base)
+            with locked(baked.with_name(f"{baked.name}.lock"), "is being baked", wait=True):
+                if not baked.is_dir():
+                    print(f"baking {rooted(adapter.path)} into {rooted(baked)}", flush=True)
+                    bake_checkpoint(adapter, base, baked)
 
 
 def _name_and_path(text: str) -> tuple[str, Path]:
@@ -115,17 +137,21 @@ def check(base: Path, adapters: list[Adapter]) -> None:
     Raises:
         UserError: no base model, two models share a name, an adapter has another base, or vLLM cannot serve it.
     """
-    if not (base / "config.json").is_file():
+    check_path(base)
+    if read_model_config(base) is None:
         raise UserError(
             f"{rooted(base)}: no model there (no config.json); `make download`, or name its folder with --base"
         )
+    check_weights(base, "download the model again, or convert its weights to safetensors")
+    for name in (base.resolve().name, *(adapter.name for adapter in adapters)):
+        check_name(name)
     names = Counter([base.resolve().name, *(adapter.name for adapter in adapters)])
     if doubled := [name for name, count in names.items() if count > 1]:
         raise UserError(f"two models are called {doubled[0]}; give one of them another name with NAME=DIR")
     for adapter in adapters:
         if adapter.kind in soft_prompts.KINDS:
             continue
-        if adapter.kind != "LORA":
+        if adapter.kind != LORA:
             remedy = "train with finetuning_type: lora, p_tuning or prefix_tuning"
             raise UserError(
                 f"{rooted(adapter.path)}: only LoRA and soft prompts are served, not {adapter.kind}; {remedy}"
@@ -139,59 +165,85 @@ def check(base: Path, adapters: list[Adapter]) -> None:
         warn_of_another_name(adapter, base)
 
 
-def require_served(started: process.Server, api_key: str | None) -> None:
+class _Listed(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Models(msgspec.Struct, frozen=True):
+    """The answer to ``/v1/models``: ``{"object": "list", "data": [{"id": "nano", ...}]}``."""
+
+    data: list[_Listed]
+
+
+ANSWER_BYTES = 1 << 20
+
+
+def require_served(started: Server, api_key: str | None) -> None:
     """Check that the server lists every name it should.
 
     Raises:
         UserError: it does not (another server may have answered on this port).
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    answer = httpx.get(f"{started.url}/v1/models", headers=headers, timeout=30.0)
-    listed = {model["id"] for model in answer.raise_for_status().json()["data"]}
+    body = b""
+    try:
+        with httpx.stream("GET", f"{started.url}/v1/models", headers=headers, timeout=30.0) as answer:
+            answer.raise_for_status()
+            for part in answer.iter_raw():
+                body += part
+                if len(body) > ANSWER_BYTES:
+                    raise ValueError(f"more than {ANSWER_BYTES:,} bytes")
+        listed = {model.id for model in decode_json(body, _Models).data}
+    except (httpx.HTTPError, ValueError) as error:
+        problem = one_line(str(error), 160)[1:-1]
+        raise UserError(f"{started.url}/v1/models: not vLLM's list ({problem}); see {rooted(started.log)}") from None
     if missing := [name for name in started.models if name not in listed]:
         raise UserError(f"vLLM does not serve {', '.join(missing)}; see {rooted(started.log)}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "adapters", nargs="*", metavar="[NAME=]DIR", help="adapter folders, such as saves/MODEL/METHOD/CORPUS"
+    add, shown = parser.add_argument, "(default: %(default)s)."
+    add(
+        "adapters",
+        nargs="*",
+        metavar="[NAME=]DIR",
+        help="Adapter folders, such as saves/MODEL/METHOD/CORPUS. Clients ask for an adapter by its NAME.",
     )
-    parser.add_argument(
-        "--base", type=Path, metavar="DIR", help="base model (default: the one the adapters were trained on)"
-    )
-    parser.add_argument("--host", default=process.HOST, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=process.PORT, help="port to listen on (default: %(default)s)")
-    parser.add_argument(
+    add("--base", type=Path, metavar="DIR", help="The base model (default: the one the adapters were trained on).")
+    add("--host", default=process.HOST, help=f"The address of this machine to listen on {shown}")
+    add("--port", type=int, default=process.PORT, help=f"The port to listen on {shown}")
+    add(
         "--api-key",
         default=os.environ.get("VLLM_API_KEY"),
-        help="require this key from clients (default: $VLLM_API_KEY)",
+        help="A key that clients must send as a bearer token (default: $VLLM_API_KEY).",
     )
-    parser.add_argument(
+    add(
         "--dtype",
-        help="auto, float32, bfloat16, or half for cards without bf16 (default: the base model's; float32 on a CPU)",
+        help="The number format: auto, float32, bfloat16, or half for cards without bf16 (default: the base "
+        "model's in its model.yaml; float32 on a CPU).",
     )
-    parser.add_argument(
+    add(
         "--max-model-len",
         type=int,
         default=MAX_MODEL_LEN,
-        help="maximum tokens of prompt and answer together (default: %(default)s)",
+        help=f"The most tokens that a prompt and its answer may have together {shown}",
     )
-    parser.add_argument(
+    add(
         "--gpu-memory-utilization",
         type=float,
         default=0.9,
-        help="share of the GPU's memory to use (default: %(default)s)",
+        help=f"The share of the GPU's memory to use, above 0 and up to 1 {shown}",
     )
-    parser.add_argument(
-        "--tensor-parallel-size", type=int, default=1, help="GPUs to spread the model over (default: %(default)s)"
+    add("--tensor-parallel-size", type=int, default=1, help=f"The number of GPUs to spread the model over {shown}")
+    add("--timeout", type=float, default=900.0, help=f"How many seconds the start may take {shown}")
+    add(
+        "--vllm-args",
+        default="",
+        metavar="ARGS",
+        help="More arguments for vLLM in one string, quoted as for a shell. They override ours, except those that "
+        "decide what is served and where.",
     )
-    parser.add_argument(
-        "--timeout", type=float, default=900.0, help="seconds to wait for the start (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--vllm-args", default="", metavar="ARGS", help="more arguments for vLLM, in one string; they override ours"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the command; write and start nothing")
+    add("--dry-run", action="store_true", help="Print vLLM's command, and write and start nothing.")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -5,18 +5,50 @@ Prefix tuning goes through our KV connector (`kv_connector`); P-tuning is baked 
 chat template puts first.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+
+from llamafactory_ner.checks.configs import read_model_config
 from ner_common.errors import UserError, rooted
-from ner_common.files import read_json
-from ner_models.serving.adapters import Adapter
-from ner_models.serving.middleware import VARIABLE
+from ner_common.files import read_json, read_text
+from ner_common.weights import stored_tensors
+from ner_models.serving.adapters import WEIGHTS, Adapter
+from ner_models.serving.middleware import VARIABLE, limits
 
 KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
+LOGPROBS = (
+    "with a P-tuning adapter, the logprobs of all models in this server are those that are sampled from: after "
+    "temperature, top_p, top_k and penalties; at temperature 0 or 1 without the others, they are as usual"
+)
 TEMPLATE_HEAD = "{{- soft_prompt | default('') -}}"
+
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+
+class _Special(msgspec.Struct, frozen=True):
+    content: str
+
+
+class _TokenizerConfig(msgspec.Struct, frozen=True):
+    eos_token: str | _Special | None = None
+    pad_token: str | _Special | None = None
+    chat_template: Any = None
+
+
+class _Added(msgspec.Struct, frozen=True):
+    content: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    id: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+    special: bool = False
+
+
+class _Tokenizer(msgspec.Struct, frozen=True):
+    added_tokens: list[_Added] = msgspec.field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +59,7 @@ class SoftPrompts:
     arguments: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     files: dict[Path, str] = field(default_factory=dict)  # written before vLLM starts
+    notes: list[str] = field(default_factory=list)  # for the user who starts it
 
 
 def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, folder: Path) -> SoftPrompts:
@@ -41,6 +74,7 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
         return SoftPrompts()
     for adapter in soft:
         check_fit(adapter, base, context)
+        check_stored(adapter)
     if len(baked := [rooted(adapter.path) for adapter in soft if adapter.kind == P_TUNING]) > 1:
         raise UserError(f"{' and '.join(baked)}: P-tuning adapters are served separately, one port each")
     placeholder, placeholder_id = find_placeholder(base)
@@ -50,16 +84,22 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
         else {"text": "".join(virtual_tokens(tokens_of(adapter))), "prefix": False}
         for adapter in soft
     }
-    template = folder / f"{served_base}.jinja"
+    text = TEMPLATE_HEAD + chat_template(base)
+    # By its content: two servers may have bases of one name.
+    template = folder / f"{served_base}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.jinja"
     names = [adapter.name for adapter in soft]
+    notes = [limits(names)]
     arguments = ["--chat-template", str(template), "--middleware", "ner_models.serving.middleware.SoftPromptNames"]
     prefixes = [adapter for adapter in soft if adapter.kind == PREFIX]
     if prefixes:
         arguments += ["--kv-transfer-config", json.dumps(connector_config(prefixes, placeholder_id))]
     if baked:
         arguments += ["--logits-processors", "ner_models.serving.logits_mask:VirtualTokenMask"]
+        # By default they are taken before the mask, and virtual tokens would have a share of every model's.
+        arguments += ["--logprobs-mode", "processed_logprobs"]
+        notes.append(LOGPROBS)
     environment = {VARIABLE: json.dumps({"base": served_base, "soft_prompts": entries})}
-    return SoftPrompts(names, arguments, environment, {template: TEMPLATE_HEAD + chat_template(base)})
+    return SoftPrompts(names, arguments, environment, {template: text}, notes)
 
 
 def connector_config(prefixes: list[Adapter], placeholder_id: int) -> dict[str, Any]:
@@ -74,7 +114,7 @@ def connector_config(prefixes: list[Adapter], placeholder_id: int) -> dict[str, 
 
 
 def tokens_of(adapter: Adapter) -> int:
-    return int(adapter.config["num_virtual_tokens"])
+    return adapter.config.num_virtual_tokens or 0
 
 
 def check_fit(adapter: Adapter, base: Path, context: int | None = None) -> None:
@@ -83,7 +123,8 @@ def check_fit(adapter: Adapter, base: Path, context: int | None = None) -> None:
     Raises:
         UserError: it does not fit.
     """
-    positions = read_json(base / "config.json", "the base model is incomplete").get("max_position_embeddings")
+    config = read_model_config(base)
+    positions = config.max_position_embeddings if config else None
     room, remedy = context or positions, "train a shorter one"
     if context and positions and context < positions:
         remedy = "raise --max-model-len, or train a shorter one"
@@ -93,19 +134,33 @@ def check_fit(adapter: Adapter, base: Path, context: int | None = None) -> None:
         )
 
 
+def check_stored(adapter: Adapter) -> None:
+    """Refuse a soft prompt whose weights are not what its configuration says.
+
+    Raises:
+        UserError: there is no ``prompt_embeddings``, or it has another number of virtual tokens.
+    """
+    stored = stored_tensors(adapter.path / WEIGHTS).get("prompt_embeddings")
+    if stored is None or len(stored.shape) != 2 or stored.shape[0] != tokens_of(adapter):
+        shape = stored.shape if stored else "not there"
+        problem = f"prompt_embeddings is {shape}, the configuration says {tokens_of(adapter)} virtual tokens"
+        raise UserError(f"{rooted(adapter.path / WEIGHTS)}: {problem}; train it again")
+
+
 def find_placeholder(base: Path) -> tuple[str, int]:
     """A special token (text, id) of the base that does not end answers, to mark the positions of a prefix in a prompt.
 
     Raises:
         UserError: the tokenizer has none.
     """
-    tokenizer = read_json(base / "tokenizer.json", "the base model has no fast tokenizer")
-    settings = read_json(base / "tokenizer_config.json", "the base model is incomplete")
-    eos = settings.get("eos_token")
-    ending = {eos.get("content") if isinstance(eos, dict) else eos, settings.get("pad_token")}
-    for token in tokenizer.get("added_tokens", []):
-        if token.get("special") and token["content"] not in ending:
-            return str(token["content"]), int(token["id"])
+    tokenizer = read_json(base / "tokenizer.json", "the base model has no fast tokenizer", _Tokenizer)
+    settings = read_json(base / TOKENIZER_CONFIG, "the base model is incomplete", _TokenizerConfig)
+    ending = {
+        token.content if isinstance(token, _Special) else token for token in (settings.eos_token, settings.pad_token)
+    }
+    for token in tokenizer.added_tokens:
+        if token.special and token.content not in ending:
+            return token.content, token.id
     raise UserError(
         f"{rooted(base / 'tokenizer.json')}: has no special token to mark a prefix's positions; use another base model"
     )
@@ -119,8 +174,8 @@ def chat_template(base: Path) -> str:
     """
     separate = base / "chat_template.jinja"
     if separate.is_file():
-        return separate.read_text(encoding="utf-8")
-    template = read_json(base / "tokenizer_config.json", "the base model is incomplete").get("chat_template")
+        return read_text(separate, "the base model is incomplete")
+    template = read_json(base / TOKENIZER_CONFIG, "the base model is incomplete", _TokenizerConfig).chat_template
     if not isinstance(template, str):
         raise UserError(
             f"{rooted(base)}: has no chat template, so vLLM cannot serve chats with it; add chat_template.jinja"
