@@ -1,16 +1,16 @@
 """Ask a served model for entities, score its answers, show its errors.
 
 The public names: each command of `ner-eval` as a function (`predict`, `extract`, `score`, `compare`, `report`,
-`publish`), and `Recognizer`: texts in, entities out.
+`publish`), and `Recognizer`: texts in, entities out (or `TextsRefused`).
 """
 
 from ner_eval.compare import compare
 from ner_eval.extract import extract
 from ner_eval.inference.client import Connection
-from ner_eval.inference.recognizer import Recognizer
+from ner_eval.inference.recognizer import Recognizer, TextsRefused
 from ner_eval.predict import predict
 from ner_eval.publish import publish
 from ner_eval.report import report
 from ner_eval.score import score
 
-__all__ = ["Connection", "Recognizer", "compare", "extract", "predict", "publish", "report", "score"]
+__all__ = ["Connection", "Recognizer", "TextsRefused", "compare", "extract", "predict", "publish", "report", "score"]

@@ -49,6 +49,6 @@ def printable(text: str) -> str:
 
 
 def rooted(path: Path) -> str:
-    """A path relative to the current folder if that is shorter."""
+    """A path for a message: on one line, and relative to the current folder if that is shorter."""
     relative = os.path.relpath(path)
-    return relative if len(relative) < len(str(path)) else str(path)
+    return printable(min(relative, str(path), key=len)).replace("\n", "\\n")

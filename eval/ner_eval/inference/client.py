@@ -19,8 +19,7 @@ any other status                          `RecordRefused` at once: the server wo
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -39,6 +38,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds
 TRIP = 3  # consecutive failures after which a server counts as down
 PROBE_TIMEOUT = 5.0  # seconds
 DOWN = {0, 502, 503, 504}  # 0: no response at all
+LONGEST_TOKEN = 128  # characters; Qwen's longest is as many spaces
 BASE_URL = "http://127.0.0.1:8000/v1"
 T = TypeVar("T")
 
@@ -162,11 +162,16 @@ class Client:
         try:
             async with patience:
                 self._waiting.add(patience)
-                return await self._until_answered(encoded(body), what)
+                reply = await self._until_answered(encoded(body), what)
         except TimeoutError:
             raise ServerUnavailable(f"{self._problem}; no answer for {self.patience:.0f} s") from None
         finally:
             self._waiting.discard(patience)
+        # Answers are stored and read back, so a server must not decide how long they are.
+        if "max_tokens" in body and len(reply.answer) > LONGEST_TOKEN * body["max_tokens"]:
+            problem = f"an answer of {len(reply.answer):,} characters to a request for {body['max_tokens']:,} tokens"
+            raise RecordRefused(f"{shown(what)}: {problem}; does the server know max_tokens?")
+        return reply
 
     async def _until_answered(self, data: bytes, what: str) -> Reply:
         failed = hops = 0
@@ -289,18 +294,6 @@ class Client:
             return delay * random.uniform(0.5, 1)
         least = delay if failure.wait is None else failure.wait
         return max(FIRST_DELAY, min(least * random.uniform(1, 1.25), self.patience))
-
-
-@contextmanager
-def fail_first() -> Iterator[None]:
-    """Raise the first error of a task group by itself, not wrapped in a group."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, fields
 
-from ner_common.decoding import convert
+from ner_common.decoding import convert, decode_json
 from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.files import read_json, write_json
 from ner_data.gold import Record
@@ -147,7 +147,7 @@ def write_manifest(run: Path, manifest: Manifest) -> None:
     """
     value = manifest.as_json()
     try:
-        Manifest.from_json(json.loads(json.dumps(value, ensure_ascii=False).encode()))
+        Manifest.from_json(decode_json(json.dumps(value, ensure_ascii=False)))
     except ValueError as error:
         problem = "a name or path is not UTF-8" if isinstance(error, UnicodeError) else str(error)
         raise UserError(f"{rooted(run / MANIFEST)}: cannot be written ({problem})") from None

@@ -20,14 +20,14 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
-from ner_common.decoding import convert
+from ner_common.decoding import decode_json
 from ner_common.errors import UserError, one_line, printable, rooted
-from ner_common.files import json_value, write_atomically
+from ner_common.files import write_atomically
 from ner_eval.runs.manifest import MANIFEST, Manifest, check_same, write_manifest
 
 PREDICTIONS = "predictions.jsonl"
@@ -81,24 +81,11 @@ class Prediction(Struct, frozen=True, forbid_unknown_fields=True):
         """
         try:
             return _DECODER.decode(line)
-        except msgspec.ValidationError:
-            pass  # again, for a message that names the place
-        except (msgspec.DecodeError, UnicodeEncodeError):
-            if "\\u" not in line:
-                raise ValueError("not JSON") from None
-        # Answers may hold lone surrogates, which are stored as they came and which msgspec refuses.
-        try:
-            return convert(json_value(line, _STRICT), cls)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+        except (msgspec.DecodeError, UnicodeError):
+            return decode_json(line, cls)  # it says what is wrong, and reads the lone surrogates of older files
 
 
 _DECODER = msgspec.json.Decoder(Prediction)
-_STRICT = json.JSONDecoder(parse_constant=_refuse)
 
 
 def read_predictions(run: Path) -> list[Prediction]:

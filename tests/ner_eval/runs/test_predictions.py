@@ -41,10 +41,15 @@ def test_a_manifest_comes_back_as_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == manifest()
 
 
-def test_predictions_come_back_as_written_lone_surrogates_too(tmp_path: Path) -> None:
-    stored = [prediction(1, '[{"label":"name"}]'), prediction(2, "\ud800\x00\u2028中"), prediction(3, "")]
+def test_predictions_come_back_as_written(tmp_path: Path) -> None:
+    stored = [prediction(1, '[{"label":"name"}]'), prediction(2, "\x00\u2028中"), prediction(3, "")]
     (tmp_path / "predictions.jsonl").write_bytes(b"".join(p.as_line() for p in stored))
     assert read_predictions(tmp_path) == stored
+
+
+def test_lone_surrogates_of_older_files_are_read_as_the_replacement_character(tmp_path: Path) -> None:
+    (tmp_path / "predictions.jsonl").write_bytes(prediction(1, "a\ud800中").as_line())
+    assert read_predictions(tmp_path) == [prediction(1, "a\ufffd中")]
 
 
 def test_a_run_without_predictions_has_none(tmp_path: Path) -> None:
