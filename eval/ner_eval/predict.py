@@ -203,7 +203,7 @@ async def _ask(work: _Work) -> list[Prediction]:
         with locked_run(work.folder):
             kept = begin(work.folder, manifest, work.ids)
             done = {id for id, prediction in kept.items() if not (work.retry_refused and prediction.error)}
-            answered = any(not prediction.error for prediction in kept.values())
+            answered = next((r for r in work.records if r.id in kept and not kept[r.id].error), None)
             try:
                 await ask_all(client, manifest, work.records, done, work.folder, work.connection.concurrency, answered)
             except ServerUnavailable as error:

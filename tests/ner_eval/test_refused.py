@@ -212,3 +212,37 @@ def test_refused_requests_of_a_batch_are_stored_and_failed_ones_sent_again(work,
     answer({})
     assert ner_eval(*batch, "--retry-refused").code == 0
     assert [p.answer for p in read_predictions(Path("runs/b"))] == ["[]"] * 5
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight attempts in a second."""
+    monkeypatch.setattr("ner_eval.inference.client.FIRST_DELAY", 0.02)
+    monkeypatch.setattr("ner_eval.inference.client.LONGEST_DELAY", 0.1)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_server_that_fails_on_everything_half_way_refuses_no_record(work, ner_eval) -> None:
+    gold(work, 60)
+
+    async def script(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+        return failure(500) if len(server.asked) > 20 else None
+
+    with Faulty(script) as server:
+        ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--concurrency", 4)
+    assert ended.code == 2 and "HTTP 500" in ended.lines[-1]
+    stored = read_predictions(RUN)
+    assert len(stored) == 20 and not any(prediction.error for prediction in stored)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_last_record_is_refused_if_the_server_still_answers_another(work, ner_eval) -> None:
+    gold(work, 20)
+
+    async def script(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+        return failure(500) if server.asked[-1].startswith("林019") else None
+
+    with Faulty(script) as server:
+        ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--concurrency", 1)
+    assert ended.code == 1 and len(server.asked) == 19 + 8 + 1
+    assert [prediction.id for prediction in read_predictions(RUN) if prediction.error] == ["r-19"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_data.gold import Record
-from ner_eval.inference.client import Client, RecordRefused, RequestRefused
+from ner_eval.inference.client import Client, RecordFailed, RecordRefused, RequestRefused
 from ner_eval.inference.request import IGNORED, honoured, request_body
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import PREDICTIONS, Prediction
@@ -24,12 +24,13 @@ async def ask_all(
     stored: Collection[str],
     folder: Path,
     concurrency: int,
-    answered: bool = False,
+    answered: Record | None = None,
 ) -> None:
     """Ask for the records that are not ``stored``, up to ``concurrency`` at a time, and store their answers.
 
-    A record that the server refuses is stored as refused, once the server has ``answered`` any: before that, the
-    refusal may be one of all requests.
+    A record that the server refuses, or fails on, is stored as refused once it is known that the server answers others
+    (``answered``: one that it did): it may refuse every request, or fail on every request from now on. If no other
+    answer tells, an answered record is asked again.
 
     Raises:
         UserError: the server refuses every request, or none is available; all answers received are stored.
@@ -47,7 +48,7 @@ async def ask_all(
     )
 
     refusals: list[RecordRefused] = []
-    held: list[bytes] = []
+    held: list[bytes] = []  # lines of refusals that may be the server's fault
 
     async def worker(writer: Writer) -> None:
         nonlocal answered
@@ -55,19 +56,29 @@ async def ask_all(
             record = left.popleft()
             try:
                 line = (await _answer(client, manifest, record)).as_line()
-                answered = True
+                answered, works = record, True
             except RecordRefused as error:
                 refusals.append(error)
                 line = Prediction.refused(record.id, str(error)).as_line()
+                works = answered is not None and not isinstance(error, RecordFailed)
             held.append(line)
-            if answered:
-                for one in held:
-                    writer.append(one)
-                held.clear()
+            if works:
+                release(writer)
+
+    def release(writer: Writer) -> None:
+        for line in held:
+            writer.append(line)
+        held.clear()
 
     with bar:
         async with Writer(folder / PREDICTIONS, bar.update) as writer:
             await _until_done([worker(writer) for _ in range(min(concurrency, len(left)))], left.clear)
+            if held and answered:
+                try:
+                    await _answer(client, manifest, answered)
+                    release(writer)
+                except RecordRefused as error:
+                    refusals = [error]
     if held:
         more = f" (all {len(refusals)} requests were refused)" if len(refusals) > 1 else ""
         raise RequestRefused(f"{refusals[0]}{more}")

@@ -5,9 +5,9 @@ How it handles them:
 ========================================  =============================================================================
 refused, dropped, timed out, 502/503/504  retried, at once on another server if one is up; three in a row mark a server
                                           as down until its ``/models`` answers; ``ATTEMPTS`` attempts while other
-                                          requests are answered: `RecordRefused`
+                                          requests are answered: `RecordFailed`
 429                                       retried after Retry-After or a backoff
-other 5xx, 408, a malformed reply         retried with a backoff, ``ATTEMPTS`` attempts in all: `RecordRefused`
+other 5xx, 408, a malformed reply         retried with a backoff, ``ATTEMPTS`` attempts in all: `RecordFailed`
 401, 402, 403, 404, 405, 407, 410, 3xx    `RequestRefused` at once
 any other status                          `RecordRefused` at once: the server works, and refuses this record
 ========================================  =============================================================================
@@ -49,6 +49,10 @@ class RequestRefused(UserError):
 
 class RecordRefused(RequestRefused):
     """A server refuses this one request, or fails on it; others may succeed."""
+
+
+class RecordFailed(RecordRefused):
+    """A server fails on this one request, time and again; or it fails on every request."""
 
 
 class ServerUnavailable(UserError):
@@ -154,7 +158,7 @@ class Client:
         """Get the answer to one chat completion request; ``what`` names it in errors (a record's id).
 
         Raises:
-            RecordRefused, RequestRefused, ServerUnavailable: see the table above.
+            RecordRefused, RecordFailed, RequestRefused, ServerUnavailable: see the table above.
         """
         if self._deadline and not self._waiting and self._deadline < asyncio.get_running_loop().time():
             self._deadline = None  # it passed while nobody was asking
@@ -307,7 +311,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 def _stop_retrying(status: int, failed: int, problem: str, answered: Callable[[], None]) -> None:
     if status in (0, 200, 408, 429) or status >= 500:
         if failed >= ATTEMPTS:
-            raise RecordRefused(f"{problem} ({failed} attempts); see the server's log")
+            raise RecordFailed(f"{problem} ({failed} attempts); see the server's log")
         return
     answered()  # a refusal is an answer: the server works
     if status in (401, 402, 403, 407):
