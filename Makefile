@@ -173,7 +173,8 @@ lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (ne
 UV_CPU = --override cpu-overrides.txt --no-emit-package torch --extra-index-url $(call q,$(TORCH_INDEX)) --index-strategy unsafe-best-match
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-clean: stop ## remove runs, caches and server state (environments, corpora, models and adapters stay)
+clean: ## stop all servers, remove runs, caches and server state (environments, corpora, models and adapters stay)
+	@for state in .serve/*.json; do [ ! -f "$$state" ] || $(MAKE) stop PORT="$$(basename "$$state" .json)"; done
 	@rm -rf runs cache .serve
 
 # --- environments: built when a target first needs one, and again when its lock file changes --------------------------
