@@ -113,7 +113,7 @@ def test_the_adapter_is_what_peft_itself_saves(cli: Cli, base: Path, tmp_path: P
         ({"num_hidden_layers": 28}, "(layers 3, "),
         ({"num_key_value_heads": 4}, "(key-value groups 2, "),
         ({"head_dim": 64}, "(head size 32, "),
-        ({"model_type": "qwen2"}, "not a converted chatglm (qwen2)"),
+        ({"model_type": "qwen2"}, "not a converted chatglm ('qwen2')"),
     ],
 )
 def test_a_base_that_the_prefix_does_not_fit_is_refused(
