@@ -47,14 +47,18 @@ def test_a_model_that_is_not_served_is_refused_and_the_served_ones_named(work, n
     assert not Path("runs").exists()
 
 
-def test_a_text_that_is_too_long_is_a_one_line_error_that_names_the_record(work, ner_eval, server) -> None:
+def test_a_text_that_is_too_long_is_refused_with_the_servers_words_and_the_others_are_answered(
+    work, ner_eval, server
+) -> None:
     gold = work / "data/gold/demo/test.jsonl"
     lines = gold.read_text(encoding="utf-8").splitlines()
     lines[20] = json.dumps({"id": "demo-test-20", "text": "长" * 20_000, "entities": None})
     gold.write_text("\n".join(lines), encoding="utf-8")
     ended = ner_eval(*PREDICT, "--model", server.models[0], "--base-url", server.base_url, "--run", "r")
-    assert ended.code == 2 and len(ended.lines) == 1
+    assert ended.code == 1 and len(ended.lines) == 1
     assert "demo-test-20" in ended.lines[0] and "--max-model-len" in ended.lines[0]
+    stored = read_predictions(Path("runs/r"))
+    assert len(stored) == 40 and [prediction.id for prediction in stored if prediction.error] == ["demo-test-20"]
 
 
 def test_one_network_fault_in_five_changes_no_answer(work, ner_eval, server) -> None:
