@@ -70,7 +70,7 @@ class PromptSpec:
     def parse(self, answer: str, text: str) -> Parsed:
         """Read a model's answer to ``messages(text)``; surfaces come back unescaped.
 
-        A thinking block before the answer is no part of it, in any form; one that does not end has no answer after it.
+        What a model thought before its answer is no part of it, in any form; if that does not end, there is no answer.
         """
         escaped = escape(text)
         if (said := without_thinking(answer)) is None:
@@ -130,13 +130,23 @@ class PromptSpec:
         return spec
 
 
+_THINKING = re.compile(r"<(/?)think(?:ing)?>")
+
+
 def without_thinking(answer: str) -> str | None:
-    """An answer without a leading ``<think>…</think>`` and white space around it; None if the block does not end."""
-    begin = answer.lstrip()
-    if not begin.startswith("<think>"):
+    """An answer without the ``<think>…</think>`` before it and white space around it; None if the last block is open.
+
+    Some chat templates write the opening tag themselves, so the answer begins with the thoughts. What an answer says
+    before a block is kept, with a tag after it: not exactly an answer in the form.
+    """
+    tags = list(_THINKING.finditer(answer)) if "think" in answer else []
+    if not tags:
         return answer
-    _, end, rest = begin.partition("</think>")
-    return rest.strip() if end else None
+    if not tags[-1][1]:
+        return None
+    before = "" if tags[0][1] else answer[: tags[0].start()]
+    rest = answer[tags[-1].end() :].strip()
+    return f"{before}{tags[-1][0]}{rest}" if before.strip() else rest
 
 
 def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:

@@ -17,7 +17,19 @@ from ner_common.errors import UserError, one_line, rooted
 
 FORMATS = ("text", "jsonl", "csv")
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
-OTHERS = {".tsv", ".xls", ".xlsx", ".ods", ".parquet", ".doc", ".docx", ".odt", ".pdf", ".zip", ".gz", ".bz2", ".xz"}
+# fmt: off
+OTHERS = {
+    ".tsv", ".xls", ".xlsx", ".ods", ".parquet", ".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".pdf", ".epub",
+    ".htm", ".html", ".xml", ".yaml", ".yml", ".toml", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar",
+}
+# fmt: on
+# How files begin (in lower case) that no suffix tells from text; JSON is looked at more closely.
+BEGINNINGS = {
+    "%pdf-": "a PDF file",
+    "{\\rtf": "an RTF file",
+    "<!doctype html": "an HTML page",
+    "<html": "an HTML page",
+}
 BINARY = "a binary file, not text (it has a zero byte); export it as text, JSON lines or CSV"
 EXPORT = "export it as text, JSON lines or CSV"
 
@@ -51,11 +63,16 @@ def read_documents(name: str, form: str | None, column: str, whole: bool) -> Ite
     shown = "<stdin>" if name == "-" else rooted(Path(name)).encode("utf-8", "replace").decode()
     if not form and suffix in OTHERS and Path(name).is_file():
         raise UserError(f"{shown}: a {suffix} file is not read; {EXPORT}, or say what it holds with --format")
+    sure = form or suffix in SUFFIXES
     form = form or SUFFIXES.get(suffix, "text")
     read = {"text": _whole if whole else _text, "jsonl": _jsonl, "csv": _csv}[form]
     try:
         with _opened(name) as file:
-            yield from read(file, shown, column)
+            for document in read(file, shown, column):
+                if not sure:
+                    _refuse_other(document.text, shown)
+                    sure = True
+                yield document
     except UnicodeDecodeError as error:
         if b"\0" in error.object:
             raise UserError(f"{shown}: {BINARY}") from None
@@ -93,6 +110,23 @@ def _whole(file: IO[str], shown: str, column: str) -> Iterator[Document]:
     _refuse_binary(text, shown)
     if text.strip():
         yield Document(shown, text)
+
+
+def _refuse_other(beginning: str, shown: str) -> None:
+    """Refuse text that is another format by its first line (or as a whole), if nobody said that it is text."""
+    start = beginning.lstrip()
+    kind = next((kind for begin, kind in BEGINNINGS.items() if start[:20].lower().startswith(begin)), None)
+    if start in ("[", "{", "[{") or (start[:1] in ("[", "{") and _is_json(start)):
+        kind = "JSON"
+    if kind:
+        raise UserError(f"{shown}: looks like {kind}, not like text; say what it holds with --format, or {EXPORT}")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(decode_json(text), list | dict)
+    except ValueError:
+        return False
 
 
 def _refuse_binary(text: str, where: str) -> None:

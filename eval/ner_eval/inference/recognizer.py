@@ -7,7 +7,7 @@ recognizer.predict(["林晓在云帆科技任经理"])    # [[Entity(start=0, en
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,6 +221,12 @@ class Recognizer:
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a list of strings, not one string: put it into a list")
+        # Iterating over a mapping or a table would give its keys or column names.
+        if isinstance(texts, Mapping) or hasattr(texts, "columns") or not isinstance(texts, Iterable):
+            kind = type(texts).__name__
+            raise TypeError(
+                f"texts must be a list of strings, not a {kind}: name the texts in it, as df['text'].tolist()"
+            )
         texts = list(texts)
         if wrong := [number for number, text in enumerate(texts) if not isinstance(text, str)]:
             raise TypeError(f"texts must be strings, but number {wrong[0]} is {one_line(texts[wrong[0]])}")

@@ -27,7 +27,7 @@ from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import read_json, write_json
 from ner_eval.runs.writer import Writer
 
-TABLES = {".csv", ".tsv", ".xls", ".xlsx", ".parquet"}
+LINES = {"", ".jsonl", ".ndjson", ".json", ".txt", ".out"}
 REPLACE = 30.0  # seconds; new answers to refused texts are stored that often, because each time rewrites the file
 OTHER = "name another --output"
 HEAD = b'{"id": '  # how every line begins
@@ -184,8 +184,8 @@ def open_output(path: Path, asked: Asked) -> Iterator[Output]:
         UserError: something else was asked, the file or its manifest is not one of ours or not a regular file, or
             another process writes it.
     """
-    if path.suffix.lower() in TABLES:
-        raise UserError(f"{rooted(path)}: the output is JSON lines, not a table; name it .jsonl")
+    if path.suffix.lower() not in LINES:
+        raise UserError(f"{rooted(path)}: the output is JSON lines, not {path.suffix}; name it .jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     manifest = path.with_name(f"{path.name}.manifest.json")
     output = _locked(path)

@@ -50,6 +50,13 @@ def read(name: str, form: str | None = None, whole: bool = False) -> list[Docume
         ("t.csv", 'text\n"林晓在\n王五在\n', "not CSV (unexpected end of data)"),
         ("t.csv", "", "has no column 'text', only none"),
         ("t.txt", "林晓在".encode("utf-16"), "not UTF-8"),
+        ("t.html", "<p>林晓在</p>", "a .html file is not read"),
+        ("t.txt", '["林晓在", "王五在"]\n', "t.txt: looks like JSON, not like text; say what it holds with --format"),
+        ("t", '[\n "林晓在"\n]\n', "t: looks like JSON"),
+        ("t.txt", '{"text": "林晓在"}\n{"text": "王五在"}\n', "t.txt: looks like JSON"),
+        ("t.txt", "%PDF-1.7\n1 0 obj\n", "t.txt: looks like a PDF file"),
+        ("t.txt", "{\\rtf1\\ansi 林晓}", "t.txt: looks like an RTF file"),
+        ("t", "\n<!DOCTYPE html>\n", "t: looks like an HTML page"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path, monkeypatch, name, content, words) -> None:
@@ -64,6 +71,10 @@ def test_a_format_that_is_named_counts_more_than_the_suffix(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("t.tsv").write_text("林晓在\n", encoding="utf-8")
     assert read("t.tsv", "text") == [Document("t.tsv:1", "林晓在")]
+    Path("t.txt").write_text('["林晓在"]\n', encoding="utf-8")
+    assert read("t.txt", "text") == [Document("t.txt:1", '["林晓在"]')]
+    Path("t.txt").write_text("[微笑]林晓在\n[]\n", encoding="utf-8")
+    assert [document.text for document in read("t.txt")] == ["[微笑]林晓在", "[]"]
     Path("t.json").write_text('"林晓在"\n{"text": "王五在", "id": null}\n', encoding="utf-8")
     assert [(d.id, d.text) for d in read("t.json")] == [("t.json:1", "林晓在"), ("t.json:2", "王五在")]
 

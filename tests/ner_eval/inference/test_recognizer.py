@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 from aiohttp import web
 
@@ -85,6 +86,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_a_string_is_not_taken_for_texts_of_one_character() -> None:
     with pytest.raises(TypeError, match="put it into a list"):
         Recognizer("http://127.0.0.1:1/v1", "nano").predict("张伟在杭州。")
+
+
+@pytest.mark.parametrize("texts", [{"a": "张伟"}, pandas.DataFrame({"text": ["张伟"], "id": ["1"]}), None, 5])
+def test_a_table_is_not_taken_for_its_column_names(texts: Any) -> None:
+    with pytest.raises(TypeError, match=f"not a {type(texts).__name__}: name the texts in it"):
+        Recognizer("http://127.0.0.1:1/v1", "nano").predict(texts)
 
 
 # --- refused texts ----------------------------------------------------------------------------------------------------

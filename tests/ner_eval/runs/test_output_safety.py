@@ -110,7 +110,7 @@ def test_text_without_a_line_of_ours_is_not_cut_off(texts, ner_eval) -> None:
 def test_a_table_is_not_a_name_for_json_lines(texts, ner_eval) -> None:
     with Faulty() as server:
         ended = ner_eval(*extract(server, output="out.csv"))
-    assert ended.code == 2 and "out.csv: the output is JSON lines, not a table" in ended.lines[0]
+    assert ended.code == 2 and "out.csv: the output is JSON lines, not .csv" in ended.lines[0]
     assert not Path("out.csv").exists()
 
 
