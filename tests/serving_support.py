@@ -35,7 +35,8 @@ class Handler(BaseHTTPRequestHandler):
 stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
 if "STAND_IN_GENTLE" in os.environ:
     stubborn = "import time; print(flush=True); time.sleep(600)"
-engine = subprocess.Popen([sys.executable, "-c", stubborn, *words], stdout=subprocess.PIPE)
+# Without the environment: an engine that sets its title overwrites it.
+engine = subprocess.Popen([sys.executable, "-c", stubborn, *words], stdout=subprocess.PIPE, env={})
 engine.stdout.read(1)
 time.sleep(float(os.environ.get("STAND_IN_SLOW", 0)))
 host = words[words.index("--host") + 1]

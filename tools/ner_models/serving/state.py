@@ -72,16 +72,32 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.first_process() is not None
 
     def processes(self) -> list[identity.Process]:
-        """All its running processes, whether or not the first one is among them."""
+        """All its running processes, whether or not the first one is among them.
+
+        They have its mark, or are in a session that one of them began: an engine that changes its title overwrites its
+        environment, and with it the mark.
+        """
         if not self._this_boot():
             return []
-        first = self.first_process()
+        running = list(identity.running())
+        marked = {process for process in running if self.mark and identity.marked(process.pid, self.mark)}
+        sessions = {process.pid: process.started for process in marked if process.session == process.pid}
+        if self.pid is not None and (since := self._session_start()) is not None:
+            sessions[self.pid] = since
         return [
             process
-            for process in identity.running()
-            if (first and process.session == first.pid and process.started >= first.started)
-            or (self.mark and identity.marked(process.pid, self.mark))
+            for process in running
+            if process in marked or (process.session in sessions and process.started >= sessions[process.session])
         ]
+
+    def _session_start(self) -> int | None:
+        """When the first process began its session; None if that is unknown, or its number is another process's now.
+
+        The kernel does not give a number out again while it is that of a session with members.
+        """
+        if first := self.first_process():
+            return first.started
+        return None if identity.find(self.pid or 0) else self.started
 
     def _this_boot(self) -> bool:
         return not self.boot or self.boot == identity.boot()
