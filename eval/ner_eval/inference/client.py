@@ -38,7 +38,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds
 TRIP = 3  # consecutive failures after which a server counts as down
 PROBE_TIMEOUT = 5.0  # seconds
 DOWN = {0, 502, 503, 504}  # 0: no response at all
-LONGEST_TOKEN = 128  # characters; Qwen's longest is as many spaces
+LONGEST_TOKEN = 32  # characters; longer ones are runs of spaces or of one sign
 BASE_URL = "http://127.0.0.1:8000/v1"
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ is requested again.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -100,22 +100,15 @@ def read_predictions(run: Path) -> list[Prediction]:
     path = run / PREDICTIONS
     if not path.exists():
         return []
-    whole, _ = split_tail(path.read_bytes())
-    try:
-        text = whole.decode()
-    except UnicodeDecodeError as error:
-        number = whole.count(b"\n", 0, error.start) + 1
-        problem = "not a prediction (not UTF-8); remove the line and predict again"
-        raise UserError(f"{rooted(path)}:{number}: {problem}") from None
     predictions: dict[str, Prediction] = {}
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in _whole_lines(path):
         if not line.strip():
             continue
         try:
-            prediction = Prediction.from_line(line)
+            prediction = Prediction.from_line(line.decode())
         except ValueError as error:
-            what = one_line(str(error), 120)[1:-1]
+            what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else one_line(str(error), 120)[1:-1]
             raise UserError(
                 f"{rooted(path)}:{number}: not a prediction ({what}); remove the line and predict again"
             ) from None
@@ -129,18 +122,24 @@ def read_predictions(run: Path) -> list[Prediction]:
     return list(predictions.values())
 
 
-def split_tail(data: bytes) -> tuple[bytes, bytes]:
-    """Split the bytes of a predictions file into its complete lines and what a crash cut off (usually nothing).
+def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (number from 1, line) of a predictions file, but for a last line that a crash cut off.
 
-    A last line that lacks only its newline is complete.
+    One at a time: a server decides how long they are.
     """
-    end = data.rfind(b"\n") + 1
-    tail = data[end:]
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n") or _is_whole(line):
+                yield number, line
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a last line lacks only its newline."""
     try:
-        Prediction.from_line(tail.decode())
+        Prediction.from_line(line.decode())
     except ValueError:
-        return data[:end], tail
-    return data, b""
+        return False
+    return True
 
 
 def begin(run: Path, manifest: Manifest, ids: Sequence[str]) -> dict[str, Prediction]:
@@ -181,14 +180,17 @@ def stored(run: Path, ids: Sequence[str]) -> dict[str, Prediction]:
 
 def _repair(path: Path) -> None:
     """Remove an incomplete last line; add the newline to a line that lacks only that."""
-    data = path.read_bytes()
-    whole, tail = split_tail(data)
-    with path.open("r+b") as file:
-        if tail:
-            file.truncate(len(whole))
-        elif whole and not whole.endswith(b"\n"):
-            file.seek(0, os.SEEK_END)
+    size, last = 0, b"\n"
+    with path.open("rb") as file:
+        for last in file:
+            size += len(last)
+    if last.endswith(b"\n"):
+        return
+    if _is_whole(last):
+        with path.open("ab") as file:
             file.write(b"\n")
+    else:
+        os.truncate(path, size - len(last))
 
 
 def append(run: Path, predictions: Iterable[Prediction]) -> None:
@@ -209,8 +211,10 @@ def finish(run: Path, ids: Sequence[str]) -> list[Prediction]:
     path = run / PREDICTIONS
     by_id = {prediction.id: prediction for prediction in read_predictions(run)}
     ordered = [by_id[id] for id in ids]
-    data = b"".join(prediction.as_line() for prediction in ordered)
-    if path.read_bytes() != data:
-        with write_atomically(path) as file:
-            file.write(data.decode())
+    with path.open("rb") as file:
+        same = all(prediction.as_line() == file.readline() for prediction in ordered) and not file.read(1)
+    if not same:
+        with write_atomically(path) as written:
+            for prediction in ordered:
+                written.write(prediction.as_line().decode())
     return ordered

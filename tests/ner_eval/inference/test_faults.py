@@ -238,7 +238,7 @@ def test_one_fault_in_five_loses_and_duplicates_nothing(work, ner_eval) -> None:
 
 
 def test_odd_answers_are_stored_as_they_are(work, ner_eval) -> None:
-    answers = ["", None, "\ud800\x00\u2028\r\n", "x" * 8192, '"', "中\U0001f600"]
+    answers = ["", None, "\ud800\x00\u2028\r\n", "x" * 2048, '"', "中\U0001f600"]
 
     async def odd(server: Faulty, body: dict[str, Any]) -> web.Response:
         number = int(server.asked[-1][1:3])
@@ -253,14 +253,12 @@ def test_odd_answers_are_stored_as_they_are(work, ner_eval) -> None:
 
 def test_an_answer_longer_than_the_tokens_that_were_asked_for_is_refused(work, ner_eval) -> None:
     async def endless(server: Faulty, body: dict[str, Any]) -> web.Response | None:
-        return (
-            completion("x" * (128 * body["max_tokens"] + 1), "stop") if server.asked[-1].startswith("林20") else None
-        )
+        return completion("x" * (32 * body["max_tokens"] + 1), "stop") if server.asked[-1].startswith("林20") else None
 
     with Faulty(endless) as server:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url)
     assert (
-        ended.code == 1 and "demo-test-20: an answer of 8,193 characters to a request for 64 tokens" in ended.lines[-1]
+        ended.code == 1 and "demo-test-20: an answer of 2,049 characters to a request for 64 tokens" in ended.lines[-1]
     )
     assert len(server.asked) == 40 and (RUN / "predictions.jsonl").stat().st_size < 20_000
 
