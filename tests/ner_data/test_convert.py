@@ -210,6 +210,10 @@ NONE = '{"text": "甲乙", "label": {}}\n'
             GOOD * 9 + RARE.replace("[1, 1]", "[1, 2]"),
             "train: skipping 1 bad records would lose every mention of the label book; the first problem: raw/",
         ),
+        (
+            NONE * 60 + GOOD + GOOD.replace("[0, 0]", "[0, 2]") * 50,
+            "train: 50 of 51 records with labels are bad, more than half, too many to skip; the first problem: raw/",
+        ),
         (NONE * 9 + BAD, "train: none of the 10 records has a mention; correct the raw file, or set `gold: false`"),
         (NONE, "train: none of the 1 records has a mention; correct the raw file, or set `gold: false`"),
         (BAD, "train: every record is bad; the first problem: raw/train.json:1: record 1: not JSON: '{'; fix it"),
@@ -223,6 +227,16 @@ def test_a_split_that_loses_too_much_is_refused_even_with_skip_bad(
     assert not Path("data/gold").exists()
     with pytest.raises(UserError):
         convert("demo", raw=Path("raw"), skip_bad=True)
+
+
+@pytest.mark.parametrize("tag", ["S-临床表现", "临床表现-S", "E"])
+def test_most_mentions_in_another_tag_scheme_are_too_many_to_skip(cli: Cli, raw: Raw, tag: str) -> None:
+    train = "甲 O\n\n" * 60 + "晕 B-临床表现\n\n" + f"痛 {tag}\n\n" * 50
+    message = one_line_error(
+        cli("ner-data", "convert", "tcm", "--skip-bad", "--raw", raw("tcm", train=train.encode()))
+    )
+    assert "train: 50 of 51 records with labels are bad, more than half, too many to skip; the first" in message
+    assert not Path("data/gold").exists()
 
 
 def test_half_of_a_split_may_be_skipped_and_the_help_says_so(cli: Cli, raw: Raw) -> None:

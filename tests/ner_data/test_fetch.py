@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -23,9 +24,15 @@ class Files(BaseHTTPRequestHandler):
     """Serves the files of a dictionary, supports Range, and records the requests."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012 - shared on purpose, filled by each test
+    moved: dict[str, str] = {}  # noqa: RUF012
     asked: list[str | None] = []  # noqa: RUF012
 
     def do_GET(self) -> None:
+        if address := self.moved.get(self.path):
+            self.send_response(302)
+            self.send_header("Location", quote(address, safe="/:[]%"))
+            self.end_headers()
+            return
         data = self.files.get(self.path)
         wanted = self.headers.get("Range")
         self.asked.append(wanted)
@@ -44,7 +51,7 @@ class Files(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[str]:
-    Files.files, Files.asked = {"/a.txt": CONTENT}, []
+    Files.files, Files.moved, Files.asked = {"/a.txt": CONTENT}, {}, []
     with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -91,7 +98,8 @@ def test_a_complete_part_is_not_downloaded_again(site: str, tmp_path: Path) -> N
 
 def test_a_file_other_than_the_known_one_is_not_kept(site: str, tmp_path: Path) -> None:
     split = Split("a.txt", f"{site}/a.txt", sha256(b"other"))
-    with pytest.raises(UserError, match=r"sha256 is \w+, expected \w+"):
+    words = r"sha256 is \w+, expected \w+; it was removed: fetch again, or, if its publisher has changed it, get a.txt"
+    with pytest.raises(UserError, match=words):
         fetch_file(corpus(split), split, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -104,6 +112,56 @@ def test_a_file_of_an_archive_is_unpacked(site: str, tmp_path: Path) -> None:
     split = Split("a.txt", f"{site}/all.zip", sha256(CONTENT))
     assert fetch_corpus(corpus(split), tmp_path) == {tmp_path / "a.txt": "downloaded, checksum right"}
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", CONTENT)]
+
+
+def test_a_file_that_was_there_is_kept_and_the_user_told_to_remove_it(site: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"mine")
+    split = Split("a.txt", f"{site}/a.txt", sha256(CONTENT))
+    with pytest.raises(UserError, match="remove the file and fetch again, or use RAW=DIR"):
+        fetch_file(corpus(split), split, tmp_path)
+    assert (tmp_path / "a.txt").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "address", ["/all.zip?x=1", "/all.ZIP", "/ALL.Zip?of=a/b#c", f"/{'long' * 99}.zip", "/%E5.zip"]
+)
+def test_an_archive_is_known_by_the_path_of_its_address(site: str, tmp_path: Path, address: str) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("folder/a.txt", CONTENT)
+    Files.files[address.partition("#")[0]] = packed.getvalue()
+    split = Split("a.txt", f"{site}{address}", sha256(CONTENT))
+    fetch_corpus(corpus(split), tmp_path)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", CONTENT)]
+
+
+@pytest.mark.parametrize("query", ["?file=b.zip", "?x=/..", "?" + "x" * 300])
+def test_a_query_is_no_part_of_a_file_name(site: str, tmp_path: Path, query: str) -> None:
+    Files.files[f"/a{query}"] = CONTENT
+    split = Split("a.txt", f"{site}/a{query}", sha256(CONTENT))
+    assert fetch_file(corpus(split), split, tmp_path) == "downloaded, checksum right"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+NO_HOSTS = [
+    "http://..",
+    "http://a..b/x",
+    f"http://{'a' * 70}.org/x",
+    "http://[x/a",
+    "http://a:b/x",
+    "http://xn--/",
+    "http://\u0378/",
+]
+
+
+@pytest.mark.parametrize("url", NO_HOSTS)
+@pytest.mark.parametrize("redirected", [False, True])
+def test_an_address_without_a_host_is_one_line(site: str, tmp_path: Path, url: str, redirected: bool) -> None:
+    Files.moved["/x.txt"] = url
+    split = Split("a.txt", f"{site}/x.txt" if redirected else url, sha256(CONTENT))
+    with pytest.raises(UserError, match=r"cannot be downloaded .*; get a.txt from") as error:
+        fetch_file(corpus(split), split, tmp_path)
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_page_says_which_file_to_put_where(site: str, tmp_path: Path) -> None:

@@ -148,7 +148,6 @@ def test_bio_names_what_is_wrong(tmp_path: Path, text: str, reason: str, part: s
         ["科0\tO", "技1\tO", "全0\tO", "方1\tO", "位2\tO"],
         [f"字{number}\tO" for number in range(12)],  # two digits
         ["😀\ufe0f0\tO", "10\tO", "21\tO", "\u3000\u30002\tO"],  # characters of two, and digits
-        ["80\tB-PER.NAM"],
     ],
 )
 @pytest.mark.parametrize("gold", [True, False])
@@ -171,6 +170,16 @@ def test_bio_tokens_of_several_characters_are_text_and_counted(tmp_path: Path) -
     (sample,) = bio.read(write(tmp_path / "a.txt", text), gold=True)
     assert (sample.text, sample.entities) == ("2020年做CT检查10次", (Entity(6, 10, "x", "CT检查"),))
     assert sample.repairs == (bio.LONG,) * 3
+
+
+def test_bio_document_markers_are_skipped_and_counted(tmp_path: Path) -> None:
+    text = "-DOCSTART- O\n\n甲\n\n-DOCSTART- -X- -X- O\n\n乙 B-x\n-DOCSTART-\n丙 I-x\n\n丁 O\n-DOCSTART-\tO\n"
+    bad, *good = bio.read(write(tmp_path / "a.txt", text), gold=True)
+    assert bad.problem and bad.problem[0] == "no tag"
+    assert [sample.text for sample in good] == ["乙", "丙", "丁"]
+    assert [sample.repairs for sample in good] == [(bio.MARKER,) * 4, (bio.ORPHAN,), ()]
+    (sample,) = bio.read(write(tmp_path / "a.txt", "-DOCSTART- B-x\n"), gold=True)  # no marker: a mention
+    assert sample.text == "-DOCSTART-" and sample.entities
 
 
 def test_bio_without_gold_whose_tags_come_first_is_refused(tmp_path: Path) -> None:

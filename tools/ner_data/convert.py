@@ -11,7 +11,7 @@ from ner_data.corpus import RAW, Corpus, load_corpus
 from ner_data.formats import Sample, load_format
 from ner_data.gold import Record, write_gold
 
-MOST = 0.5  # of a split's records may be skipped
+MOST = 0.5  # of a split's records, and of those with labels, may be skipped
 BUSY = "another `ner-data` command is using it; wait for it"
 
 
@@ -25,6 +25,7 @@ class Converted:
         repaired: how often each documented policy was applied to a record that was kept.
         problems: why records were skipped, one message each.
         lost: how many skipped records name each label.
+        labelled: how many skipped records name a label.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -32,6 +33,7 @@ class Converted:
     repaired: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
+    labelled: int = 0
 
     @property
     def read(self) -> int:
@@ -72,7 +74,7 @@ def convert(corpus: str, *, raw: Path | None = None, skip_bad: bool = False) -> 
 
 
 def _losses(corpus: Corpus, split: str, converted: Converted) -> str | None:
-    """Why the rest of a split is not worth keeping: most of its records, or all mentions of a label, are skipped.
+    """Why the rest of a split is not worth keeping: most records (with labels) or all mentions of a label are skipped.
 
     A model that is trained on such a rest, or scored with it, would be wrong without a word.
     """
@@ -89,6 +91,10 @@ def _losses(corpus: Corpus, split: str, converted: Converted) -> str | None:
     if gone := [label.id for label in corpus.labels if label.id in converted.lost and label.id not in kept]:
         which = f"the label {gone[0]}" if len(gone) == 1 else f"the labels {', '.join(gone)}"
         return f"{split}: skipping {bad} bad records would lose every mention of {which}{first}"
+    labelled = converted.labelled + sum(bool(record.entities) for record in converted.records)
+    if kept and converted.labelled > MOST * labelled:
+        problem = f"{split}: {converted.labelled} of {labelled} records with labels are bad, more than half"
+        return f"{problem}, too many to skip{first}"
     if not kept:
         problem = f"{split}: none of the {converted.read} records has a mention"
         return f"{problem}; correct the raw file, or set `gold: false` for a split without labels{first}"
@@ -114,7 +120,9 @@ def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
             continue
         reason, message = record
         result.rejected[reason] += 1
-        result.lost.update(sample.labels | {entity.label for entity in sample.entities or ()})
+        named = sample.labels | {entity.label for entity in sample.entities or ()}
+        result.lost.update(named)
+        result.labelled += bool(named)
         result.problems.append(f"{rooted(path)}:{sample.line}: record {number}: {message}; fix it, or use --skip-bad")
     if not result.records and not result.problems:
         raise UserError(f"{rooted(path)}: no records; is this a {corpus.format} file?")
@@ -193,7 +201,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-bad",
         action="store_true",
         help="skip bad records and count them by reason, instead of stopping; still stops, without writing anything, "
-        "if a split would lose more than half of its records or all its mentions of a label",
+        "if a split would lose more than half of its records or all its mentions of a label, or more than half of the "
+        "records that have labels",
     )
 
 

@@ -7,7 +7,6 @@ import re
 import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import locked
@@ -49,8 +48,9 @@ def fetch_corpus(corpus: Corpus, folder: Path) -> dict[Path, str]:
     """Get all raw files of a corpus; returns what `fetch` returns, raises what `fetch_file` raises."""
     archives: dict[Path, str] = {}
     got = {folder / split.file: fetch_file(corpus, split, folder, archives) for split in corpus.splits.values()}
-    for archive in folder.glob("*.zip.part"):  # kept until every split has been unpacked
-        archive.unlink()
+    for part in folder.glob("*.part"):
+        if part.name.lower().endswith(".zip.part"):  # kept until every split has been unpacked
+            part.unlink()
     return got
 
 
@@ -73,32 +73,31 @@ def fetch_file(corpus: Corpus, split: Split, folder: Path, archives: dict[Path, 
     path = folder / split.file
     compared = "checksum right" if split.sha256 else "no checksum to compare"
     if path.is_file():
-        check(path, split)
+        check(path, split, "remove the file and fetch again, or use RAW=DIR")
         return f"already here, {compared}"
     remedy = f"get {split.file} from {corpus.source} and put it at {rooted(path)}, or name its folder with RAW=DIR"
     if split.url is None:
         raise UserError(f"{rooted(path)}: no such file, and its corpus names no URL; {remedy}")
     path.parent.mkdir(parents=True, exist_ok=True)
     archives = {} if archives is None else archives
-    part = folder / (Path(split.url).name + ".part")
+    unpacked = path.with_name(f"{path.name}.part")
+    address = re.sub(r"^https?://[^/?#]*|[?#].*", "", split.url)
+    zipped = address.lower().endswith(".zip")
+    part = folder / f"{Path(address).name[-64:]}.part" if zipped else unpacked
     if archives.get(part) != split.url:
         if not split.sha256 or part in archives:
             part.unlink(missing_ok=True)
         download(split.url, part, remedy)
-    if urlsplit(split.url).path.endswith(".zip"):
+    if zipped:
         archives[part] = split.url
-        unpacked = path.with_name(f"{path.name}.part")
         unpack(part, path.name, unpacked, remedy)
-        sources = [unpacked, part]
-    else:
-        sources = [part]
     try:
-        check(sources[0], split)
+        check(unpacked, split, f"it was removed: fetch again, or, if its publisher has changed it, {remedy}")
     except UserError:
-        for source in sources:
-            source.unlink()
+        for wrong in {unpacked, part}:
+            wrong.unlink()
         raise
-    sources[0].replace(path)
+    unpacked.replace(path)
     return f"downloaded, {compared}"
 
 
@@ -120,7 +119,7 @@ def download(url: str, part: Path, remedy: str) -> None:
                 return  # nothing is missing, or the checksum will tell
             response.raise_for_status()
             _receive(response, part, have)
-    except (httpx.HTTPError, httpx.InvalidURL, _Refused) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, _Refused) as error:  # UnicodeError: no host name
         words = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{url}: cannot be downloaded ({one_line(words, 200)[1:-1]}); {remedy}") from None
 
@@ -205,18 +204,17 @@ def _copy(packed: IO[bytes], file: IO[bytes], name: str) -> None:
         file.write(chunk)
 
 
-def check(path: Path, split: Split) -> None:
+def check(path: Path, split: Split, remedy: str) -> None:
     """Compare a file with the SHA-256 of its corpus.
 
     Raises:
-        UserError: they differ.
+        UserError: they differ; ``remedy`` says what to do.
     """
     if split.sha256 is None:
         return
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != split.sha256.lower():
-        remedy = "remove the file and fetch again, or use RAW=DIR"
         raise UserError(f"{rooted(path)}: sha256 is {digest}, expected {split.sha256}; {remedy}")
 
 

@@ -10,14 +10,16 @@ A sample sentence::
 Lines end in LF or CRLF. The separator is the last ASCII space or tab of a line, so the character can be U+3000
 (ideographic space) or even a plain space. Policy for an ``I-`` that does not continue a ``B-`` or ``I-`` of its label:
 it starts a mention (as conlleval reads it); every such tag is counted. A token of several characters (``CT``) is text
-too, and counted.
+too, and counted. A ``-DOCSTART-`` line, the start of a document in CoNLL's files, is skipped and counted.
 
 Everything else in the first column is refused, because it would become text: more columns, a byte-order mark, and the
-positions in words of Weibo NER (``科0``, ``技1``).
+marks of a word segmentation: the positions in words of Weibo NER (``科0``, ``技1``), or BMES (``科B``, ``技E``).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
+from operator import and_
 from pathlib import Path
 
 from ner_common.errors import UserError, one_line, rooted
@@ -27,29 +29,45 @@ from ner_data.gold import Entity
 
 ORPHAN = "I- without B- (starts a mention)"
 LONG = "tokens of several characters (joined without spaces)"
+MARKER = "document markers (skipped)"
 LAYOUT = "write `char SPACE tag`"
 _TAG = re.compile(r"O|[A-Z]-\S+")
 _ROW = list[tuple[int, str]]
+_DOCUMENT = re.compile(r"-DOCSTART-(?:[ \t]+(?:O|[-_]\S*|\(\d+\)))*[ \t]*")
+# Written next to a character: printable ASCII, full-width letters and digits, raised, lowered and circled digits.
+_MARK = r"[!-~０-９Ａ-Ｚａ-ｚ⁰¹²³⁴-⁹₀-₉①-⑳]+"
+_HAN = r"[\u2e80-\u2fdf\u3005-\u3007\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+_ONLY_MARK = re.compile(_MARK)
+_MARK_AFTER = re.compile(rf"({_HAN}|[\u3000\ufe0f\U0001f000-\U0001faff]{{1,2}}){_MARK}")  # a character, space or emoji
+_MARK_BEFORE = re.compile(rf"{_MARK}({_HAN})")
+FEW = 1 / 50  # of a file's tokens: fewer that look marked (``维C``) are text
+CHARACTERS = 5  # so many different ones are not marked by chance
 
 
 def read(path: Path, gold: bool) -> Iterator[Sample]:
     """Yield the sentences of a file; with ``gold`` false the tags are not interpreted.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8, its lines end in CR, or its tokens carry positions.
+        UserError: the file is missing, empty or not UTF-8, its lines end in CR, or its tokens carry the
+            marks of a word segmentation.
     """
-    sentences = list(_sentences(path))
-    tokens = [[row[: _cut(row)] for _, row in rows] for rows in sentences]
-    if 2 * sum(map(_with_position, tokens)) > sum(map(len, tokens)):
-        number, row = sentences[0][0]
-        problem = f"the tokens carry their positions in words, as in Weibo NER: {one_line(row)}"
-        raise UserError(f"{rooted(path)}:{number}: {problem}; remove these digits, or they become text")
+    markers: list[int] = []
+    sentences = list(_sentences(path, markers))
+    if marked := _marked([row for rows in sentences for row in rows]):
+        number, row = marked
+        problem = f"the tokens carry their positions in words, or other marks of a word segmentation: {one_line(row)}"
+        remedy = "remove these digits or letters, or they become text"
+        raise UserError(f"{rooted(path)}:{number}: {problem}; {remedy}")
+    skipped = (MARKER,) * len(markers)
     for rows in sentences:
-        yield _sentence(rows, gold)
+        sample = _sentence(rows, gold)
+        if not sample.problem:
+            sample, skipped = replace(sample, repairs=sample.repairs + skipped), ()
+        yield sample
 
 
-def _sentences(path: Path) -> Iterator[_ROW]:
-    """The (line number, line) rows of each sentence."""
+def _sentences(path: Path, markers: list[int]) -> Iterator[_ROW]:
+    """The (line number, line) rows of each sentence; adds the line numbers of the document markers to ``markers``."""
     rows: _ROW = []
     lines = read_text(path, "name the folder that has it with --raw DIR").split("\n")
     for number, line in enumerate([*lines, ""], start=1):
@@ -57,7 +75,10 @@ def _sentences(path: Path) -> Iterator[_ROW]:
         if "\r" in row:
             problem = "a carriage return inside the line; convert the file's line ends to LF"
             raise UserError(f"{rooted(path)}:{number}: {problem}")
-        if row.strip(" \t"):
+        marker = _DOCUMENT.fullmatch(row)
+        if marker:
+            markers.append(number)
+        if row.strip(" \t") and not marker:
             rows.append((number, row))
         elif rows:
             yield rows
@@ -69,19 +90,27 @@ def _cut(row: str) -> int:
     return max(row.rfind(" "), row.rfind("\t"))
 
 
-def _with_position(tokens: Sequence[str]) -> int:
-    """How many tokens of a sentence end in their position in a word: 0, or one more than the token before."""
-    if len(max(tokens, key=len)) == 1:
-        return 0
-    count, position = 0, -1
-    for token in tokens:
-        following = str(position + 1)
-        if len(token) > len(following) and token.endswith(following):
-            position += 1
-        else:
-            position = 0 if len(token) > 1 and token.endswith("0") else -1
-        count += position >= 0
-    return count
+def _marked(rows: _ROW) -> tuple[int, str] | None:
+    """The first row with a mark, if the tokens of a file carry marks of a word segmentation.
+
+    They do if tokens of one Han character and a mark are most of all tokens; or, with the mark behind the character,
+    not few, of different characters, and most of the tokens of several characters: then words of one character have no
+    mark. ``CT`` and ``10`` decide nothing: they may be text, or a character with its mark.
+    """
+    split = [(number, row, row[: max(_cut(row), 0)]) for number, row in rows]
+    tokens = [found for found in split if len(found[2]) < 2 or not _ONLY_MARK.fullmatch(found[2])]
+    several = sum(len(token) > 1 for _, _, token in tokens)
+    for pattern in (_MARK_AFTER, _MARK_BEFORE):
+        found = [(number, row, match) for number, row, token in tokens if (match := pattern.fullmatch(token))]
+        varied = len({match[1] for _, _, match in found}) >= CHARACTERS
+        if pattern is _MARK_AFTER:
+            most = 2 * len(found) > len(tokens) and len({match[0] for _, _, match in found}) > 1
+            many = varied and 2 * len(found) > several and len(found) > FEW * len(tokens)
+        else:  # B超, 5年: text, as long as there are not only such tokens
+            most, many = varied and 2 * len(found) > len(tokens), False
+        if most or many:
+            return found[0][:2]
+    return None
 
 
 def _sentence(rows: _ROW, gold: bool) -> Sample:
@@ -97,8 +126,10 @@ def _sentence(rows: _ROW, gold: bool) -> Sample:
             return Sample(first, "", None, (reason, f"line {number} {message}"), labels=_labels(rows))
         tokens.append((token, tag))
     text = "".join(token for token, _ in tokens)
-    if 2 * _with_position([token for token, _ in tokens]) > len(tokens):
-        message = f"the tokens from line {first} carry their positions in words: {one_line(rows[0][1])}"
+    marked = [bool(_MARK_AFTER.fullmatch(token)) for token, _ in tokens]
+    if True in map(and_, marked, marked[1:]):
+        row = rows[marked.index(True)][1]
+        message = f"two tokens from line {first} on carry their positions in words, or other marks: {one_line(row)}"
         return Sample(first, "", None, ("positions in words", message), labels=_labels(rows))
     long = (LONG,) * sum(len(token) > 1 for token, _ in tokens)
     if not gold:
@@ -138,9 +169,9 @@ def _joined(before: str, token: str) -> tuple[str, str] | None:
 
 
 def _labels(rows: _ROW) -> frozenset[str]:
-    """The labels in the tags of a sentence that cannot be read."""
-    tags = (row[_cut(row) + 1 :] for _, row in rows)
-    return frozenset(tag[2:] for tag in tags if len(tag) > 2 and _TAG.fullmatch(tag))
+    """The labels in the tags of a sentence that cannot be read; the whole tag where it is of another scheme."""
+    tags = {row[cut + 1 :] for _, row in rows if (cut := _cut(row)) > 0} - {"", "O"}
+    return frozenset(tag[2:] if _TAG.fullmatch(tag) else tag for tag in tags)
 
 
 def _entities(text: str, tokens: list[tuple[str, str]]) -> tuple[list[Entity], int]:
