@@ -246,3 +246,31 @@ def test_the_last_record_is_refused_if_the_server_still_answers_another(work, ne
         ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--concurrency", 1)
     assert ended.code == 1 and len(server.asked) == 19 + 8 + 1
     assert [prediction.id for prediction in read_predictions(RUN) if prediction.error] == ["r-19"]
+
+
+def test_a_record_on_which_the_server_hangs_is_refused_if_it_answers_others(work, ner_eval) -> None:
+    gold(work, 20)
+
+    async def script(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+        if server.asked[-1].startswith("林007"):
+            await asyncio.sleep(60)
+        return None
+
+    with Faulty(script) as server:
+        ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--timeout", 1, "--patience", 2)
+    assert ended.code == 1 and "the server refused 1 of 20 records" in ended.lines[-1]
+    assert [prediction.id for prediction in read_predictions(RUN) if prediction.error] == ["r-7"]
+
+
+def test_records_in_flight_when_the_server_goes_are_not_refused(work, ner_eval) -> None:
+    gold(work, 60)
+
+    async def script(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+        if len(server.asked) > 20:
+            await asyncio.sleep(60)
+        return None
+
+    with Faulty(script) as server:
+        ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--timeout", 1, "--patience", 2, "--concurrency", 4)
+    assert ended.code == 2 and "no answer for 2 s" in ended.lines[-1]
+    assert not any(prediction.error for prediction in read_predictions(RUN))

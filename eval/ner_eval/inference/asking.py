@@ -7,13 +7,15 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ner_common.errors import UserError
 from ner_data.gold import Record
-from ner_eval.inference.client import Client, RecordFailed, RecordRefused, RequestRefused
+from ner_eval.inference.client import Client, RecordFailed, RecordRefused, RequestRefused, ServerUnavailable
 from ner_eval.inference.request import IGNORED, honoured, request_body
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import PREDICTIONS, Prediction
 from ner_eval.runs.writer import Writer
 
+TRIAL = 0.08  # of the patience: how long an answered record gets to show that the server still answers
 GRACE = 30.0  # seconds that requests in flight get for their answers when another one has ended the run
 
 
@@ -49,6 +51,9 @@ async def ask_all(
 
     refusals: list[RecordRefused] = []
     held: list[bytes] = []  # lines of refusals that may be the server's fault
+    silent: dict[str, ServerUnavailable] = {}  # records that were in flight when patience ended
+    suspects: set[str] = set()  # those of an earlier time, though the server answered another record then
+    done = set(stored)
 
     async def worker(writer: Writer) -> None:
         nonlocal answered
@@ -61,6 +66,10 @@ async def ask_all(
                 refusals.append(error)
                 line = Prediction.refused(record.id, str(error)).as_line()
                 works = answered is not None and not isinstance(error, RecordFailed)
+            except ServerUnavailable as error:
+                silent[record.id] = error
+                raise
+            done.add(record.id)
             held.append(line)
             if works:
                 release(writer)
@@ -72,7 +81,19 @@ async def ask_all(
 
     with bar:
         async with Writer(folder / PREDICTIONS, bar.update) as writer:
-            await _until_done([worker(writer) for _ in range(min(concurrency, len(left)))], left.clear)
+            while left:
+                try:
+                    await _until_done([worker(writer) for _ in range(min(concurrency, len(left)))], left.clear)
+                except ServerUnavailable:
+                    if not answered or not await _still_answers(client, manifest, answered):
+                        raise
+                    for id in suspects & silent.keys():  # twice: it is their fault
+                        held.append(Prediction.refused(id, str(silent[id])).as_line())
+                        done.add(id)
+                    release(writer)
+                    suspects.update(silent)
+                    silent.clear()
+                    left.extend(record for record in records if record.id not in done)
             if held and answered:
                 try:
                     await _answer(client, manifest, answered)
@@ -82,6 +103,16 @@ async def ask_all(
     if held:
         more = f" (all {len(refusals)} requests were refused)" if len(refusals) > 1 else ""
         raise RequestRefused(f"{refusals[0]}{more}")
+
+
+async def _still_answers(client: Client, manifest: Manifest, answered: Record) -> bool:
+    """Whether the server answers a record, as it did before, while others get no answer."""
+    try:
+        async with asyncio.timeout(TRIAL * client.patience):
+            await _answer(client, manifest, answered)
+    except (UserError, TimeoutError):
+        return False
+    return True
 
 
 async def _answer(client: Client, manifest: Manifest, record: Record) -> Prediction:

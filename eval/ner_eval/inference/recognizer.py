@@ -17,7 +17,15 @@ from ner_common.errors import one_line
 from ner_data.alignment import align
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_eval.inference.client import Client, Connection, RecordRefused, RequestRefused, run_async, shown
+from ner_eval.inference.client import (
+    Client,
+    Connection,
+    RecordRefused,
+    RequestRefused,
+    ServerUnavailable,
+    run_async,
+    shown,
+)
 from ner_eval.inference.request import IGNORED, MODES, honoured, request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import segments
@@ -250,10 +258,29 @@ class Recognizer:
             asker = Asker(client, self.model, spec, self.structured, concurrency=self.concurrency)
             tasks = [asyncio.create_task(asker.recognize(text, f"text {n}")) for n, text in enumerate(texts)]
             try:
-                return list(await asyncio.gather(*tasks))
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+                return _results(texts, tasks)
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+def _results(texts: Sequence[str], tasks: Sequence["asyncio.Task[Recognized]"]) -> list[Recognized]:
+    """What tasks have found, one for each text; after a failure, the others come back as not answered.
+
+    Raises:
+        UserError: the failure, if it is one of all requests.
+    """
+    done = [task for task in tasks if task.done() and not task.cancelled()]
+    failed = next((error for task in done if (error := task.exception())), None)
+    answered = any(not task.exception() and task.result().answered for task in done)
+    if failed and not (isinstance(failed, ServerUnavailable) and answered):
+        raise failed
+    found = {task for task in done if not task.exception()}
+    return [
+        task.result() if task in found else Recognized(text, (), (f"no answer: {failed}",), str(failed))
+        for text, task in zip(texts, tasks, strict=True)
+    ]
 
 
 def _in_thread(work: Coroutine[Any, Any, T]) -> T:

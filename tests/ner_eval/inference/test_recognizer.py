@@ -1,5 +1,6 @@
 """`Recognizer`: texts in, entities out, from Python."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -241,3 +242,20 @@ def test_a_lone_surrogate_in_a_text_is_asked_as_a_question_mark(work) -> None:
     with Faulty() as server:
         [found] = Recognizer(server.base_url, "nano", prompt=PROMPT).recognize(["林晓\ud800在"])
     assert server.asked == ["林晓?在"] and found.entities == (Entity(0, 2, "name", "林晓"),)
+
+
+def test_what_was_found_is_kept_if_the_server_hangs_on_one_text(work: Path) -> None:
+    spec = PromptSpec.load(Path(PROMPT))
+
+    async def script(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+        if "王五" in server.asked[-1]:
+            await asyncio.sleep(60)
+        return None
+
+    with Faulty(script) as server:
+        model = Recognizer(server.base_url, "nano", spec, timeout=1, patience=2)
+        found = model.recognize(["林晓在", "王五在", "李四在"])
+        assert [result.answered for result in found] == [True, False, True]
+        assert "no answer within 1 s" in (found[1].error or "") and found[1].entities == ()
+        with pytest.raises(TextsRefused, match="1 of 3 texts got no answer: number 1"):
+            model.predict(["林晓在", "王五在", "李四在"])
