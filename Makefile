@@ -44,7 +44,7 @@ NAME    = $(if $(filter-out $(USUAL),$(ADAPTER)),$(notdir $(ADAPTER)),$(MODEL)-$
 override NAME := $(call given,NAME)
 RUN     = $(call q,$(NAME)-$(SPLIT))
 # Values in recipes/MODEL/model.yaml, read with sed because no environment may exist yet.
-model_says = $(shell sed -nE 's/^$(1):[[:space:]]*"?([^[:space:]"]+).*/\1/p' $(call q,recipes/$(MODEL)/model.yaml) 2>/dev/null)
+model_says = $(shell sed -nE 's/^$(1):[[:space:]]*["'\'']?([^[:space:]"'\'']+).*/\1/p' $(call q,recipes/$(MODEL)/model.yaml) 2>/dev/null)
 OTHER_BASE := $(call in_args,model_name_or_path)
 WEIGHTS   := $(or $(OTHER_BASE),$(call model_says,weights))
 NEEDS_GPU := $(call model_says,needs_gpu)
@@ -68,7 +68,7 @@ export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval report demo run-demo nano test \
-        test-all lint lock clean known-model known-recipe known-merge need-gpu
+        test-all lint lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
 help: ## list the targets, and the base models with their methods
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,7 +86,7 @@ download: known-model .venv-train/.ready ## download a base model from ModelScop
 
 train-qwen: train ## the same as `make train`
 
-train: known-recipe need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with recipes/MODEL/METHOD.yaml (ARGS="key=value …" overrides it)
+train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with recipes/MODEL/METHOD.yaml (ARGS="key=value …" overrides it)
 	@$(if $(FORM),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
 	@$(CPU_ENV) $(LLAMAFACTORY) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
@@ -114,6 +114,20 @@ known-model:
 known-recipe: known-model
 	@$(if $(call known,$(METHOD),$(call methods,$(MODEL))),:,$(call refuse,METHOD=$(METHOD): \
 	  not a recipe in recipes/$(MODEL); known: $(call methods,$(MODEL))))
+# What ARGS overrides must not contradict the folder that is trained into, served and evaluated.
+OUTPUT   := $(call in_args,output_dir)
+DATA_SET := $(call in_args,dataset)
+comma    := ,
+DATA_SETS = $(subst $(comma), ,$(patsubst [%],%,$(DATA_SET)))
+known-run: known-recipe
+	@$(if $(OUTPUT),[ $(call q,$(OUTPUT)) = $(call q,$(ADAPTER)) ] || [ $(call q,$(OUTPUT)) = $(call q,$(ADAPTER)/) ] || \
+	  $(call refuse,ADAPTER=$(ADAPTER) and output_dir=$(OUTPUT): different folders; give only one of them))
+	@$(if $(DATA_SET),$(if $(filter $(CORPUS)_train $(CORPUS)_dev $(CORPUS)_test,$(DATA_SETS)),:,$(call refuse,dataset=$(DATA_SET): \
+	  not of CORPUS=$(CORPUS); set CORPUS=$(patsubst %_train,%,$(firstword $(DATA_SETS))) instead$(comma) or add its own: \
+	  dataset=$(CORPUS)_train$(comma)$(patsubst [%],%,$(DATA_SET)))))
+known-adapter:
+	@[ -d $(call q,$(ADAPTER)) ] || $(call refuse,$(ADAPTER): no such folder; train the adapter (make train MODEL=$(MODEL) \
+	  METHOD=$(METHOD) CORPUS=$(CORPUS))$(comma) or name its folder with ADAPTER=…)
 known-merge: known-model
 	@$(if $(wildcard recipes/$(MODEL)/merge.yaml),:,$(call refuse,recipes/$(MODEL)/merge.yaml: \
 	  no such file; copy it from another model))
@@ -121,15 +135,15 @@ need-gpu: known-model
 	@$(if $(filter cpu-true,$(ACCELERATOR)-$(NEEDS_GPU)),$(call refuse,$(MODEL) needs a GPU and found no NVIDIA driver here; \
 	  `make demo` shows the whole pipeline on a CPU),:)
 
-serve: .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder)
+serve: known-model known-adapter .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder)
 	@.venv-serve/bin/ner-model serve $(call q,$(NAME)=$(ADAPTER)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE)))
 
-eval: .venv/.ready ## send every record of SPLIT to the server, score the answers, print the label table
+eval: known-model known-adapter .venv/.ready ## send every record of SPLIT to the server, score the answers, print the label table
 	@.venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \
 	  --split $(call q,$(SPLIT)) --base-url $(call q,http://127.0.0.1:$(PORT)/v1) --run $(RUN)
 	@.venv/bin/ner-eval score runs/$(RUN)
 
-report: .venv/.ready ## write runs/NAME-SPLIT/report.html: figures, errors, confusions (COMPARE=another run)
+report: known-model .venv/.ready ## write runs/NAME-SPLIT/report.html: figures, errors, confusions (COMPARE=another run)
 	@.venv/bin/ner-eval report runs/$(RUN) $(if $(COMPARE),--compare $(call q,$(COMPARE)))
 
 stop: ## stop the server that `make serve` started
@@ -138,7 +152,7 @@ stop: ## stop the server that `make serve` started
 demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA, vLLM, label table
 	@$(MAKE) run-demo MODEL=nano CORPUS=demo
 
-run-demo: .venv/.ready .venv-train/.ready .venv-serve/.ready
+run-demo: known-run .venv/.ready .venv-train/.ready .venv-serve/.ready
 	@trap '$(MAKE) stop' EXIT; trap 'exit 130' INT TERM; \
 	echo "== 1/5 data: generate the demo corpus"; $(MAKE) data; \
 	echo $(call q,== 2/5 train: $(METHOD) on $(WEIGHTS) with llamafactory-cli); \

@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 
 from make_support import link, make, targets
-from ner_models.base_models import load_base_model
+from ner_models.base_models import base_model_of, load_base_model
 from support import ROOT
 
-INTERNAL = {"known-model", "known-recipe", "known-merge", "need-gpu", "run-demo"}  # steps of other targets
+INTERNAL = {
+    "known-model",
+    "known-recipe",
+    "known-run",
+    "known-merge",
+    "known-adapter",
+    "need-gpu",
+    "run-demo",
+}  # steps of other targets
 MODELS = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/model.yaml"))
 # If make tries to build an environment after all, it fails there and installs nothing.
 NO_BUILD = "PYTHON=false"
@@ -59,7 +67,7 @@ def refused(checkout: Path, *arguments: str) -> str:
     return message
 
 
-@pytest.mark.parametrize("target", ["download", "train", "train-qwen", "preview", "merge"])
+@pytest.mark.parametrize("target", ["download", "train", "train-qwen", "preview", "merge", "serve", "eval", "report"])
 def test_a_model_without_a_folder_is_refused_with_those_that_exist(checkout: Path, target: str) -> None:
     message = refused(checkout, target, "MODEL=qwen9")
     assert message == f"MODEL=qwen9: no recipes/qwen9/model.yaml; known: {' '.join(MODELS)}"
@@ -75,6 +83,45 @@ def test_a_method_without_a_recipe_is_refused_with_those_that_exist(checkout: Pa
 def test_a_model_without_a_merge_recipe_is_refused(checkout: Path) -> None:
     (checkout / "recipes/nano/merge.yaml").unlink()
     assert refused(checkout, "merge", "MODEL=nano").startswith("recipes/nano/merge.yaml: no such file; copy it")
+
+
+@pytest.mark.parametrize("target", ["serve", "eval"])
+def test_an_adapter_that_does_not_exist_is_refused(checkout: Path, target: str) -> None:
+    remedy = (
+        "no such folder; train the adapter (make train MODEL=nano METHOD=lora CORPUS=demo), or name its folder with"
+    )
+    message = refused(checkout, target, "MODEL=nano", "CORPUS=demo")
+    assert message == f"saves/nano/lora/demo: {remedy} ADAPTER=…"
+    message = refused(checkout, target, "MODEL=nano", "CORPUS=demo", "ADAPTER=/non existent")
+    assert message == f"/non existent: {remedy} ADAPTER=…"
+
+
+def test_two_different_output_folders_are_refused(checkout: Path) -> None:
+    for target in ("train", "demo"):
+        given = ["MODEL=nano", "CORPUS=demo", "ADAPTER=/tmp/a /tmp/b", "ARGS=max_steps=1 output_dir=/tmp/b"]
+        message = refused(checkout, target, *given)
+        assert message == "ADAPTER=/tmp/a /tmp/b and output_dir=/tmp/b: different folders; give only one of them"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "corpus"),
+    [("tcm_train", "tcm"), ("tcm_train,my_demo_train", "tcm"), ("demo_x_train", "demo_x"), ("[tcm_train]", "tcm")],
+)
+def test_a_data_set_of_another_corpus_is_refused(checkout: Path, dataset: str, corpus: str) -> None:
+    message = refused(checkout, "train", "MODEL=nano", "CORPUS=demo", f"ARGS=dataset={dataset}")
+    both = f"or add its own: dataset=demo_train,{dataset.strip('[]')}"
+    assert message == f"dataset={dataset}: not of CORPUS=demo; set CORPUS={corpus} instead, {both}"
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_weights_are_read_with_both_quotes(checkout: Path, quote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = checkout / "recipes/nano/model.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("weights: data/nano ", f"weights: {quote}models/x{quote} # the folder "))
+    done = make("-n", "preview", "MODEL=nano", NO_BUILD, folder=checkout)
+    assert "'model_name_or_path=models/x' " in done.stdout
+    monkeypatch.chdir(checkout)
+    assert base_model_of(Path("models/x")) == load_base_model("nano")
 
 
 @pytest.mark.parametrize("line", ["weights:", "needs_gpu:", "needs_gpu: maybe"])
@@ -163,6 +210,7 @@ def stubs(checkout: Path) -> Path:
         path.chmod(0o755)
         for marker in (".locked", ".ready"):
             (path.parent.parent / marker).touch()
+    (checkout / "saves/nano/lora/demo").mkdir(parents=True)
     (checkout / "data/nano").mkdir(parents=True)
     (checkout / "data/nano/config.json").write_text("{}")
     return checkout
@@ -223,7 +271,21 @@ def test_an_unknown_accelerator_is_refused(checkout: Path) -> None:
     assert "ACCELERATOR=gpu: must be cpu or cuda" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("dataset", ["demo_train", "tcm_train,demo_train", "[demo_dev,tcm_train]"])
+def test_several_data_sets_with_that_of_the_corpus_are_trained_on(stubs: Path, dataset: str) -> None:
+    assert make_with(stubs, "train", "command line", ARGS=f"dataset={dataset}")[-1][-1] == f"dataset={dataset}"
+
+
+def test_the_same_output_folder_may_be_given_twice(stubs: Path) -> None:
+    train = make_with(stubs, "train", "command line", ADAPTER="saves/mine/", ARGS="output_dir=saves/mine/")[-1]
+    assert [word for word in train if word.startswith("output_dir=")] == [
+        "output_dir=saves/mine",
+        "output_dir=saves/mine/",
+    ]
+
+
 def test_another_output_folder_is_trained_into_served_and_evaluated(stubs: Path) -> None:
+    (stubs / "saves/mine").mkdir()
     (stubs / "data/alpaca").mkdir()
     (stubs / "data/alpaca/demo_train.json").write_text("[]")
     (stubs / "data/alpaca/dataset_info.json").write_text("{}")

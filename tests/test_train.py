@@ -106,7 +106,7 @@ def test_preview_of_an_unregistered_data_set_is_one_line(chain: Path) -> None:
             "misspelt=1",
             "Some keys are not used by the HfArgumentParser: ['misspelt']; correct the recipe or the override",
         ),
-        ("template=nope", "Template nope does not exist.; correct the recipe or the override"),
+        ("template=nope", "and describe that model in recipes/MODEL/model.yaml"),
         ("cutoff_len=abc", "correct the recipe or the override"),
         ("cutoff_len", "correct the recipe or the override"),
         ("a=[", "correct the recipe or the override"),
@@ -118,6 +118,35 @@ def test_preview_names_a_wrong_argument(chain: Path, cli, monkeypatch, argument:
     done = cli("ner-data", "preview", "recipes/nano/lora.yaml", argument)
     assert done.code == 2 and "Traceback" not in done.err
     assert done.err.strip().splitlines()[-1].endswith(words)
+
+
+def test_preview_without_the_plugin_says_how_to_load_it(chain: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "AUTOWRAPT_BOOTSTRAP"}
+    command = [tool(".venv-train", "ner-data"), "preview", "recipes/nano/lora.yaml"]
+    done = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True)
+    message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
+    assert "needs the train environment, with AUTOWRAPT_BOOTSTRAP=llamafactory_ner set (" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            "template=vicuna",
+            "template is 'vicuna', but servers ask 'data/nano' with its own chat template, 'qwen' in ",
+        ),
+        ("model_name_or_path=nowhere", "model_name_or_path nowhere: no model there (no config.json); "),
+    ],
+)
+def test_an_override_that_trains_for_no_server_is_one_line(
+    chain: Path, tmp_path: Path, override: str, words: str
+) -> None:
+    environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
+    overrides = [override, "max_steps=1", f"output_dir={tmp_path / 'out'}"]
+    command = [tool(".venv-train", "llamafactory-cli"), "train", "recipes/nano/lora.yaml", *overrides]
+    done = subprocess.run(command, cwd=chain, env=environment, capture_output=True, text=True)
+    assert one_line_error(Result(done.returncode, done.stdout, done.stderr)).startswith(f"llamafactory_ner: {words}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_training_on_an_unregistered_data_set_is_one_line(chain: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from llamafactory_ner.checks.arguments import argument_problems, base_folder_problem
 from llamafactory_ner.checks.datasets import dataset_problems
-from llamafactory_ner.checks.recipe import recipe_problems
+from llamafactory_ner.checks.recipe import recipe_problems, template_problem
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line
 from llamafactory_ner.prompts import Prompt, spec_beside, store_prompt, stored_prompt
 from ner_common.errors import UserError, printable
@@ -146,6 +146,7 @@ def test_recipes_of_any_content_are_checked_without_a_traceback(
             (folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
         else:
             (folder / name).write_bytes(damaged(rng, files[name]))
+        one_line(lambda: [template_problem(rng.choice([*VALUES, "data/nano"]), rng.choice(VALUES)) or ""])
         found = one_line(lambda: recipe_problems(Path("recipes/nano/lora.yaml")))
         try:
             recipe, model = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llamafactory_ner.checks.recipe import recipe_problems
+from llamafactory_ner.checks.recipe import recipe_problems, template_problem
 from support import ROOT
 
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*/*.yaml") if path.name != "model.yaml")
@@ -69,6 +69,16 @@ def test_another_template_than_the_model_s_is_refused(copy: Path) -> None:
     change(Path("recipes/nano/model.yaml"), "template", "chatglm3")
     (line,) = recipe_problems(Path("recipes/nano/lora.yaml"))
     assert "template is 'qwen' here and 'chatglm3' in recipes/nano/model.yaml; make them the same" in line
+
+
+def test_the_template_in_effect_is_that_of_the_model_in_effect(copy: Path) -> None:
+    assert template_problem("data/nano", "qwen") is template_problem("data/nano", None) is None
+    assert template_problem("models/my-model", "vicuna") is None
+    line = template_problem("data/../data/nano/", "vicuna")
+    assert line and "'data/../data/nano/' with its own chat template, 'qwen' in recipes/my-model/model.yaml; " in line
+    change(copy / "model.yaml", "weights", "models/my-model")
+    assert template_problem("models/my-model", "qwen") is None
+    assert template_problem(str(Path("models/my-model").absolute()), "vicuna")
 
 
 def test_a_recipe_without_a_model_file_is_left_to_llamafactory(tmp_path: Path) -> None:

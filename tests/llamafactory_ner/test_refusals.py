@@ -1,6 +1,7 @@
 """What cannot work is refused in one line, with exit status 2, before any model loads."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -195,14 +196,47 @@ def test_a_broken_deepspeed_configuration_is_refused(inline: bool, refused, tmp_
     )
 
 
-@pytest.mark.parametrize("model", ["models/nowhere", "/nowhere", "./nowhere", ".."])
-def test_a_folder_without_a_model_is_refused(model: str, refused) -> None:
+@pytest.mark.parametrize(
+    "model", ["models/nowhere", "/nowhere", "./nowhere", "..", "nowhere", "a/b/c", "~/model", "tests/x"]
+)
+def test_a_folder_without_a_model_is_refused(model: str, refused, monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    monkeypatch.chdir(tmp_path)
     line = refused(finetuning_type="lora", num_virtual_tokens=None, model_name_or_path=model)
-    assert f"model_name_or_path {model}: no model there (no config.json); run `make download`, or name" in line
+    assert f"model_name_or_path {model}: no model there (no config.json); run `make download`, name the folder" in line
 
 
 def test_a_model_that_may_be_on_a_hub_is_left_to_llamafactory() -> None:
     assert base_folder_problem("Qwen/Qwen2-7B-Instruct") is base_folder_problem(None) is None
+
+
+@pytest.mark.parametrize("written", ["{}", "./{}/", "link"])
+def test_another_template_than_the_described_model_s_is_refused(
+    written: str, refused, run_exp, recipe, tiny_qwen2: Path, tmp_path: Path, monkeypatch
+) -> None:
+    from llamafactory.hparams import get_infer_args, get_train_args
+
+    (tmp_path / "link").symlink_to(tiny_qwen2)
+    for name, weights in (("tiny", tiny_qwen2), ("other", "models/other")):
+        (tmp_path / "recipes" / name).mkdir(parents=True)
+        text = f"weights: '{weights}'\nneeds_gpu: false\ntemplate: qwen\n"
+        (tmp_path / "recipes" / name / "model.yaml").write_text(text)
+    (tmp_path / "recipes/broken").mkdir()
+    (tmp_path / "recipes/broken/model.yaml").write_text("weights: [")
+    monkeypatch.chdir(tmp_path)
+    model = written.format(os.path.relpath(tiny_qwen2))
+    lora = {"finetuning_type": "lora", "num_virtual_tokens": None, "model_name_or_path": model}
+    asked = (
+        "servers ask '{}' with its own chat template, 'qwen' in recipes/tiny/model.yaml; leave template out, or copy"
+    )
+    assert f"template is 'vicuna', but {asked.format(model)}" in refused(**lora, template="vicuna")
+    infer = {"model_name_or_path": model, "finetuning_type": "lora", "template": "vicuna"}
+    with pytest.raises(SystemExit):
+        get_infer_args(infer)
+    for template in ("qwen", None):
+        get_train_args(recipe(**lora, template=template))
+    shutil.copytree(tiny_qwen2, "elsewhere")
+    get_train_args(recipe(**lora | {"model_name_or_path": "elsewhere", "template": "vicuna"}))
 
 
 # --- data sets -------------------------------------------------------------------------------------------------------

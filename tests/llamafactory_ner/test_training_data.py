@@ -92,6 +92,30 @@ def test_one_record_with_another_prompt_is_refused(refused, training, own: Path)
     assert "of 1 of 16 records (the first: record 10)" in refused(**training() | NO_LENGTH)
 
 
+def test_an_instruction_with_another_line_is_refused(refused, training, own: Path) -> None:
+    items = json.loads((own / "own_train.json").read_text("utf-8"))
+    for item in items:
+        item["instruction"] += "\n只找人名和公司。"
+    (own / "own_train.json").write_text(json.dumps(items), "utf-8")
+    assert "of 16 of 16 records (the first: record 1)" in refused(**training() | NO_LENGTH)
+    assert "of 16 of 16 records" in refused(**training(streaming=True, dataloader_num_workers=1) | NO_LENGTH)
+
+
+def test_texts_of_several_lines_are_no_other_instruction(training, run_exp, own: Path, tmp_path: Path) -> None:
+    write_data(own, SPEC, "own_train", ["头痛\n发热", "\n", "", SPEC.instruction] * 4)
+    run_exp(training())
+    assert PromptSpec.load(tmp_path / "out" / FILE_NAME) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(', "query": "input"', ""), ('"query": "input"', '"query": "input", "tools": "output"')]
+)
+def test_a_registry_that_has_something_else_asked_is_refused(before, after, refused, training, own: Path) -> None:
+    path = own / "dataset_info.json"
+    path.write_text(path.read_text().replace(before, after))
+    assert "of 16 of 16 records" in refused(**training() | NO_LENGTH)
+
+
 def test_a_registry_that_hides_the_system_text_is_refused(refused, training, own: Path) -> None:
     path = own / "dataset_info.json"
     path.write_text(path.read_text().replace(', "system": "system"', ""))

@@ -9,11 +9,11 @@ from types import ModuleType
 from typing import Any
 
 from llamafactory_ner.checks.adapters import adapter_problems, training_problems
-from llamafactory_ner.checks.arguments import argument_problems, model_problems
+from llamafactory_ner.checks.arguments import argument_problems, base_folder_problem, model_problems
 from llamafactory_ner.checks.base_model import base_doubt
 from llamafactory_ner.checks.configs import read_adapter_config
 from llamafactory_ner.checks.datasets import dataset_problems
-from llamafactory_ner.checks.recipe import recipe_problems
+from llamafactory_ner.checks.recipe import recipe_problems, template_problem
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
 from llamafactory_ner.methods import METHODS
 
@@ -88,11 +88,14 @@ def lora_only_arguments() -> set[str]:
 def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
     @wraps(original)
     def verify_model_args(model_args: Any, data_args: Any, finetuning_args: Any) -> None:
+        model, template = model_args.model_name_or_path, data_args.template
         with user_errors_in_one_line():
+            if problem := base_folder_problem(model) or template_problem(model, template):
+                stop(problem)
             _refuse(adapter_problems(model_args, finetuning_args))
             for adapter in model_args.adapter_name_or_path or []:
                 config = read_adapter_config(Path(adapter))
-                if config and (doubt := base_doubt(adapter, config, model_args.model_name_or_path)):
+                if config and (doubt := base_doubt(adapter, config, model)):
                     warn(doubt)
         if finetuning_args.finetuning_type in METHODS:
             _refuse(model_problems(model_args, finetuning_args))

@@ -73,20 +73,19 @@ class Prompt:
     def fingerprint(self) -> str:
         return self.seen.fingerprint
 
-    def differences(self, records: Iterable[tuple[str, list[dict[str, str]]]]) -> tuple[int, int, int]:
+    def differences(self, records: Iterable[tuple[Any, Any, list[dict[str, str]]]]) -> tuple[int, int, int]:
         """Compare the prompts of records with this one.
 
         Args:
-            records: system text and chat turns (``content``) of each, as llamafactory's loader returns them.
+            records: of each, its instruction before llamafactory joins it with the input (None: it has none of its
+                own), and then its system text and chat turns as llamafactory makes them of it.
 
         Returns:
             The number of records, how many have another system text or instruction, and which is the first (from 1).
         """
         read = others = first = 0
-        asked = self.seen.instruction
-        for read, (system, turns) in enumerate(records, start=1):
-            text = turns[0]["content"] if len(turns) == 1 else ""
-            if system != self.seen.system or not (text == asked or text.startswith(f"{asked}\n")):
+        for read, (instruction, system, turns) in enumerate(records, start=1):
+            if (instruction, system, len(turns)) != (self.seen.instruction, self.seen.system, 1):
                 others += 1
                 first = first or read
         return read, others, first

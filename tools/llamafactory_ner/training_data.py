@@ -4,7 +4,7 @@ The prompt of the loaded records is compared with the prompt spec beside their f
 counted, both before the model is loaded.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,16 @@ class TrainingData:
         self.counts: dict[str, Lengths] = {}
         self.data_args: Any = None
         self.checked = False
+        self.loaded: Any = None  # the last data set, with the columns of its file
+
+    def align(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap `align_dataset`, which joins instruction and input: keep the records as they were loaded."""
+
+        def align_dataset(dataset: Any, *args: Any) -> Any:
+            self.loaded = dataset
+            return original(dataset, *args)
+
+        return align_dataset
 
     def load(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `_load_single_dataset`: compare the records with their prompt spec and note the file they are from."""
@@ -42,7 +52,7 @@ class TrainingData:
                 prompt = Prompt.read(spec) if spec else None
             dataset = original(dataset_attr, model_args, data_args, training_args)
             if path and prompt:
-                self.compare(path, prompt, dataset)
+                self.compare(path, prompt, instructions(self.loaded, dataset_attr), dataset)
             else:
                 self.without.append(name)
             if data_args.streaming:
@@ -51,10 +61,9 @@ class TrainingData:
 
         return _load_single_dataset
 
-    def compare(self, path: Path, prompt: Prompt, dataset: Any) -> None:
+    def compare(self, path: Path, prompt: Prompt, asked: Iterable[Any], dataset: Any) -> None:
         """Stop if the loaded records of a file were written with another prompt than the spec says."""
-        batches = dataset.select_columns(["_system", "_prompt"]).iter(batch_size=1000)
-        records = (pair for batch in batches for pair in zip(batch["_system"], batch["_prompt"], strict=True))
+        records = zip(asked, column(dataset, "_system"), column(dataset, "_prompt"), strict=True)
         read, others, first = prompt.differences(records)
         if others:
             stop(
@@ -120,6 +129,7 @@ class TrainingData:
 
         processors = (loader.SupervisedDatasetProcessor, loader.PackedSupervisedDatasetProcessor)
         wrapped = [
+            (loader, "align_dataset", self.align),
             (loader, "_load_single_dataset", self.load),
             (loader, "_get_preprocessed_dataset", self.encode),
             (loader, "get_dataset_module", self.finish),
@@ -133,6 +143,20 @@ class TrainingData:
         finally:
             for place, name, original in originals:
                 setattr(place, name, original)
+
+
+def column(dataset: Any, name: str) -> Iterator[Any]:
+    """The values of a column, whether the data set is in memory or streamed."""
+    for batch in dataset.select_columns([name]).iter(batch_size=1000):
+        yield from batch[name]
+
+
+def instructions(dataset: Any, dataset_attr: Any) -> Iterable[Any]:
+    """The instruction of each record; None for each if the registry has something else asked than it and the input."""
+    attr = dataset_attr
+    if attr.formatting == "alpaca" and attr.prompt and attr.query and not attr.tools:
+        return column(dataset, attr.prompt)
+    return (None for _ in dataset)
 
 
 def checkpoint_of(training_args: Any) -> Path | None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llamafactory_ner.checks.arguments import base_folder_problem
-from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
+from llamafactory_ner.checks.refusal import user_errors_in_one_line, warn
 from llamafactory_ner.parser import as_mapping, checked_recipe, recipe_of
 from llamafactory_ner.progress import reporter
 from llamafactory_ner.prompts import FILE_NAME, store_prompt
@@ -30,9 +29,6 @@ def hook(module: ModuleType) -> None:
         recipe = recipe_of(sys.argv) if args is None else None
         args = checked_recipe(module) if args is None else args
         arguments = {name: value for name, value in as_mapping(args).items() if not name.endswith(SECRET)}
-        with user_errors_in_one_line():
-            if problem := base_folder_problem(arguments.get("model_name_or_path")):
-                stop(problem)
         data = TrainingData()
         with data.watched():
             original(args, [*(callbacks or []), training_recorder(recipe, arguments, data), *reporter()])

@@ -81,7 +81,8 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
         from llamafactory.hparams import get_train_args
         from llamafactory.model import load_tokenizer
     except ImportError as error:
-        raise UserError(f"preview needs the train environment ({error}); run `make preview RECIPE=…`") from None
+        needed = f"the train environment, with AUTOWRAPT_BOOTSTRAP=llamafactory_ner set ({error})"
+        raise UserError(f"preview needs {needed}; run `make preview MODEL=… METHOD=… CORPUS=…`") from None
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError

@@ -110,7 +110,7 @@ def base_model_of(weights: Path) -> BaseModel | None:
         # Only the matching file is checked: a broken one must not keep other models from being served.
         with suppress(UserError):
             text = read_text(RECIPES / name / FILE_NAME, "restore it")
-            named = re.search(r'^weights:\s*"?([^\s"\0]+)', text, re.MULTILINE)
+            named = re.search(r"^weights:\s*[\"']?([^\s\"'\0]+)", text, re.MULTILINE)
             if not named or Path(named[1]).resolve() != weights.resolve():
                 continue
             found = name

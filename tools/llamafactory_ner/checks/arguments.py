@@ -1,5 +1,6 @@
 """Checks for arguments that do not work with a soft prompt, with the remedy for each."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ from llamafactory_ner.methods import ARGUMENTS, METHODS, NAMES, UNSUPPORTED, Met
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError
 from ner_common.files import read_json
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def argument_problems(given: dict[str, Any], lora_only: set[str]) -> list[str]:
@@ -77,13 +80,15 @@ def zero_stage(deepspeed: Any) -> int | None:
 
 
 def base_folder_problem(model: Any) -> str | None:
-    """What is wrong with the base model's folder; None if the name may be a hub's, such as Qwen/Qwen2-7B-Instruct."""
+    """What is wrong with the base model's folder; None if the name may be a hub's, such as Qwen/Qwen2-7B-Instruct.
+
+    A name is a hub's if it has its form, ORGANISATION/MODEL, and does not begin with a folder that exists here.
+    """
     folder = Path(str(model))
-    ours = folder.parts[:1] in [("models",), ("data",), ("saves",)]
-    meant = folder.is_absolute() or str(model).startswith(".") or ours or folder.is_dir()
-    if not model or not meant or (folder / "config.json").is_file():
+    meant = folder.parts[:1] in [("models",), ("data",), ("saves",)] or Path(*folder.parts[:1]).is_dir()
+    if not model or (HUB_ID.fullmatch(str(model)) and not meant) or (folder / "config.json").is_file():
         return None
-    remedy = "run `make download`, or name the folder of a base model"
+    remedy = "run `make download`, name the folder of a base model, or ORGANISATION/MODEL of a hub"
     return f"model_name_or_path {model}: no model there (no config.json); {remedy}"
 
 

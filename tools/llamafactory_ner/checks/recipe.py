@@ -1,9 +1,11 @@
-"""Checks that a recipe agrees with the model.yaml beside it: a copied folder still names the model that it copies."""
+"""Checks that a recipe, and what overrides it, agrees with model.yaml: a copied folder still names the first model."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ner_common.errors import one_line, rooted
+from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import read_yaml
 
 MODEL_FILE = "model.yaml"
@@ -37,6 +39,43 @@ def recipe_problems(recipe: Path) -> list[str]:
             problems.append(f"{name} names the model {other}; write {instead}")
     problems += forgotten_weights(described, model, own.name)
     return [f"{rooted(recipe)}: " + "; ".join(problems)] if problems else []
+
+
+def template_problem(model: Any, template: Any) -> str | None:
+    """Why a base model of ours must not be used with this chat template: servers ask with its own.
+
+    Args:
+        model, template: the arguments that are in effect, after all overrides; no template: the tokenizer's own.
+    """
+    if template is None:
+        return None
+    named = {path: known for path, weights, known in described_models() if same_folder(weights, model)}
+    if not named or any(same(template, known) for known in named.values()):
+        return None
+    path, known = next(iter(named.items()))
+    return (
+        f"template is {one_line(template)}, but servers ask {one_line(model)} with its own chat template, "
+        f"{one_line(known)} in {path}; leave template out, or copy the weights to a folder of their own, write the "
+        "other template into chat_template there, and describe that model in recipes/MODEL/model.yaml"
+    )
+
+
+def described_models() -> list[tuple[Path, str, str]]:
+    """The file, weights and template of each model.yaml; a broken one must not keep other models from training."""
+    found = []
+    for path in sorted(Path("recipes").glob(f"*/{MODEL_FILE}")):
+        with suppress(UserError, OSError):
+            model = read_yaml(path, "correct it")
+            if isinstance(model, dict) and model.get("weights") and model.get("template"):
+                found.append((path, str(model["weights"]), str(model["template"])))
+    return found
+
+
+def same_folder(one: Any, other: Any) -> bool:
+    """Whether two paths lead to the same folder, however they are written."""
+    with suppress(ValueError):  # a NUL
+        return os.path.realpath(str(one)) == os.path.realpath(str(other))
+    return False
 
 
 def same(one: Any, other: Any) -> bool:
