@@ -39,8 +39,10 @@ def check_key(key: str | None) -> None:
     """Raises:
     ValueError: an HTTP header cannot carry the key. The message does not show it.
     """
-    if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key):
-        raise ValueError("the API key has a line break, a space at an end, or a character that is not ASCII; check it")
+    if key is not None and not (isinstance(key, str) and key.isascii() and key.isprintable() and key.strip() == key):
+        raise ValueError(
+            "the API key is no text, or has a line break, a space at an end or a character that is not ASCII; check it"
+        )
 
 
 def check_seconds(name: str, value: float, *, zero: bool = False) -> None:

@@ -104,7 +104,7 @@ class Connection:
     openai_only: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.base_urls, str) or not self.base_urls:
+        if isinstance(self.base_urls, str) or not isinstance(self.base_urls, Sequence) or not self.base_urls:
             raise ValueError("base_urls must be a list with at least one address")
         for url in self.base_urls:
             check_address(url)

@@ -73,7 +73,7 @@ async def post(session: "aiohttp.ClientSession", url: str, data: bytes) -> tuple
         # A redirected POST would arrive as a GET: report the redirect instead.
         async with session.post(url, data=data, allow_redirects=False) as response:
             return response.status, response.headers, await _body(response.content, LARGEST)
-    except (aiohttp.ClientError, aiohttp.EofStream) as error:
+    except (aiohttp.ClientError, aiohttp.EofStream, UnicodeError) as error:  # the last: no host name
         raise _os_error(error) from error
 
 
@@ -88,7 +88,7 @@ async def get(session: "aiohttp.ClientSession", url: str, timeout: float) -> tup
     try:
         async with session.get(url, timeout=aiohttp.ClientTimeout(timeout), allow_redirects=False) as response:
             return response.status, await _body(response.content, LARGEST_LIST)
-    except (aiohttp.ClientError, aiohttp.EofStream) as error:
+    except (aiohttp.ClientError, aiohttp.EofStream, UnicodeError) as error:  # the last: no host name
         raise _os_error(error) from error
 
 

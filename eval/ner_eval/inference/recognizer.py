@@ -292,13 +292,16 @@ def _in_thread(work: Coroutine[Any, Any, T]) -> T:
         started.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
         return await task
 
-    here = asyncio.current_task()
+    def cancellations() -> int:
+        return sum(task.cancelling() for task in asyncio.all_tasks())
+
+    before = cancellations()
     with ThreadPoolExecutor(1) as pool:
         result = pool.submit(run_async, cancellable())
         try:
             while not wait([result], INTERRUPT).done:
-                # `asyncio.run` cancels its task at the first Ctrl-C instead of raising KeyboardInterrupt.
-                if here and here.cancelling():
+                # `asyncio.run` cancels its main task at the first Ctrl-C instead of raising KeyboardInterrupt.
+                if cancellations() > before:
                     raise asyncio.CancelledError
         except BaseException:
             if not result.done():

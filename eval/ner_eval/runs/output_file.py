@@ -184,6 +184,8 @@ def open_output(path: Path, asked: Asked) -> Iterator[Output]:
         UserError: something else was asked, the file or its manifest is not one of ours or not a regular file, or
             another process writes it.
     """
+    if not path.name or path.name == "..":
+        raise UserError(f"--output {rooted(path)}: is a folder, not a file; {OTHER}")
     if path.suffix.lower() not in LINES:
         raise UserError(f"{rooted(path)}: the output is JSON lines, not {path.suffix}; name it .jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -114,6 +114,13 @@ def test_a_table_is_not_a_name_for_json_lines(texts, ner_eval) -> None:
     assert not Path("out.csv").exists()
 
 
+@pytest.mark.parametrize("name", [".", "", ".."])
+def test_a_folder_is_not_a_name_for_the_output(texts, ner_eval, name) -> None:
+    with Faulty() as server:
+        ended = ner_eval(*extract(server, output=name))
+    assert ended.code == 2 and "is a folder" in ended.lines[0] and len(ended.lines) == 1
+
+
 # --- at any time ------------------------------------------------------------------------------------------------------
 
 OFTEN = """
