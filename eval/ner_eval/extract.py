@@ -1,9 +1,9 @@
-"""Entities of your own texts: ``echo 林晓在云帆科技任经理 | ner-eval extract --model nano-lora-demo --pretty``.
+"""Entities of your own texts: ``echo 嘉力中学收下了云帆证券的捐赠 | ner-eval extract --model nano-lora-demo``.
 
 Writes one JSON line per text, in the order of the input, as soon as it is answered::
 
-    {"id": "<stdin>:1", "text": "林晓在云帆科技任经理", "entities":
-        [{"start": 0, "end": 2, "label": "name", "text": "林晓"}, ...], "problems": []}
+    {"id": "<stdin>:1", "text": "嘉力中学收下了云帆证券的捐赠", "entities":
+        [{"start": 0, "end": 4, "label": "organization", "text": "嘉力中学"}, ...], "problems": []}
 
 Other fields of a JSON or CSV record are kept. Offsets are half-open and count characters of the whole text, however
 long it is. A text that the server refuses (for example because it exceeds the model's context) is written with

@@ -233,5 +233,5 @@ def describe(server: Server, adapter: Path | None) -> str:
     model = f"--model {shlex.quote(server.models[-1])} --base-url {shlex.quote(f'{server.url}/v1')}"
     return (
         f"{server.names} at {server.url}/v1 (pid {server.pid}, log {rooted(server.log)})\n"
-        f"try: echo 林晓在云帆科技任经理 | .venv/bin/ner-eval extract --pretty {model} {prompt}"
+        f"try: echo 嘉力中学收下了云帆证券的捐赠。 | .venv/bin/ner-eval extract --pretty {model} {prompt}"
     )
