@@ -13,7 +13,6 @@ from typing import IO, Any, TypeVar, overload
 from ner_common.decoding import NotJSON, decode_json, decode_yaml
 from ner_common.errors import UserError, one_line, rooted
 
-_DECODER = json.JSONDecoder()
 T = TypeVar("T")
 Opener = Callable[[Path], AbstractContextManager[IO[str]]]
 
@@ -160,20 +159,6 @@ def read_yaml(path: Path, remedy: str) -> Any:
         return decode_yaml(read_text(path, remedy))
     except ValueError as error:
         raise UserError(f"{rooted(path)}: {error}; {remedy}") from None
-
-
-def json_value(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
-    """Read one JSON value as `json.loads` does, faster. (msgspec refuses the lone surrogates of models' answers.)
-
-    Raises:
-        ValueError: the text is not one JSON value.
-        RecursionError: it is nested too deeply.
-    """
-    text = text.strip(" \t\r\n")  # JSON's white space
-    value, end = decoder.raw_decode(text)
-    if end < len(text):
-        raise json.JSONDecodeError("Extra data", text, end)
-    return value
 
 
 @overload

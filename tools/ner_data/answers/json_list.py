@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ner_common.files import json_value
 from ner_data.gold import Entity, Mention, Parsed
 
 NAME = "json_list"
@@ -49,11 +48,12 @@ def parse(answer: str, text: str) -> Parsed:
       returned with what it has and so counts as an error.
     - ``unparsable``: nothing could be read; there are no mentions.
     """
+    whole = answer.strip(" \t\r\n")  # JSON's white space
     try:
-        value = json_value(answer, _DECODER)
+        value, end = _DECODER.raw_decode(whole)  # as `json.loads` does, but faster
     except (ValueError, RecursionError):
         return _search(answer)
-    if not isinstance(value, list):
+    if end < len(whole) or not isinstance(value, list):
         return _search(answer)
     mentions = []
     exact = True
