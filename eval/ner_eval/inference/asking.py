@@ -15,7 +15,7 @@ from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import PREDICTIONS, Prediction
 from ner_eval.runs.writer import Writer
 
-TRIAL = 0.08  # of the patience: how long an answered record gets to show that the server still answers
+TRIAL = 0.05  # of the patience: how long an answered record gets to show that the server still answers
 GRACE = 30.0  # seconds that requests in flight get for their answers when another one has ended the run
 
 
