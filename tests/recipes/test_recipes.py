@@ -32,6 +32,11 @@ def _in_a_checkout(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
         (folder / name).symlink_to(ROOT / name)
     (folder / "data/alpaca/dataset_info.json").write_text((ROOT / "dataset_info.json").read_text())
     monkeypatch.chdir(folder)
+    for model in MODELS:
+        weights = load_base_model(model).weights
+        if not weights.is_dir():  # nothing is loaded, but it must be there
+            weights.mkdir(parents=True)
+            (weights / "config.json").write_text("{}")
 
 
 def load(path: Path) -> dict[str, Any]:
