@@ -5,7 +5,6 @@ that came in during `GATHER` seconds, in a thread, so requests never wait for th
 """
 
 import asyncio
-import fcntl
 import os
 import re
 import time
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ner_common.errors import UserError, one_line, rooted
+from ner_common.files import locked
 from ner_eval.runs.manifest import MANIFEST
 from ner_eval.runs.predictions import PREDICTIONS
 
@@ -39,22 +39,13 @@ def locked_run(run: Path) -> Iterator[None]:
         run.mkdir(parents=True, exist_ok=True)
     except FileExistsError:  # a file, a device, a dangling link
         raise UserError(f"{rooted(run)}: is not a folder; use another --run") from None
-    folder = os.open(run, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{rooted(run)}: another process is writing this run; wait, or use another --run"
-            ) from None
+    with locked(run, "another process is writing this run; wait, or use another --run"):
         _check_ours(run)
         _remove_leftovers(run)
         try:
             yield
         finally:
             _remove_if_empty(run, created)
-    finally:
-        os.close(folder)
 
 
 def _check_ours(run: Path) -> None:
