@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,29 @@ T = TypeVar("T")
 Opener = Callable[[Path], AbstractContextManager[IO[str]]]
 
 
+def temporary_of(path: Path) -> Path:
+    """Where this process writes what is to replace a file, in the same folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def target_of(temporary: str) -> str | None:
+    """The name of the file that a file of this name was to replace; None if it is not a temporary file of ours."""
+    found = re.fullmatch(r"\.(.+)\.[0-9]+\.tmp", temporary)
+    return found[1] if found else None
+
+
+def remove_leftovers(folder: Path, named: Callable[[str], bool]) -> None:
+    """Remove what killed processes left in a folder.
+
+    Args:
+        folder: the folder.
+        named: whether files of this name are only written under a lock, which the caller holds.
+    """
+    for path in folder.iterdir():
+        if (target := target_of(path.name)) and named(target):
+            path.unlink()
+
+
 @contextmanager
 def write_together() -> Iterator[Opener]:
     """Yield a function that opens UTF-8 text files for writing. They replace old ones only if the block succeeds.
@@ -29,7 +53,7 @@ def write_together() -> Iterator[Opener]:
     @contextmanager
     def write(path: Path) -> Iterator[IO[str]]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = temporary_of(path)
         pending[temporary] = path
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             yield file

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_common.errors import UserError, one_line, rooted
-from ner_common.files import locked, read_json, write_json, write_together
+from ner_common.files import locked, read_json, remove_leftovers, write_json, write_together
 from ner_data.answers import form_names
 from ner_data.convert import BUSY
 from ner_data.corpus import Corpus, load_corpus
@@ -58,8 +58,7 @@ def alpaca(corpus: str, *, form: str = "json_list") -> tuple[PromptSpec, dict[st
     spec = build_spec(described, gold["train"], form)
     ALPACA.mkdir(parents=True, exist_ok=True)
     with locked(ALPACA, BUSY, wait=True):
-        for left in ALPACA.glob(".*.json.*.tmp"):  # by a command that was killed
-            left.unlink()
+        remove_leftovers(ALPACA, lambda name: name.endswith(".json"))
         return spec, _write(spec, gold)
 
 

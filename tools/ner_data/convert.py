@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ner_common.errors import UserError, UserErrors, one_line, rooted
-from ner_common.files import locked, write_together
+from ner_common.files import locked, remove_leftovers, write_together
 from ner_data.corpus import RAW, Corpus, load_corpus
 from ner_data.formats import Sample, load_format
 from ner_data.gold import Record, write_gold
@@ -66,8 +66,7 @@ def convert(corpus: str, *, raw: Path | None = None, skip_bad: bool = False) -> 
     folder = described.gold_file("train").parent
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, BUSY, wait=True), write_together() as write:
-        for left in folder.glob(".*.jsonl.*.tmp"):  # by a command that was killed
-            left.unlink()
+        remove_leftovers(folder, lambda name: name.endswith(".jsonl"))
         for split, converted in splits.items():
             write_gold(described.gold_file(split), converted.records, write)
     return splits

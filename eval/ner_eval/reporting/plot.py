@@ -1,9 +1,9 @@
 """The main plot as PNG, for slides: F1 of every label with its Chinese name."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+from ner_common.files import temporary_of
 from ner_eval.reporting.fonts import Face
 from ner_eval.reporting.wording import four, wording
 
@@ -35,7 +35,7 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     label = say("plot_axis", protocol=leading["title"][language])
     axes.set_xlabel(label, fontproperties=text, fontsize=10)
     # All or nothing, like every other file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     try:
         figure.savefig(temporary, format="png")
         temporary.replace(path)

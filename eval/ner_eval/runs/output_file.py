@@ -8,9 +8,7 @@ A text that the server refused has ``"entities": null``, and the reason among it
 """
 
 import fcntl
-import glob
 import os
-import re
 import stat
 import sys
 import time
@@ -24,7 +22,7 @@ import msgspec
 
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, one_line, rooted
-from ner_common.files import read_json, write_json
+from ner_common.files import read_json, remove_leftovers, temporary_of, write_json
 from ner_eval.runs.writer import Writer
 
 LINES = {"", ".jsonl", ".ndjson", ".json", ".txt", ".out"}
@@ -112,7 +110,7 @@ class Output:
         """Replace lines by their positions; a kill or a full disk leaves the old ones."""
         if not lines:
             return
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        temporary = temporary_of(self.path)
         opened = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(opened, fcntl.LOCK_EX)  # before it gets its name: a file under this name is always locked
@@ -205,9 +203,7 @@ def open_output(path: Path, asked: Asked) -> Iterator[Output]:
             wrote = stored is None
             write_json(manifest, msgspec.structs.asdict(asked))
         os.ftruncate(output._file, whole)
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}*.tmp"):
-            if re.fullmatch(rf"\.{re.escape(path.name)}(\.manifest\.json)?\.\d+\.tmp", leftover.name):
-                leftover.unlink()  # of a process that was killed while rewriting a file
+        remove_leftovers(path.parent, {path.name, manifest.name}.__contains__)
         yield output
     finally:
         if not os.fstat(output._file).st_size and _is_at(path, output._file):

@@ -6,7 +6,6 @@ that came in during `GATHER` seconds, in a thread, so requests never wait for th
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,15 +14,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from ner_common.errors import UserError, one_line, rooted
-from ner_common.files import locked
+from ner_common.files import locked, target_of
 from ner_eval.runs.manifest import MANIFEST
 from ner_eval.runs.predictions import PREDICTIONS
 
-# As `ner_common.files` names them; ``locked``: those of files that are only written under the run's lock.
-_TEMPORARY = re.compile(
-    r"\.(?:(?P<locked>(?:manifest\.json|predictions\.jsonl|batch-requests\.jsonl))|scores\.json|report\.html|report\.md|f1\.png)"
-    r"\.(?:\d+\.)?tmp\Z"
-)
+# The files of a run that are replaced as a whole: only under its lock, and without it.
+LOCKED = {"manifest.json", "predictions.jsonl", "batch-requests.jsonl"}
+UNLOCKED = {"scores.json", "report.html", "report.md", "f1.png"}
 GATHER = 0.5  # seconds; a thread and a sync for every single answer would cost too much CPU time
 
 
@@ -50,7 +47,7 @@ def locked_run(run: Path) -> Iterator[None]:
 
 def _check_ours(run: Path) -> None:
     """Refuse a folder that is neither a run nor empty: what is in it belongs to somebody else."""
-    others = [path.name for path in run.iterdir() if path.name != PREDICTIONS and not _TEMPORARY.match(path.name)]
+    others = [path.name for path in run.iterdir() if path.name != PREDICTIONS and _target(path.name) is None]
     if others and not (run / MANIFEST).is_file():
         what = (
             f"{one_line(min(others), 60)} and {len(others) - 1} more" if len(others) > 1 else one_line(others[0], 60)
@@ -64,9 +61,18 @@ def _remove_leftovers(run: Path) -> None:
     Those of files that are written without the lock (scores, reports) may be in use; after an hour they are not.
     """
     for path in run.iterdir():
-        found = _TEMPORARY.match(path.name)
-        if found and (found["locked"] or time.time() - path.lstat().st_mtime > 3600):
+        target = _target(path.name)
+        if target in LOCKED or (target and time.time() - path.lstat().st_mtime > 3600):
             path.unlink()
+
+
+def _target(temporary: str) -> str | None:
+    """The file of a run that a file of this name was to replace; None if it has another name.
+
+    Earlier versions left out the process: ``.f1.png.tmp``.
+    """
+    without = temporary[1:-4] if temporary.startswith(".") and temporary.endswith(".tmp") else None
+    return next((name for name in (target_of(temporary), without) if name in LOCKED | UNLOCKED), None)
 
 
 def _remove_if_empty(run: Path, created: bool) -> None:
