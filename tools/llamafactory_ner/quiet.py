@@ -19,7 +19,7 @@ from typing import Any
 from llamafactory_ner.progress import EVENTS
 from ner_common.commands import safe_terminal
 from ner_common.decoding import decode_json
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import read_object, read_yaml
 from ner_common.training_record import now
 
@@ -199,7 +199,7 @@ def last_error(log: Path, start: int) -> str:
         file.seek(max(start, log.stat().st_size - (1 << 20)))
         lines = [line.strip() for line in re.split(r"[\r\n]+", file.read().decode(errors="replace")) if line.strip()]
     errors = [found[1] for line in lines if (found := ERROR.match(line)) and not found[1].startswith(TORCHRUN)]
-    return one_line((errors or lines or ["it said nothing"])[-1], 300)[1:-1]
+    return escaped((errors or lines or ["it said nothing"])[-1], 300)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections import Counter
 from itertools import accumulate
 from typing import Any, TypeVar, overload
 
-from ner_common.errors import one_line
+from ner_common.errors import escaped
 
 T = TypeVar("T")
 DEPTH = 64  # of nested arrays and objects; ours have four
@@ -96,7 +96,7 @@ def _wrong(error: Exception) -> ValueError:
     text = text.replace("Object missing required field", "lacks").replace("Object contains unknown", "has the unknown")
     text = text[:1].lower() + text[1:].replace("`", "")
     place = where.rstrip("`").removeprefix("$").removeprefix(".")
-    return ValueError(one_line(f"{place}: {text}" if place else text, 200)[1:-1])
+    return ValueError(escaped(f"{place}: {text}" if place else text, 200))
 
 
 def convert(value: Any, type: type[T]) -> T:
@@ -133,11 +133,11 @@ def decode_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or "a character that YAML does not allow"
-        raise ValueError(f"not YAML ({line}{one_line(problem, 120)[1:-1]})") from None
+        raise ValueError(f"not YAML ({line}{escaped(problem, 120)})") from None
     except RecursionError:
         raise ValueError("not YAML (nested too deeply)") from None
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"not YAML ({one_line(str(error), 120)[1:-1]})") from None
+        raise ValueError(f"not YAML ({escaped(str(error), 120)})") from None
 
 
 def _loader() -> Any:

@@ -27,6 +27,11 @@ def one_line(value: object, width: int = 80) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def escaped(text: str, width: int = 80) -> str:
+    """A text as `one_line` shows it, without the quotes: a name or another's words as a part of a line."""
+    return one_line(text, width)[1:-1]
+
+
 # Control characters but newline and tab; line separators; bidirectional controls; lone surrogates.
 _RANGES = (
     (0x00, 0x08),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ner_common.decoding import SIZE, convert, decode_json
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import read_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -53,7 +53,7 @@ def stored_tensors(path: Path) -> dict[str, Tensor]:
         entries.pop("__metadata__", None)
         tensors = convert(entries, dict[str, Tensor])
     except ValueError as error:
-        raise ValueError(f"its header is damaged ({one_line(str(error), 120)[1:-1]})") from None
+        raise ValueError(f"its header is damaged ({escaped(str(error), 120)})") from None
     for name, tensor in tensors.items():
         if tensor.data_offsets[0] > tensor.data_offsets[1] or not name.isprintable():
             raise ValueError(f"its header is damaged (at {one_line(name)})")

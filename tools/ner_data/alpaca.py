@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked, read_json, remove_leftovers, write_json, write_together
 from ner_data.answers import form_names
 from ner_data.convert import BUSY
@@ -70,7 +70,7 @@ def _read_gold(corpus: Corpus) -> dict[str, list[Record]]:
     known = {label.id for label in corpus.labels}
     for split, records in gold.items():
         if unknown := {entity.label for record in records for entity in record.entities or ()} - known:
-            names = ", ".join(one_line(label)[1:-1] for label in sorted(unknown))
+            names = ", ".join(escaped(label) for label in sorted(unknown))
             problem = f"has labels that data/corpora/{corpus.name}.yaml lacks ({names})"
             raise UserError(f"{rooted(corpus.gold_file(split))}: {problem}; run `make data CORPUS={corpus.name}`")
     return gold

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ner_common.errors import UserError, UserErrors, one_line, rooted
+from ner_common.errors import UserError, UserErrors, escaped, one_line, rooted
 from ner_common.files import locked, remove_leftovers, write_together
 from ner_data.corpus import RAW, Corpus, load_corpus
 from ner_data.formats import Sample, load_format
@@ -134,7 +134,7 @@ def _record(identity: str, sample: Sample, labels: set[str], corpus: str) -> Rec
         return sample.problem
     if unknown := sorted({entity.label for entity in sample.entities or ()} - labels):
         known = f"{', '.join(sorted(labels))} (data/corpora/{corpus}.yaml)"
-        names = ", ".join(one_line(label)[1:-1] for label in unknown)
+        names = ", ".join(escaped(label) for label in unknown)
         return "unknown label", f"unknown label {names}; known: {known}"
     try:
         sample.text.encode()

@@ -20,7 +20,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ner_common.errors import UserError, UserErrors, one_line, printable, rooted
+from ner_common.errors import UserError, UserErrors, escaped, one_line, printable, rooted
 from ner_common.files import read_yaml
 from ner_data.formats import format_names
 from ner_data.prompt import escape
@@ -77,7 +77,7 @@ def load_corpus(name: str) -> Corpus:
     names = sorted(p.stem for p in CORPORA.glob("*.yaml"))
     known = ", ".join(names) or "none (are you in the repository's root?)"
     if name not in names:
-        raise UserError(f"{one_line(name)[1:-1]}: no such corpus; known: {known}")
+        raise UserError(f"{escaped(name)}: no such corpus; known: {known}")
     value = read_yaml(path, "see data/corpora/cluener.yaml")
     if problems := list(_problems(name, value)):
         raise UserErrors(f"{rooted(path)}: {problem}; see data/corpora/cluener.yaml" for problem in problems)
@@ -151,7 +151,7 @@ def _label_problems(labels: dict[Any, Any]) -> Iterator[str]:
 
 def _quoted(key: Any) -> str:
     """A key as it is written, on one line."""
-    return one_line(key)[1:-1] if isinstance(key, str) else one_line(key)
+    return escaped(key) if isinstance(key, str) else one_line(key)
 
 
 def _is_line(text: str) -> bool:

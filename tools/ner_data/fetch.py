@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked
 from ner_data import demo
 from ner_data.corpus import RAW, Corpus, Split, load_corpus
@@ -121,7 +121,7 @@ def download(url: str, part: Path, remedy: str) -> None:
             _receive(response, part, have)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, _Refused) as error:  # UnicodeError: no host name
         words = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{url}: cannot be downloaded ({one_line(words, 200)[1:-1]}); {remedy}") from None
+        raise UserError(f"{url}: cannot be downloaded ({escaped(words, 200)}); {remedy}") from None
 
 
 class _Refused(Exception):
@@ -188,9 +188,7 @@ def unpack(archive: Path, name: str, target: Path, remedy: str) -> None:
         archive.unlink(missing_ok=True)
         # Damage raises zipfile's own error, zlib's, lzma's, bz2's, EOFError, ValueError, NotImplementedError, …
         problem = (
-            str(error)
-            if isinstance(error, _Refused)
-            else f"is damaged, or no zip archive ({one_line(str(error), 80)[1:-1]})"
+            str(error) if isinstance(error, _Refused) else f"is damaged, or no zip archive ({escaped(str(error), 80)})"
         )
         raise UserError(f"{rooted(archive)}: {problem}; it was removed: fetch again, or {remedy}") from None
 

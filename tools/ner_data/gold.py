@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import Opener, json_lines, write_atomically
 
 
@@ -105,7 +105,7 @@ def read_gold(path: Path) -> Iterator[Record]:
     remedy = f"run `make data CORPUS={path.parent.name}`"
     for number, record in json_lines(path, remedy, Record):
         if record.id in seen:
-            raise UserError(f"{rooted(path)}:{number}: duplicate id {one_line(record.id)[1:-1]}; {remedy}")
+            raise UserError(f"{rooted(path)}:{number}: duplicate id {escaped(record.id)}; {remedy}")
         seen.add(record.id)
         yield record
 

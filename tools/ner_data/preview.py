@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_common.commands import positive
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, rooted
 from ner_data.alpaca import REGISTRY, read_registry
 
 IGNORED = -100  # the label id that carries no loss (PyTorch's cross-entropy default)
@@ -98,7 +98,7 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
         template = get_template_and_fix_tokenizer(module["tokenizer"], data_args)
         dataset = get_dataset(template, model_args, data_args, training_args, stage="sft", **module)["train_dataset"]
     except (ValueError, TypeError, YAMLError, OmegaConfBaseException) as error:  # what llamafactory raises for a slip
-        problem = one_line(str(error), 200)[1:-1]
+        problem = escaped(str(error), 200)
         raise UserError(f"{rooted(recipe)}: {problem}; correct the recipe or the override") from None
     rows = [(list(row["input_ids"]), list(row["labels"])) for row in dataset.select(range(min(count, len(dataset))))]
     return module["tokenizer"], rows

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ner_common.commands import tell
-from ner_common.errors import UserError, one_line
+from ner_common.errors import UserError, escaped, one_line
 from ner_eval.inference.checks import KEY_REMEDY, check_address, check_concurrency, check_key, check_seconds
 from ner_eval.inference.http import encoded, get, new_session, post
 from ner_eval.inference.reply import MalformedReply, Reply, error_text, read_reply, retry_after
@@ -328,7 +328,7 @@ def _stop_retrying(status: int, failed: int, problem: str, answered: Callable[[]
 
 def shown(name: str) -> str:
     """A record's id or another name from outside, as a part of one line."""
-    return name if name.isprintable() and len(name) <= 200 else one_line(name, 200)[1:-1]
+    return name if name.isprintable() and len(name) <= 200 else escaped(name, 200)
 
 
 def _words(error: OSError, timeout: float) -> str:

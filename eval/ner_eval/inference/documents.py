@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ner_common.decoding import NotJSON, decode_json
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, one_line, rooted
 
 FORMATS = ("text", "jsonl", "csv")
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
@@ -162,7 +162,7 @@ def _csv(file: IO[str], shown: str, column: str) -> Iterator[Document]:
     reader = csv.DictReader(file, strict=True)  # strict: an open quote would swallow the rest of the file
     try:
         names = reader.fieldnames or ()
-        known = one_line(", ".join(names) or "none", 200)[1:-1]
+        known = escaped(", ".join(names) or "none", 200)
         if column not in names:
             raise UserError(f"{shown}: has no column {column!r}, only {known}; name it with --field")
         if len(set(names)) < len(names):

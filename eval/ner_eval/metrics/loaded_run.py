@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_data.alignment import Span, align
 from ner_data.gold import Parsed, Record, read_gold
 from ner_eval.runs.manifest import Manifest, read_manifest, run_folder, select
@@ -136,7 +136,7 @@ def _labels(manifest: Manifest, records: list[Record], allow_others: bool) -> tu
     asked = manifest.prompt.labels
     others = sorted({entity.label for record in records for entity in record.gold} - set(asked))
     if others and not allow_others:
-        shown = ", ".join(one_line(label, 40)[1:-1] for label in others[:5])
+        shown = ", ".join(escaped(label, 40) for label in others[:5])
         raise UserError(
             f"{manifest.gold}: gold has labels that the model was not asked for ({shown}); "
             "score with --allow-other-labels (they count as missed), or predict with the prompt of this corpus"

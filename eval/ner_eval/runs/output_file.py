@@ -21,7 +21,7 @@ from typing import Any, Protocol, Self, TypeVar
 import msgspec
 
 from ner_common.decoding import decode_json
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import read_json, remove_leftovers, temporary_of, write_json
 from ner_eval.runs.writer import Writer
 
@@ -100,7 +100,7 @@ class Output:
                 except ValueError:
                     same = False
                 if document is None or not same:
-                    text = one_line(document.id)[1:-1] if document else "the end of the input"
+                    text = escaped(document.id) if document else "the end of the input"
                     raise UserError(f"{rooted(self.path)}:{place + 1}: is not the answer to {text}; {OTHER}")
                 if place in again:
                     yield document

@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ner_common.decoding import decode_json
-from ner_common.errors import UserError, one_line, printable, rooted
+from ner_common.errors import UserError, escaped, printable, rooted
 from ner_common.files import write_atomically
 from ner_eval.runs.manifest import MANIFEST, Manifest, check_same, write_manifest
 
@@ -108,7 +108,7 @@ def read_predictions(run: Path) -> list[Prediction]:
         try:
             prediction = Prediction.from_line(line.decode())
         except ValueError as error:
-            what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else one_line(str(error), 120)[1:-1]
+            what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else escaped(str(error), 120)
             raise UserError(
                 f"{rooted(path)}:{number}: not a prediction ({what}); remove the line and predict again"
             ) from None
@@ -172,7 +172,7 @@ def stored(run: Path, ids: Sequence[str]) -> dict[str, Prediction]:
     if unknown := predictions.keys() - set(ids):
         first = min(unknown)
         raise UserError(
-            f"{rooted(run / PREDICTIONS)}: {len(unknown)} ids are not from this corpus ({one_line(first, 60)[1:-1]}); "
+            f"{rooted(run / PREDICTIONS)}: {len(unknown)} ids are not from this corpus ({escaped(first, 60)}); "
             "use another --run"
         )
     return predictions

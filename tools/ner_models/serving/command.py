@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamafactory_ner.checks.configs import LORA, read_model_config
-from ner_common.errors import UserError, one_line
+from ner_common.errors import UserError, escaped, one_line
 from ner_common.machine import installed
 from ner_models.base_models import FILE_NAME, RECIPES, base_model_of
 from ner_models.serving.adapters import Adapter, served_rank
@@ -117,7 +117,7 @@ def more_arguments(text: str, ours: Sequence[str]) -> list[str]:
         # argparse takes the beginning of an option's name for the option.
         found = next((name for name in needed if len(option) > 2 and name.startswith(option)), None)
         if found and option.startswith("--"):
-            raise UserError(f"--vllm-args: {one_line(word)[1:-1]} is refused ({found}: {needed[found]}); remove it")
+            raise UserError(f"--vllm-args: {escaped(word)} is refused ({found}: {needed[found]}); remove it")
     return words
 
 

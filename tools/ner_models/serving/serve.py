@@ -18,7 +18,7 @@ import msgspec
 
 from llamafactory_ner.checks.configs import LORA, read_model_config
 from ner_common.decoding import decode_json
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked, write_atomically
 from ner_common.weights import check_weights
 from ner_models.serving import process, soft_prompts
@@ -195,7 +195,7 @@ def require_served(started: Server, api_key: str | None) -> None:
                     raise ValueError(f"more than {ANSWER_BYTES:,} bytes")
         listed = {model.id for model in decode_json(body, _Models).data}
     except (httpx.HTTPError, ValueError) as error:
-        problem = one_line(str(error), 160)[1:-1]
+        problem = escaped(str(error), 160)
         raise UserError(f"{started.url}/v1/models: not vLLM's list ({problem}); see {rooted(started.log)}") from None
     if missing := [name for name in started.models if name not in listed]:
         raise UserError(f"vLLM does not serve {', '.join(missing)}; see {rooted(started.log)}")
