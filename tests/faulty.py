@@ -19,7 +19,25 @@ from aiohttp import web
 Script = Callable[["Faulty", dict[str, Any]], Awaitable[web.StreamResponse | None]]
 
 
-class Faulty:
+class InThread:
+    """A server that runs in a thread while its `with` block does; ``_serve`` sets ``_loop``, ``_stop`` and ``port``."""
+
+    def __init__(self) -> None:
+        self._started = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
+        self._thread.start()
+        assert self._started.wait(60)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(RuntimeError):  # a script has stopped the server
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+
+class Faulty(InThread):
     """Use as a context manager; the server runs in a thread.
 
     ``script(server, body)`` returns the answer to a chat request, or None for the normal one. ``asked`` collects the
@@ -37,18 +55,7 @@ class Faulty:
         self.headers: list[dict[str, str]] = []
         self.in_flight = self.most_in_flight = 0
         self.version: str | None = None
-        self._started = threading.Event()
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
-        self._thread.start()
-        assert self._started.wait(60)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(RuntimeError):  # a script has stopped the server
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        super().__init__()
 
     @property
     def base_url(self) -> str:
@@ -110,7 +117,7 @@ class Faulty:
             self.in_flight -= 1
 
 
-class Raw:
+class Raw(InThread):
     """A server that writes whatever bytes a test wants; use as a context manager, it runs in a thread.
 
     ``respond(path, writer)`` writes the response to one request; then the connection is closed.
@@ -119,17 +126,7 @@ class Raw:
     def __init__(self, respond: Callable[[str, asyncio.StreamWriter], Awaitable[None]]) -> None:
         self.respond = respond
         self.requests = 0
-        self._started = threading.Event()
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
-        self._thread.start()
-        assert self._started.wait(60)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        super().__init__()
 
     @property
     def url(self) -> str:

@@ -53,6 +53,11 @@ def printable(text: str) -> str:
     return text.translate(_UNSAFE)
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text is one line, without tabs, that a terminal only shows."""
+    return printable(text) == text and "\n" not in text and "\t" not in text
+
+
 def rooted(path: Path) -> str:
     """A path for a message: on one line, and relative to the current folder if that is shorter."""
     relative = os.path.relpath(path)

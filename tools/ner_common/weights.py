@@ -31,8 +31,14 @@ class _Index(msgspec.Struct, frozen=True):
 
 def safetensors_header(path: Path) -> bytes:
     """The JSON header of a safetensors file as it is stored; shorter than announced if the file is truncated."""
+    return _announced_and_stored(path)[1]
+
+
+def _announced_and_stored(path: Path) -> tuple[int, bytes]:
+    """The length of the header in bytes as the file announces it, and the header."""
     with path.open("rb") as file:
-        return file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size, SIZE + 1))
+        announced = int.from_bytes(file.read(8), "little")
+        return announced, file.read(min(announced, path.stat().st_size, SIZE + 1))
 
 
 def stored_tensors(path: Path) -> dict[str, Tensor]:
@@ -42,10 +48,8 @@ def stored_tensors(path: Path) -> dict[str, Tensor]:
         ValueError: the file is truncated, longer than its header says, or the header is damaged; the message is the
             problem only.
     """
-    size, header = path.stat().st_size, safetensors_header(path)
-    start = 8 + len(header)
-    with path.open("rb") as file:
-        announced = int.from_bytes(file.read(8), "little")
+    size = path.stat().st_size
+    announced, header = _announced_and_stored(path)
     if size < 8 or announced > size - 8:
         raise ValueError(f"truncated, or not a safetensors file ({size:,} bytes)")
     try:
@@ -57,7 +61,7 @@ def stored_tensors(path: Path) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if tensor.data_offsets[0] > tensor.data_offsets[1] or not name.isprintable():
             raise ValueError(f"its header is damaged (at {one_line(name)})")
-    end = start + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
+    end = 8 + len(header) + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if size != end:
         raise ValueError(f"{'truncated' if size < end else 'longer than its header says'} ({size:,} bytes of {end:,})")
     return tensors

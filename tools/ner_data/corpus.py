@@ -20,7 +20,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ner_common.errors import UserError, UserErrors, escaped, one_line, printable, rooted
+from ner_common.errors import UserError, UserErrors, escaped, is_plain, one_line, printable, rooted
 from ner_common.files import read_yaml
 from ner_data.formats import format_names
 from ner_data.prompt import escape
@@ -155,7 +155,7 @@ def _quoted(key: Any) -> str:
 
 
 def _is_line(text: str) -> bool:
-    return bool(text) and text == text.strip() and not re.search(r"[\t\n]", text) and printable(text) == text
+    return bool(text) and text == text.strip() and is_plain(text)
 
 
 def _is_inside(name: str) -> bool:

@@ -27,6 +27,7 @@ from msgspec import Struct
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import json_lines, write_atomically
 from ner_data.gold import Record
+from ner_eval.inference.client import refuses_the_record
 from ner_eval.inference.reply import MalformedReply, reply_of
 from ner_eval.inference.request import request_body
 from ner_eval.runs.manifest import Manifest
@@ -35,9 +36,6 @@ from ner_eval.runs.writer import locked_run
 
 REQUESTS = "batch-requests.jsonl"
 RESULTS = "batch-results.jsonl"
-# Of the statuses from 400 to 499, those that may pass (408, 429) or that say nothing about the record: the key, the
-# address, the model. As in `ner_eval.inference.client`.
-NOT_THE_RECORD = {401, 402, 403, 404, 405, 407, 408, 410, 429}
 
 
 class Response(Struct):
@@ -140,7 +138,7 @@ def read_results(path: Path, ids: set[str]) -> tuple[list[Prediction], Counter[s
             reply = reply_of(response.body, 0.0)
         except MalformedReply:
             status, reason = response.status_code or 0, _reason(result.error, response.body)
-            if 400 <= status < 500 and status not in NOT_THE_RECORD:
+            if refuses_the_record(status):
                 predictions.append(Prediction.refused(id, f"batch: {id}: HTTP {status}: {reason}"))
             else:
                 failures[reason] += 1

@@ -38,6 +38,8 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds
 TRIP = 3  # consecutive failures after which a server counts as down
 PROBE_TIMEOUT = 5.0  # seconds
 DOWN = {0, 502, 503, 504}  # 0: no response at all
+KEY_REFUSED, ADDRESS_REFUSED = {401, 402, 403, 407}, {404, 405, 410}
+PASSING = {408, 429}
 LONGEST_TOKEN = 32  # characters; longer ones are runs of spaces or of one sign
 BASE_URL = "http://127.0.0.1:8000/v1"
 T = TypeVar("T")
@@ -308,15 +310,20 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
+def refuses_the_record(status: int) -> bool:
+    """Whether a status says that the server works and refuses this one request (400, 413, 422, …)."""
+    return 400 <= status < 500 and status not in KEY_REFUSED | ADDRESS_REFUSED | PASSING
+
+
 def _stop_retrying(status: int, failed: int, problem: str, answered: Callable[[], None]) -> None:
-    if status in (0, 200, 408, 429) or status >= 500:
+    if status in (0, 200) or status in PASSING or status >= 500:
         if failed >= ATTEMPTS:
             raise RecordFailed(f"{problem} ({failed} attempts); see the server's log")
         return
     answered()  # a refusal is an answer: the server works
-    if status in (401, 402, 403, 407):
+    if status in KEY_REFUSED:
         raise RequestRefused(f"{problem}; {KEY_REMEDY}")
-    elif status in (404, 405, 410) or status < 400:
+    elif status in ADDRESS_REFUSED or status < 400:
         raise RequestRefused(f"{problem}; is the address right (it ends in /v1), and is the model still served?")
     elif "repetition_penalty" in problem:
         raise RequestRefused(f"{problem}; use --openai-only for a server that accepts only OpenAI's own parameters")

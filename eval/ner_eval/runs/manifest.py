@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict, fields
 
 from ner_common.decoding import convert, decode_json
-from ner_common.errors import UserError, one_line, printable, rooted
+from ner_common.errors import UserError, is_plain, one_line, rooted
 from ner_common.files import read_json, write_json
 from ner_data.gold import Record
 from ner_data.prompt import PromptSpec
@@ -104,7 +104,7 @@ def check_plain(name: str, value: str) -> None:
     """Raises:
     ValueError: a value that is printed in a line, or is a path, has control characters.
     """
-    if printable(value) != value or "\n" in value or "\t" in value:
+    if not is_plain(value):
         raise ValueError(f"{name}: {one_line(value, 40)} has control characters")
 
 

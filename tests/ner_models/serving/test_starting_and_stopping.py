@@ -72,23 +72,24 @@ def test_a_server_with_a_state_file_of_the_previous_version_is_ended(base: Path,
     nothing_is_left(base, port)
 
 
-def test_what_a_killed_server_leaves_is_ended_by_stop(base: Path, port: int, cli: Cli) -> None:
+def serve_and_kill(base: Path, port: int, cli: Cli) -> None:
+    """Start a server and kill its first process."""
     assert cli("ner-model", "serve", "--base", base, "--port", port).code == 0
     running = read_state(port)
     assert running and running.pid
     os.kill(running.pid, signal.SIGKILL)
     os.waitpid(running.pid, 0)
+
+
+def test_what_a_killed_server_leaves_is_ended_by_stop(base: Path, port: int, cli: Cli) -> None:
+    serve_and_kill(base, port, cli)
     assert len(processes(str(base))) == 1
     assert cli("ner-model", "stop", "--port", port) == (0, f"stopped base on port {port}\n", "")
     nothing_is_left(base, port)
 
 
 def test_what_a_killed_server_leaves_is_ended_by_the_next_serve(base: Path, port: int, cli: Cli) -> None:
-    assert cli("ner-model", "serve", "--base", base, "--port", port).code == 0
-    running = read_state(port)
-    assert running and running.pid
-    os.kill(running.pid, signal.SIGKILL)
-    os.waitpid(running.pid, 0)
+    serve_and_kill(base, port, cli)
     again = cli("ner-model", "serve", "--base", base, "--port", port)
     assert again.code == 0 and again.err == "note: ending what is left of base (processes: 1)\n"
     assert len(processes(str(base))) == 2

@@ -143,10 +143,10 @@ def check(base: Path, adapters: list[Adapter]) -> None:
             f"{rooted(base)}: no model there (no config.json); `make download`, or name its folder with --base"
         )
     check_weights(base, "download the model again, or convert its weights to safetensors")
-    for name in (base.resolve().name, *(adapter.name for adapter in adapters)):
+    names = [base.resolve().name, *(adapter.name for adapter in adapters)]
+    for name in names:
         check_name(name)
-    names = Counter([base.resolve().name, *(adapter.name for adapter in adapters)])
-    if doubled := [name for name, count in names.items() if count > 1]:
+    if doubled := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"two models are called {doubled[0]}; give one of them another name with NAME=DIR")
     for adapter in adapters:
         if adapter.kind in soft_prompts.KINDS:
