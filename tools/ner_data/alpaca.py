@@ -9,6 +9,7 @@ item of an alpaca file::
 """
 
 import argparse
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,11 +31,15 @@ COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "sys
 
 @dataclass(frozen=True, slots=True)
 class AlpacaFile:
-    """One split: its file (absent if no record has gold), and how many gold records were read and kept."""
+    """One split: its file (absent if no record has gold), and how many gold records were read and kept.
+
+    ``unwritten``: how many of their entities the answer form cannot write.
+    """
 
     path: Path
     read: int
     kept: int
+    unwritten: int = 0
 
 
 def alpaca(corpus: str, *, form: str = "json_list") -> tuple[PromptSpec, dict[str, AlpacaFile]]:
@@ -84,9 +89,10 @@ def _write(spec: PromptSpec, gold: dict[str, list[Record]]) -> dict[str, AlpacaF
         for split, records in gold.items():
             trainable = [record for record in records if record.entities is not None]
             path = _alpaca_file(spec.corpus, split)
-            files[split] = AlpacaFile(path, len(records), len(trainable))
+            items = [item(spec, record) for record in trainable]
+            files[split] = AlpacaFile(path, len(records), len(trainable), unwritten(spec, trainable))
             if trainable:
-                write_json(path, [item(spec, record) for record in trainable], write=write)
+                write_json(path, items, write=write)
                 registry[path.stem] = {"file_name": path.name, "columns": COLUMNS}
             else:
                 registry.pop(path.stem, None)
@@ -133,6 +139,11 @@ def item(spec: PromptSpec, record: Record) -> dict[str, str]:
     }
 
 
+def unwritten(spec: PromptSpec, records: Sequence[Record]) -> int:
+    """How many entities the answers that a model should give leave out, such as overlapping ones in `inline`."""
+    return sum(len(record.gold) - len(spec.parse(spec.render(record), record.text).mentions) for record in records)
+
+
 def read_registry(folder: Path) -> dict[str, Any]:
     """Read the ``dataset_info.json`` of a folder; an empty registry if there is no such file.
 
@@ -161,5 +172,7 @@ def run(args: argparse.Namespace) -> None:
     for file in files.values():
         without = file.read - file.kept
         print(f"{rooted(file.path)}: read {file.read}, kept {file.kept}, rejected {without} (no gold {without})")
+        if file.unwritten:
+            print(f"note: {rooted(file.path)}: {args.form} cannot write {file.unwritten} of its entities")
     summary = f"prompt {spec.fingerprint}, {len(spec.labels)} labels, max_tokens {spec.max_tokens}"
     print(f"{rooted(spec_file(args.corpus))}: {summary}")

@@ -22,13 +22,9 @@ from ner_data.gold import Entity, Mention, Parsed, Record
 
 SYSTEM = "你是一名中文命名实体识别专家。"
 INSTRUCTION = (
-    "请从文本中抽取命名实体，{directive}。\n"
-    "类别：{labels}。\n"
-    "规则：只使用以上类别；实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；"
-    "没有实体时输出 {empty}。\n"
-    "格式：{format}\n"
-    "文本："
+    "请从文本中抽取命名实体，{directive}。\n类别：{labels}。\n规则：只使用以上类别；{rules}。\n格式：{format}\n文本："
 )
+RULES = "实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；没有实体时输出 {empty}"
 FILE_NAME = "ner_prompt.json"
 Label = Annotated[str, Meta(min_length=1)]
 
@@ -78,7 +74,7 @@ class PromptSpec:
         parsed = load_form(self.answer_form).parse(said, escaped)
         if escaped == text:
             return parsed
-        return Parsed(tuple(Mention(m.label, restore(m.text, text)) for m in parsed.mentions), parsed.problems)
+        return Parsed(tuple(restored(mention, text) for mention in parsed.mentions), parsed.problems)
 
     def save(self, path: Path, write: Opener = write_atomically) -> None:
         """Write the spec and its fingerprint as JSON."""
@@ -153,8 +149,8 @@ def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:
     """The instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated."""
     listed = "、".join(label if label == name else f"{label}（{name}）" for label, name in labels)
     form = load_form(answer_form)
-    empty = form.render("", ())
-    return INSTRUCTION.format(labels=listed, directive=form.DIRECTIVE, empty=empty, format=form.FORMAT)
+    rules = getattr(form, "RULES", RULES).format(empty=form.render("", ()))
+    return INSTRUCTION.format(labels=listed, directive=form.DIRECTIVE, rules=rules, format=form.FORMAT)
 
 
 # What our models' tokenizers treat as control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One more space after the
@@ -188,18 +184,20 @@ def escape_entities(text: str, entities: Sequence[Entity]) -> tuple[str, list[En
     return escaped, moved
 
 
-def restore(surface: str, text: str) -> str:
-    """Turn a surface copied from ``escape(text)`` back into the text's own characters.
+def restored(mention: Mention, text: str) -> Mention:
+    """A mention of ``escape(text)`` as one of the text itself.
 
     `unescape` alone would miss a surface that ends inside a control token ("< im" of "<im>"), so the surface is looked
-    up in the escaped text and the inserted spaces are removed by position. A surface that does not occur there is only
-    unescaped.
+    up in the escaped text, and the inserted spaces are removed by position. A surface that does not occur there is
+    only unescaped.
     """
     inserted = [match.end(1) for match in _CONTROL.finditer(text)]
-    if not inserted or not surface:
-        return surface
-    start = escape(text).find(surface)
+    if not inserted or not mention.text:
+        return mention
+    start = escape(text).find(mention.text) if mention.start is None else mention.start
     if start < 0:
-        return unescape(surface)
+        return Mention(mention.label, unescape(mention.text))
     spaces = {position + order for order, position in enumerate(inserted)}
-    return "".join(char for offset, char in enumerate(surface, start) if offset not in spaces)
+    surface = "".join(char for offset, char in enumerate(mention.text, start) if offset not in spaces)
+    before = None if mention.start is None else start - sum(space < start for space in spaces)
+    return Mention(mention.label, surface or mention.text, before)  # a lone space may be one of the text's own
