@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llamafactory_ner.prompts import FILE_NAME
+from llamafactory_ner.prompts import FILE_NAME, Prompt
 from llamafactory_ner.training_data import TrainingData
 from ner_data.prompt import PromptSpec
 
@@ -90,6 +90,25 @@ def test_one_record_with_another_prompt_is_refused(refused, training, own: Path)
     items[9]["instruction"] += "请。"
     (own / "own_train.json").write_text(json.dumps(items), "utf-8")
     assert "of 1 of 16 records (the first: record 10)" in refused(**training() | NO_LENGTH)
+
+
+@pytest.mark.parametrize("text", ["头痛", "头痛\n发热", "\n", "", "请再读一遍："])
+def test_a_prompt_that_gives_the_text_twice_needs_records_that_do(
+    refused, training, run_exp, own: Path, tmp_path: Path, text: str
+) -> None:
+    twice = replace(SPEC, again="请再读一遍：")
+    write_data(own, twice, "own_train", [twice.input(text)] * 16)
+    if text == "头痛":  # one training is enough
+        run_exp(training())
+        assert PromptSpec.load(tmp_path / "out" / FILE_NAME) == twice
+    prompt = Prompt.read(own / "own.prompt.json")
+    asked = [(SPEC.instruction, SPEC.system, [{"content": twice.user_text(text)}])]
+    assert prompt.differences(asked) == (1, 0, 0)
+    for wrong in (text, f"{text}\n请再读一遍：", f"{text}\n请再读一遍：\n{text}。", f"{text}请再读一遍：{text}"):
+        asked = [(SPEC.instruction, SPEC.system, [{"content": f"{SPEC.instruction}\n{wrong}"}])]
+        assert prompt.differences(asked) == (1, 1, 1)
+    write_data(own, twice, "own_train", [*[twice.input("发热")] * 15, text])
+    assert "of 1 of 16 records (the first: record 16)" in refused(**training() | NO_LENGTH)
 
 
 def test_an_instruction_with_another_line_is_refused(refused, training, own: Path) -> None:

@@ -22,8 +22,15 @@ from ner_data.gold import Entity, Mention, Parsed, Record
 
 SYSTEM = "你是一名中文命名实体识别专家。"
 INSTRUCTION = (
-    "请从文本中抽取命名实体，{directive}。\n类别：{labels}。\n规则：只使用以上类别；{rules}。\n格式：{format}\n文本："
+    "请从文本中抽取命名实体，{directive}。\n"
+    "类别：{labels}。\n"
+    "规则：只使用以上类别；{rules}。\n"
+    "格式：{format}\n"
+    "{examples}文本："
 )
+EXAMPLES = "示例：\n{shown}\n\n请仿照示例，只输出下面文本的答案。\n"
+EXAMPLE = "文本：\n{text}\n答案：\n{answer}"
+AGAIN = "请再读一遍文本："
 RULES = "实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；没有实体时输出 {empty}"
 FILE_NAME = "ner_prompt.json"
 Label = Annotated[str, Meta(min_length=1)]
@@ -35,7 +42,8 @@ class PromptSpec:
 
     ``max_tokens`` bounds an answer (in tokens; from the training split's longest answer), ``longest_text`` a text (in
     characters; the training split's longest: a model that learned from sentences fails on documents, so these are
-    split). Neither changes a prompt, so neither is part of the fingerprint.
+    split). Neither changes a prompt, so neither is part of the fingerprint. ``again``: the text is given twice, with
+    this line in between; empty: once.
     """
 
     corpus: str
@@ -45,15 +53,21 @@ class PromptSpec:
     answer_form: str
     max_tokens: Annotated[int, Meta(ge=1, le=1 << 20)]
     longest_text: Annotated[int, Meta(ge=1, le=1 << 30)] = 256
+    again: Annotated[str, Meta(max_length=100)] = ""
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits of the SHA-256 of everything that a model sees or must answer with."""
-        return prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form)
+        return prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form, self.again)
 
     def user_text(self, text: str) -> str:
-        """The user turn: instruction, newline, escaped text; LLaMA-Factory joins them the same way."""
-        return f"{self.instruction}\n{escape(text)}"
+        """The user turn: instruction, newline, input; LLaMA-Factory joins them the same way."""
+        return f"{self.instruction}\n{self.input(text)}"
+
+    def input(self, text: str) -> str:
+        """What follows the instruction: the escaped text, once or twice."""
+        given = escape(text)
+        return f"{given}\n{self.again}\n{given}" if self.again else given
 
     def messages(self, text: str) -> list[dict[str, str]]:
         """OpenAI chat messages for one text."""
@@ -81,7 +95,9 @@ class PromptSpec:
         write_json(path, self.as_json(), write=write)
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "fingerprint": self.fingerprint}
+        """The spec with its fingerprint; without ``again``, which earlier versions do not know, if it is empty."""
+        value = {key: value for key, value in asdict(self).items() if key != "again" or value}
+        return {**value, "fingerprint": self.fingerprint}
 
     @classmethod
     def load(cls, path: Path, remedy: str = "run `make data` to write it") -> "PromptSpec":
@@ -145,12 +161,36 @@ def without_thinking(answer: str) -> str | None:
     return f"{before}{tags[-1][0]}{rest}" if before.strip() else rest
 
 
-def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:
-    """The instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated."""
-    listed = "、".join(label if label == name else f"{label}（{name}）" for label, name in labels)
+def instruction(
+    labels: Sequence[tuple[str, str]],
+    answer_form: str,
+    *,
+    definitions: Sequence[str] = (),
+    demonstrations: Sequence[Record] = (),
+) -> str:
+    """The instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated.
+
+    Args:
+        definitions: of each label, or none; a label whose definition is empty only has its name.
+        demonstrations: records with gold that are shown with their answers.
+    """
     form = load_form(answer_form)
-    rules = getattr(form, "RULES", RULES).format(empty=form.render("", ()))
-    return INSTRUCTION.format(labels=listed, directive=form.DIRECTIVE, rules=rules, format=form.FORMAT)
+    listed = [label if label == name else f"{label}（{name}）" for label, name in labels]
+    categories = "、".join(listed)
+    if definitions:
+        pairs = zip(listed, (escape(" ".join(text.split())) for text in definitions), strict=True)
+        categories = "\n" + "；\n".join(f"{label}：{text}" if text else label for label, text in pairs)
+    shown = []
+    for record in demonstrations:
+        text, entities = escape_entities(record.text, record.gold)
+        shown.append(EXAMPLE.format(text=text, answer=form.render(text, entities)))
+    return INSTRUCTION.format(
+        labels=categories,
+        directive=form.DIRECTIVE,
+        rules=getattr(form, "RULES", RULES).format(empty=form.render("", ())),
+        format=form.FORMAT,
+        examples=EXAMPLES.format(shown="\n\n".join(shown)) if shown else "",
+    )
 
 
 # What our models' tokenizers treat as control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One more space after the
