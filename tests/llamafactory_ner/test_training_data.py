@@ -92,23 +92,29 @@ def test_one_record_with_another_prompt_is_refused(refused, training, own: Path)
     assert "of 1 of 16 records (the first: record 10)" in refused(**training() | NO_LENGTH)
 
 
+TWICE = replace(SPEC, again="请再读一遍：")
+
+
+def test_a_prompt_that_gives_the_text_twice_is_stored(training, run_exp, own: Path, tmp_path: Path) -> None:
+    write_data(own, TWICE, "own_train", [TWICE.input(text) for text in ("头痛", "头痛\n发热", "", "\n")] * 4)
+    run_exp(training())
+    assert PromptSpec.load(tmp_path / "out" / FILE_NAME) == TWICE
+
+
 @pytest.mark.parametrize("text", ["头痛", "头痛\n发热", "\n", "", "请再读一遍："])
-def test_a_prompt_that_gives_the_text_twice_needs_records_that_do(
-    refused, training, run_exp, own: Path, tmp_path: Path, text: str
+def test_a_record_that_gives_the_text_once_is_refused_if_the_prompt_gives_it_twice(
+    refused, training, own: Path, text: str
 ) -> None:
-    twice = replace(SPEC, again="请再读一遍：")
-    write_data(own, twice, "own_train", [twice.input(text)] * 16)
-    if text == "头痛":  # one training is enough
-        run_exp(training())
-        assert PromptSpec.load(tmp_path / "out" / FILE_NAME) == twice
-    prompt = Prompt.read(own / "own.prompt.json")
-    asked = [(SPEC.instruction, SPEC.system, [{"content": twice.user_text(text)}])]
-    assert prompt.differences(asked) == (1, 0, 0)
-    for wrong in (text, f"{text}\n请再读一遍：", f"{text}\n请再读一遍：\n{text}。", f"{text}请再读一遍：{text}"):
-        asked = [(SPEC.instruction, SPEC.system, [{"content": f"{SPEC.instruction}\n{wrong}"}])]
-        assert prompt.differences(asked) == (1, 1, 1)
-    write_data(own, twice, "own_train", [*[twice.input("发热")] * 15, text])
+    write_data(own, TWICE, "own_train", [*[TWICE.input("发热")] * 15, text])
     assert "of 1 of 16 records (the first: record 16)" in refused(**training() | NO_LENGTH)
+    prompt = Prompt.read(own / "own.prompt.json")
+
+    def differences(content: str) -> tuple[int, int, int]:
+        return prompt.differences([(SPEC.instruction, SPEC.system, [{"content": content}])])
+
+    assert differences(TWICE.user_text(text)) == (1, 0, 0)
+    for wrong in (text, f"{text}\n{TWICE.again}", f"{TWICE.input(text)}。", f"{text}。\n{TWICE.again}\n{text}"):
+        assert differences(f"{SPEC.instruction}\n{wrong}") == (1, 1, 1)
 
 
 def test_an_instruction_with_another_line_is_refused(refused, training, own: Path) -> None:

@@ -116,12 +116,13 @@ def structured(mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | 
 
 
 def schema(labels: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of this form. It names no properties: backends would force their order."""
-    return {
-        "type": "object",
-        "propertyNames": {"enum": list(labels)},
-        "additionalProperties": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
-    }
+    """The JSON schema of this form.
+
+    Labels are a pattern, not properties: xgrammar would force the order of properties upon the answer.
+    """
+    surfaces = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+    pattern = f"^({'|'.join(map(re.escape, labels))})$"
+    return {"type": "object", "patternProperties": {pattern: surfaces}, "additionalProperties": False}
 
 
 def grammar(labels: Sequence[str], text: str) -> str:
