@@ -1,6 +1,8 @@
 """A new answer form is one new file: data, training file, stubbed answers, scores and structured requests follow."""
 
 import json
+import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ from aiohttp import web
 from faulty import Faulty, completion
 from ner_common.errors import UserError
 from ner_data import PromptSpec, answers
+from ner_data.alpaca import build_spec
 from ner_data.answers import MEMBERS, form_names, load_form
+from ner_data.corpus import load_corpus
+from ner_data.gold import Entity, read_gold
 from ner_eval import score
 from ner_eval.metrics.counts import micro
-from ner_eval.metrics.protocols import TEXT
-from support import Result, one_line_error
+from ner_eval.metrics.protocols import SPAN, TEXT
+from support import ROOT, Result, one_line_error
 
 ROWS = '''"""One line per mention: 姓名/林晓."""
 from ner_data.gold import Mention, Parsed
@@ -136,6 +141,31 @@ def test_every_form_of_the_repository_can_be_loaded() -> None:
     for name in form_names():
         form = load_form(name)
         assert form.render("", ()) and "\n" not in form.FORMAT
+
+
+def test_the_readme_shows_every_form_as_it_is_written() -> None:
+    (block,) = re.findall(r"```text\n(# json_list.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    shown = {name: answer.strip() for name, answer in re.findall(r"# (\w+).*\n((?:[^#].*\n)+)", block)}
+    entities = (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技"))
+    assert shown == {name: load_form(name).render("林晓在云帆科技任职", entities) for name in form_names()}
+
+
+def test_the_committed_ceilings_are_what_the_forms_reach(shared: Path, workplace: Path, cli: Cli) -> None:
+    bench = runpy.run_path(str(ROOT / "tests/bench/answer_forms.py"))
+    found = {}
+    for corpus, split in bench["CORPORA"].items():
+        assert cli("ner-data", "convert", corpus, "--raw", shared / "data" / corpus).code == 0
+        records = list(read_gold(Path(f"data/gold/{corpus}/{split}.jsonl")))
+        for form in form_names():
+            spec = build_spec(load_corpus(corpus), records, form)
+            found[corpus, form] = [f"{bench['ceiling'](spec, records, way):.4f}" for way in (TEXT, SPAN)]
+    rows = {}
+    for section in (ROOT / "docs/answer_forms.md").read_text("utf-8").split("\n## ")[1:]:
+        for line in section.splitlines():
+            cells = line.strip("| ").split(" | ")
+            if len(cells) == 9 and cells[0].startswith("`"):
+                rows[section.split("\n")[0], cells[0].strip("`")] = [cells[4], cells[6]]
+    assert rows == found and len(found) == 8
 
 
 def test_an_unknown_form_is_refused() -> None:
