@@ -161,18 +161,24 @@ def test_the_server_honours_structured_output(work, ner_eval, server, mode: str)
     [("json_grouped", "json"), ("json_grouped", "grammar"), ("inline", "grammar"), ("lines", "grammar")],
 )
 def test_the_server_forces_the_other_forms(work, ner_eval, server, form: str, mode: str) -> None:
-    """nano was not trained to answer so, and still every answer is exactly in the form."""
+    """nano was not trained to answer so, and often does not stop; what it writes is in the form all the same."""
     replace(PromptSpec.load(work / "data/alpaca/demo.prompt.json"), answer_form=form).save(work / "form.json")
     arguments = ("predict", "--corpus", "demo", "--prompt", "form.json", "--structured", mode, "--limit", 8)
     ended = ner_eval(*arguments, "--model", server.models[0], "--base-url", server.base_url, "--run", "r")
     assert ended.code == 0, ended.err
-    spec = PromptSpec.load(work / "form.json")
-    stopped = [p for p in read_predictions(Path("runs/r")) if p.finish_reason == "stop"]
-    assert stopped
-    for prediction in stopped:
+    spec, found = PromptSpec.load(work / "form.json"), 0
+    for prediction in read_predictions(Path("runs/r")):
         text = f"林{int(prediction.id.split('-')[-1]):02}在云帆科技任经理"
         parsed = spec.parse(prediction.answer, text)
-        assert not parsed.problems and all(mention.label in spec.labels for mention in parsed.mentions)
+        assert prediction.answer.startswith(tuple({"json_grouped": "{", "inline": "[林", "lines": f"无{text}"}[form]))
+        if prediction.finish_reason == "stop":
+            assert not parsed.problems
+        else:  # the last label may be cut
+            parsed = replace(parsed, mentions=parsed.mentions[:-1])
+        assert all(mention.label in spec.labels for mention in parsed.mentions)
+        assert mode == "json" or all(mention.text and mention.text in text for mention in parsed.mentions)
+        found += len(parsed.mentions)
+    assert found or mode == "json" or form == "inline"  # a copy of the text may have no marks
 
 
 @pytest.mark.parametrize(
