@@ -7,6 +7,7 @@ METHOD ?= lora#         a recipe of that folder: lora | p_tuning | prefix_tuning
 SPLIT  ?= $(if $(filter cluener,$(CORPUS)),dev,test)# CLUENER publishes no gold for its test split
 RAW    ?=#              folder with raw files to use instead of a download
 FORM   ?=#              answer form of the training files: a module of tools/ner_data/answers (default: json_list)
+PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrations K --seed S --repeat-text
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides for llamafactory-cli
 DTYPE  ?=#              number format for serving; half for cards without bf16
@@ -25,6 +26,7 @@ override METHOD      := $(strip $(call given,METHOD))
 override SPLIT       := $(strip $(call given,SPLIT))
 override RAW         := $(call given,RAW)
 override FORM        := $(strip $(call given,FORM))
+override PROMPT_ARGS := $(strip $(call given,PROMPT_ARGS))
 override PORT        := $(strip $(call given,PORT))
 override ARGS        := $(strip $(call given,ARGS))
 override DTYPE       := $(strip $(call given,DTYPE))
@@ -76,10 +78,11 @@ help: ## list the targets, and the base models with their methods
 
 # --- stages ----------------------------------------------------------------------------------------------------------
 
-data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files, and register them (CORPUS, RAW, FORM)
+data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files, and register them (CORPUS, RAW, FORM, PROMPT_ARGS)
 	@$(if $(RAW),,.venv/bin/ner-data fetch $(call q,$(CORPUS)))
 	@.venv/bin/ner-data convert $(call q,$(CORPUS)) $(if $(RAW),--raw $(call q,$(RAW)))
-	@.venv/bin/ner-data alpaca $(call q,$(CORPUS)) $(if $(FORM),--form $(call q,$(FORM)))
+	@.venv/bin/ner-data alpaca $(call q,$(CORPUS)) $(if $(FORM),--form $(call q,$(FORM))) \
+	  $(foreach word,$(PROMPT_ARGS),$(call q,$(word)))
 
 download: known-model .venv-train/.ready ## download a base model from ModelScope, check it, and convert it if needed
 	@.venv-train/bin/ner-model download $(call q,$(MODEL))
@@ -87,7 +90,7 @@ download: known-model .venv-train/.ready ## download a base model from ModelScop
 train-qwen: train ## the same as `make train`
 
 train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with recipes/MODEL/METHOD.yaml (ARGS="key=value …" overrides it)
-	@$(if $(FORM),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
+	@$(if $(FORM)$(PROMPT_ARGS),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
 	@$(CPU_ENV) $(LLAMAFACTORY) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
 	  $(call q,output_dir=$(ADAPTER)) $(CPU_ARGS) $(WORDS)

@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "ner_models.nano": set(),
     "ner_models.serving": {"ner_models.base_models"},
     "ner_data.formats": {"ner_data.gold"},
-    "ner_data.answers": {"ner_data.gold"},
+    "ner_data.answers": {"ner_data.gold", "ner_data.alignment"},
 }
 HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib", "modelscope"}
 

@@ -238,6 +238,8 @@ def test_values_reach_the_programs_unchanged_and_nothing_is_executed(stubs: Path
     for text in HOSTILE:
         fetched = make_with(stubs, "data", where, RAW=text, CORPUS=text, FORM=text)
         assert fetched == [["ner-data", "convert", text, "--raw", text], ["ner-data", "alpaca", text, "--form", text]]
+        *_, asked = make_with(stubs, "data", where, RAW="r", PROMPT_ARGS=f"--seed {text}")
+        assert asked == ["ner-data", "alpaca", "demo", "--seed", *text.split()]
         report = make_with(stubs, "report", where, SPLIT=text, COMPARE=text)
         assert report == [["ner-eval", "report", f"runs/nano-lora-demo-{text}", "--compare", text]]
         serve = make_with(stubs, "serve", where, PORT=text, DTYPE=text)
@@ -246,8 +248,8 @@ def test_values_reach_the_programs_unchanged_and_nothing_is_executed(stubs: Path
         ]
         *_, train = make_with(stubs, "train", where, ARGS=f"a={text} b=c")
         assert train[-len(text.split()) - 1 :] == [*f"a={text}".split(), "b=c"]
-        tried += 4
-    assert tried == 4 * 22
+        tried += 5
+    assert tried == 5 * 22
     assert not (stubs / "hacked").exists()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llamafactory_ner.prompts import FILE_NAME
+from llamafactory_ner.prompts import FILE_NAME, Prompt
 from llamafactory_ner.training_data import TrainingData
 from ner_data.prompt import PromptSpec
 
@@ -90,6 +90,31 @@ def test_one_record_with_another_prompt_is_refused(refused, training, own: Path)
     items[9]["instruction"] += "请。"
     (own / "own_train.json").write_text(json.dumps(items), "utf-8")
     assert "of 1 of 16 records (the first: record 10)" in refused(**training() | NO_LENGTH)
+
+
+TWICE = replace(SPEC, again="请再读一遍：")
+
+
+def test_a_prompt_that_gives_the_text_twice_is_stored(training, run_exp, own: Path, tmp_path: Path) -> None:
+    write_data(own, TWICE, "own_train", [TWICE.input(text) for text in ("头痛", "头痛\n发热", "", "\n")] * 4)
+    run_exp(training())
+    assert PromptSpec.load(tmp_path / "out" / FILE_NAME) == TWICE
+
+
+@pytest.mark.parametrize("text", ["头痛", "头痛\n发热", "\n", "", "请再读一遍："])
+def test_a_record_that_gives_the_text_once_is_refused_if_the_prompt_gives_it_twice(
+    refused, training, own: Path, text: str
+) -> None:
+    write_data(own, TWICE, "own_train", [*[TWICE.input("发热")] * 15, text])
+    assert "of 1 of 16 records (the first: record 16)" in refused(**training() | NO_LENGTH)
+    prompt = Prompt.read(own / "own.prompt.json")
+
+    def differences(content: str) -> tuple[int, int, int]:
+        return prompt.differences([(SPEC.instruction, SPEC.system, [{"content": content}])])
+
+    assert differences(TWICE.user_text(text)) == (1, 0, 0)
+    for wrong in (text, f"{text}\n{TWICE.again}", f"{TWICE.input(text)}。", f"{text}。\n{TWICE.again}\n{text}"):
+        assert differences(f"{SPEC.instruction}\n{wrong}") == (1, 1, 1)
 
 
 def test_an_instruction_with_another_line_is_refused(refused, training, own: Path) -> None:

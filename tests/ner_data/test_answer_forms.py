@@ -1,6 +1,8 @@
 """A new answer form is one new file: data, training file, stubbed answers, scores and structured requests follow."""
 
 import json
+import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,19 @@ from aiohttp import web
 from faulty import Faulty, completion
 from ner_common.errors import UserError
 from ner_data import PromptSpec, answers
+from ner_data.alpaca import build_spec
 from ner_data.answers import MEMBERS, form_names, load_form
+from ner_data.corpus import load_corpus
+from ner_data.gold import Entity, read_gold
 from ner_eval import score
 from ner_eval.metrics.counts import micro
-from ner_eval.metrics.protocols import TEXT
-from support import Result, one_line_error
+from ner_eval.metrics.protocols import SPAN, TEXT
+from support import ROOT, Result, one_line_error
 
-LINES = '''"""One line per mention: 姓名/林晓."""
+ROWS = '''"""One line per mention: 姓名/林晓."""
 from ner_data.gold import Mention, Parsed
 
-NAME = "lines"
+NAME = "rows"
 DIRECTIVE = "每行写一个实体"
 FORMAT = "类别/实体"
 
@@ -46,13 +51,13 @@ AddModule = Callable[..., Path]
 
 
 @pytest.fixture
-def lines(workplace: Path, raw: Callable[..., Path], cli: Cli, add_module: AddModule) -> PromptSpec:
-    """The form `lines`, and training files of the corpus `demo` in it."""
-    add_module(answers, "lines", LINES)
+def rows(workplace: Path, raw: Callable[..., Path], cli: Cli, add_module: AddModule) -> PromptSpec:
+    """The form `rows`, and training files of the corpus `demo` in it."""
+    add_module(answers, "rows", ROWS)
     content = "".join(json.dumps(line) + "\n" for line in RAW).encode()
     for command in (
         ("convert", "demo", "--raw", raw(train=content, test=content)),
-        ("alpaca", "demo", "--form", "lines"),
+        ("alpaca", "demo", "--form", "rows"),
     ):
         result = cli("ner-data", *command)
         assert result.code == 0, result.err
@@ -70,36 +75,36 @@ def predict(cli: Cli, wrong: dict[str, str], *arguments: str) -> tuple[Result, l
         return cli("ner-eval", "predict", *where, *arguments), server.bodies
 
 
-def test_the_training_file_and_the_prompt_are_in_the_new_form(lines: PromptSpec) -> None:
+def test_the_training_file_and_the_prompt_are_in_the_new_form(rows: PromptSpec) -> None:
     items = json.loads(Path("data/alpaca/demo_train.json").read_text(encoding="utf-8"))
     assert {item["input"]: item["output"] for item in items} == RIGHT
-    assert lines.answer_form == "lines"
-    assert lines.instruction.startswith("请从文本中抽取命名实体，每行写一个实体。\n")
-    assert "没有实体时输出 无。\n格式：类别/实体\n" in lines.instruction
-    assert "JSON" not in lines.instruction and "[]" not in lines.instruction
-    assert all(item["instruction"] == lines.instruction for item in items)
+    assert rows.answer_form == "rows"
+    assert rows.instruction.startswith("请从文本中抽取命名实体，每行写一个实体。\n")
+    assert "没有实体时输出 无。\n格式：类别/实体\n" in rows.instruction
+    assert "JSON" not in rows.instruction and "[]" not in rows.instruction
+    assert all(item["instruction"] == rows.instruction for item in items)
 
 
-def test_answers_in_the_new_form_are_scored(lines: PromptSpec, cli: Cli) -> None:
+def test_answers_in_the_new_form_are_scored(rows: PromptSpec, cli: Cli) -> None:
     result, bodies = predict(cli, {"周舟来了": "company/周舟"})
     assert result.code == 0, result.err
-    assert all(body["messages"][1]["content"].startswith(lines.instruction) for body in bodies)
+    assert all(body["messages"][1]["content"].startswith(rows.instruction) for body in bodies)
     counts = micro(score("runs/r").counts(TEXT, "strict"))
     assert (counts.tp, counts.fp, counts.fn) == (2, 1, 1)
 
 
-def test_a_structured_request_is_what_the_new_form_says(lines: PromptSpec, cli: Cli) -> None:
+def test_a_structured_request_is_what_the_new_form_says(rows: PromptSpec, cli: Cli) -> None:
     result, bodies = predict(cli, {}, "--structured", "grammar")
     assert result.code == 0, result.err
-    assert all(body["structured_outputs"] == {"regex": f"({'|'.join(lines.labels)})/.+"} for body in bodies)
+    assert all(body["structured_outputs"] == {"regex": f"({'|'.join(rows.labels)})/.+"} for body in bodies)
 
 
 def test_a_form_that_cannot_be_forced_is_refused_before_anything_is_asked_or_written(
-    lines: PromptSpec, cli: Cli
+    rows: PromptSpec, cli: Cli
 ) -> None:
     result, bodies = predict(cli, {}, "--structured", "json")
     assert one_line_error(result) == (
-        "ner-eval: --structured json: cannot force the answer form lines (it can force: json_list); "
+        "ner-eval: --structured json: cannot force the answer form rows (it can force: json_grouped, json_list); "
         "use --structured off or grammar"
     )
     assert not bodies and not Path("runs").exists()
@@ -107,10 +112,11 @@ def test_a_form_that_cannot_be_forced_is_refused_before_anything_is_asked_or_wri
 
 def test_the_command_line_offers_every_form(workplace: Path, cli: Cli, add_module: AddModule) -> None:
     assert (
-        "invalid choice: 'lines' (choose from 'json_list')" in cli("ner-data", "alpaca", "demo", "--form", "lines").err
+        "invalid choice: 'rows' (choose from 'inline', 'json_grouped', 'json_list', 'lines')"
+        in cli("ner-data", "alpaca", "demo", "--form", "rows").err
     )
-    add_module(answers, "lines", LINES)
-    assert "{json_list,lines}" in cli("ner-data", "alpaca", "--help").out
+    add_module(answers, "rows", ROWS)
+    assert "{inline,json_grouped,json_list,lines,rows}" in cli("ner-data", "alpaca", "--help").out
 
 
 @pytest.mark.parametrize("member", MEMBERS)
@@ -118,16 +124,16 @@ def test_a_form_that_lacks_something_is_named_with_what_it_lacks(
     raw: Callable[..., Path], cli: Cli, add_module: AddModule, member: str
 ) -> None:
     assert cli("ner-data", "convert", "demo", "--raw", raw()).code == 0
-    path = add_module(answers, "lines", f"{LINES}\ndel {member}\n")
-    message = one_line_error(cli("ner-data", "alpaca", "demo", "--form", "lines"))
+    path = add_module(answers, "rows", f"{ROWS}\ndel {member}\n")
+    message = one_line_error(cli("ner-data", "alpaca", "demo", "--form", "rows"))
     assert message.endswith(f"{path.name}: an answer form also needs {member}; see AnswerForm in ner_data.answers")
     assert not Path("data/alpaca").exists()
 
 
 def test_the_name_of_a_form_is_that_of_its_file(add_module: AddModule) -> None:
-    add_module(answers, "rows", LINES)
-    with pytest.raises(UserError, match=r"rows\.py: NAME is 'lines'; it must be 'rows'"):
-        load_form("rows")
+    add_module(answers, "columns", ROWS)
+    with pytest.raises(UserError, match=r"columns\.py: NAME is 'rows'; it must be 'columns'"):
+        load_form("columns")
 
 
 def test_every_form_of_the_repository_can_be_loaded() -> None:
@@ -137,6 +143,31 @@ def test_every_form_of_the_repository_can_be_loaded() -> None:
         assert form.render("", ()) and "\n" not in form.FORMAT
 
 
+def test_the_readme_shows_every_form_as_it_is_written() -> None:
+    (block,) = re.findall(r"```text\n(# json_list.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    shown = {name: answer.strip() for name, answer in re.findall(r"# (\w+).*\n((?:[^#].*\n)+)", block)}
+    entities = (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技"))
+    assert shown == {name: load_form(name).render("林晓在云帆科技任职", entities) for name in form_names()}
+
+
+def test_the_committed_ceilings_are_what_the_forms_reach(shared: Path, workplace: Path, cli: Cli) -> None:
+    bench = runpy.run_path(str(ROOT / "tests/bench/answer_forms.py"))
+    found = {}
+    for corpus, split in bench["CORPORA"].items():
+        assert cli("ner-data", "convert", corpus, "--raw", shared / "data" / corpus).code == 0
+        records = list(read_gold(Path(f"data/gold/{corpus}/{split}.jsonl")))
+        for form in form_names():
+            spec = build_spec(load_corpus(corpus), records, form)
+            found[corpus, form] = [f"{bench['ceiling'](spec, records, way):.4f}" for way in (TEXT, SPAN)]
+    rows = {}
+    for section in (ROOT / "docs/answer_forms.md").read_text("utf-8").split("\n## ")[1:]:
+        for line in section.splitlines():
+            cells = line.strip("| ").split(" | ")
+            if len(cells) == 9 and cells[0].startswith("`"):
+                rows[section.split("\n")[0], cells[0].strip("`")] = [cells[4], cells[6]]
+    assert rows == found and len(found) == 8
+
+
 def test_an_unknown_form_is_refused() -> None:
-    with pytest.raises(UserError, match="river: no such answer form; known: json_list"):
+    with pytest.raises(UserError, match="river: no such answer form; known: inline, json_grouped, json_list, lines"):
         load_form("river")

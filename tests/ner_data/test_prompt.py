@@ -32,8 +32,9 @@ def test_no_control_token_survives_escaping(token: str) -> None:
     assert token not in escape(f"甲{token}乙")
 
 
-@given(st.one_of(tricky, st.text(max_size=20)), st.data())
-def test_entities_of_any_text_come_back_as_they_were(text: str, data: st.DataObject) -> None:
+@pytest.mark.parametrize("form", ["json_list", "lines", "inline"])
+@given(text=st.one_of(tricky, st.text(max_size=20)), data=st.data())
+def test_entities_of_any_text_come_back_as_they_were(form: str, text: str, data: st.DataObject) -> None:
     entities = []
     end = 0
     while end < len(text) and len(entities) < 4:
@@ -41,7 +42,8 @@ def test_entities_of_any_text_come_back_as_they_were(text: str, data: st.DataObj
         end = data.draw(st.integers(start + 1, len(text)))
         entities.append(Entity(start, end, "name", text[start:end]))
     record = Record("1", text, tuple(entities))
-    parsed = SPEC.parse(SPEC.render(record), text)
+    spec = replace(SPEC, answer_form=form)
+    parsed = spec.parse(spec.render(record), text)
     assert parsed.problems == ()
     found = [mention.text for mention in parsed.mentions]
     # A surface with a lone surrogate cannot be written to any UTF-8 file; hypothesis makes none by default.

@@ -28,9 +28,19 @@ class Seen:
     labels: tuple[str, ...]
     answer_form: str
     fingerprint: str
+    again: str = ""  # what stands between two copies of the text, if a prompt gives it twice
+
+    def asks(self, user_text: str) -> bool:
+        """Whether a user turn has the text as often as it should."""
+        if not self.again:
+            return True
+        text = user_text[len(self.instruction) + 1 :]
+        between = f"\n{self.again}\n"
+        once = text[: (len(text) - len(between)) // 2]
+        return text == f"{once}{between}{once}"
 
     def __post_init__(self) -> None:
-        found = prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form)
+        found = prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form, self.again)
         if found != self.fingerprint:
             raise ValueError(f"edited by hand (fingerprint {self.fingerprint}, contents {found})")
 
@@ -81,11 +91,13 @@ class Prompt:
                 own), and then its system text and chat turns as llamafactory makes them of it.
 
         Returns:
-            The number of records, how many have another system text or instruction, and which is the first (from 1).
+            The number of records, how many have another system text or instruction (or have the text once instead of
+            twice), and which is the first (from 1).
         """
         read = others = first = 0
+        wanted = (self.seen.instruction, self.seen.system, 1)
         for read, (instruction, system, turns) in enumerate(records, start=1):
-            if (instruction, system, len(turns)) != (self.seen.instruction, self.seen.system, 1):
+            if (instruction, system, len(turns)) != wanted or not self.seen.asks(turns[0]["content"]):
                 others += 1
                 first = first or read
         return read, others, first

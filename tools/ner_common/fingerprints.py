@@ -32,9 +32,9 @@ def weights_fingerprint(folder: Path | None) -> str | None:
     return total.hexdigest()[:16]
 
 
-def prompt_fingerprint(system: str, instruction: str, labels: Iterable[str], answer_form: str) -> str:
+def prompt_fingerprint(system: str, instruction: str, labels: Iterable[str], answer_form: str, again: str = "") -> str:
     """16 hex digits of the SHA-256 of everything that a model is asked with and must answer with, but the text."""
-    seen = [system, instruction, list(labels), answer_form]
+    seen = [system, instruction, list(labels), answer_form, *([again] if again else [])]
     return hashlib.sha256(json.dumps(seen, ensure_ascii=False).encode()).hexdigest()[:16]
 
 

@@ -1,11 +1,11 @@
 """Corpora for named-entity recognition: raw files to gold records to alpaca files and prompt specs.
 
 The public names: each command of `ner-data` as a function (`fetch`, `convert`, `alpaca`, `preview`), the description
-of a corpus, gold records, and the prompt spec.
+of a corpus, gold records, and the prompt spec with its options.
 """
 
 from ner_data.alignment import align
-from ner_data.alpaca import alpaca
+from ner_data.alpaca import Options, alpaca
 from ner_data.convert import convert
 from ner_data.corpus import Corpus, load_corpus
 from ner_data.fetch import fetch
@@ -17,6 +17,7 @@ __all__ = [
     "Corpus",
     "Entity",
     "Mention",
+    "Options",
     "PromptSpec",
     "Record",
     "align",

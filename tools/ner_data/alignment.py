@@ -1,4 +1,4 @@
-"""Locate the surfaces that a model named in the text. Models are never asked for offsets."""
+"""Locate the surfaces that a model named in the text. Models are never asked for offsets as numbers."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,10 @@ Span = tuple[int, int]
 def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
     """Locate each mention in the text: half-open character offsets, ``None`` if its surface does not occur.
 
-    Mentions are expected in order of position: each one is searched for after the end of the one before. If it is not
-    found there, it gets the first occurrence that no mention of its label has taken. If all are taken (the model
-    repeats itself), it gets the first occurrence, and the same label and span are returned twice.
+    A mention that says where it starts stays there. The others are expected in order of position: each one is searched
+    for after the end of the one before. If it is not found there, it gets the first occurrence that no mention of its
+    label has taken. If all are taken (the model repeats itself), it gets the first occurrence, and the same label and
+    span are returned twice.
     """
     occurrences: dict[str, list[int]] = {}
     taken: set[tuple[str, Span]] = set()
@@ -23,7 +24,7 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
     after = 0
     for mention in mentions:
         length = len(mention.text)
-        start = text.find(mention.text, after) if length else -1
+        start = _place(mention, text, after) if length else -1
         if start < 0:
             starts = occurrences.get(mention.text)
             if starts is None:
@@ -41,6 +42,12 @@ def align(mentions: Sequence[Mention], text: str) -> list[Span | None]:
         after = max(after, span[1])
         spans.append(span)
     return spans
+
+
+def _place(mention: Mention, text: str, after: int) -> int:
+    if mention.start is not None and text.startswith(mention.text, mention.start):
+        return mention.start
+    return text.find(mention.text, after)
 
 
 def _occurrences(surface: str, text: str) -> list[int]:

@@ -9,18 +9,21 @@ item of an alpaca file::
 """
 
 import argparse
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ner_common.commands import positive
 from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked, read_json, remove_leftovers, write_json, write_together
 from ner_data.answers import form_names
 from ner_data.convert import BUSY
 from ner_data.corpus import Corpus, load_corpus
+from ner_data.demonstrations import draw
 from ner_data.gold import Record, read_gold
-from ner_data.prompt import SYSTEM, PromptSpec, escape, instruction
+from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction
 
 ALPACA = Path("data/alpaca")
 REGISTRY = "dataset_info.json"
@@ -30,36 +33,68 @@ COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "sys
 
 @dataclass(frozen=True, slots=True)
 class AlpacaFile:
-    """One split: its file (absent if no record has gold), and how many gold records were read and kept."""
+    """One split: its file (absent if no record has gold), and how many gold records were read and kept.
+
+    ``shown``: how many were left out because the prompt shows their text with its answer; ``unwritten``: how many
+    entities the answer form cannot write.
+    """
 
     path: Path
     read: int
     kept: int
+    shown: int = 0
+    unwritten: int = 0
 
 
-def alpaca(corpus: str, *, form: str = "json_list") -> tuple[PromptSpec, dict[str, AlpacaFile]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a prompt holds in addition.
+
+    Attributes:
+        definitions: the definitions of the labels.
+        demonstrations: how many records of the training split are shown with their answers; they are drawn by
+            ``seed`` so that every label occurs, and are not trained on.
+        repeat_text: give the text twice.
+    """
+
+    definitions: bool = False
+    demonstrations: int = 0
+    seed: int = 0
+    repeat_text: bool = False
+
+
+PLAIN = Options()
+
+
+def alpaca(
+    corpus: str, *, form: str = "json_list", options: Options = PLAIN
+) -> tuple[PromptSpec, dict[str, AlpacaFile]]:
     """Write the alpaca files and the prompt spec of a corpus, and register the files: all or nothing.
 
     Args:
         corpus: a name in ``data/corpora``.
         form: the answer form, a module of ``ner_data.answers``.
+        options: what the prompt holds in addition.
 
     Returns:
         The prompt spec, and the file of each split.
 
     Raises:
         UserError: no such corpus or form, no gold files, no gold to train on, gold has labels that the corpus lacks,
-            or the registry is damaged.
+            the registry is damaged, or the corpus lacks what an option needs.
     """
     described = load_corpus(corpus)
     gold = _read_gold(described)
     if not any(record.entities is not None for record in gold.get("train", [])):
         raise UserError(f"{rooted(described.gold_file('train'))}: no record has gold; there is nothing to train on")
-    spec = build_spec(described, gold["train"], form)
+    demonstrations = draw(described, gold, options.demonstrations, options.seed)
+    shown = {record.text for record in demonstrations}
+    trained = [record for record in gold["train"] if record.text not in shown]
+    spec = build_spec(described, trained, form, options, demonstrations)
     ALPACA.mkdir(parents=True, exist_ok=True)
     with locked(ALPACA, BUSY, wait=True):
         remove_leftovers(ALPACA, lambda name: name.endswith(".json"))
-        return spec, _write(spec, gold)
+        return spec, _write(spec, gold, shown)
 
 
 def _read_gold(corpus: Corpus) -> dict[str, list[Record]]:
@@ -76,17 +111,21 @@ def _read_gold(corpus: Corpus) -> dict[str, list[Record]]:
     return gold
 
 
-def _write(spec: PromptSpec, gold: dict[str, list[Record]]) -> dict[str, AlpacaFile]:
-    """Write the files of all splits, the spec and the registry, which the caller has locked."""
+def _write(spec: PromptSpec, gold: dict[str, list[Record]], shown: set[str]) -> dict[str, AlpacaFile]:
+    """Write the files of all splits without texts that are ``shown``, the spec, and the registry (locked by now)."""
     registry = read_registry(ALPACA)
     files = {}
     with write_together() as write:
         for split, records in gold.items():
-            trainable = [record for record in records if record.entities is not None]
+            able = [record for record in records if record.entities is not None]
+            trainable = [record for record in able if record.text not in shown]
             path = _alpaca_file(spec.corpus, split)
-            files[split] = AlpacaFile(path, len(records), len(trainable))
+            items = [item(spec, record) for record in trainable]
+            files[split] = AlpacaFile(
+                path, len(records), len(trainable), len(able) - len(trainable), unwritten(spec, trainable)
+            )
             if trainable:
-                write_json(path, [item(spec, record) for record in trainable], write=write)
+                write_json(path, items, write=write)
                 registry[path.stem] = {"file_name": path.name, "columns": COLUMNS}
             else:
                 registry.pop(path.stem, None)
@@ -109,14 +148,27 @@ def spec_file(corpus: str) -> Path:
     return ALPACA / f"{corpus}.prompt.json"
 
 
-def build_spec(corpus: Corpus, train: list[Record], form: str) -> PromptSpec:
+def build_spec(
+    corpus: Corpus,
+    train: list[Record],
+    form: str,
+    options: Options = PLAIN,
+    demonstrations: Sequence[Record] = (),
+) -> PromptSpec:
     """The prompt spec of a corpus; its bounds come from the longest answer and text of the training split.
 
     No tokenizer is needed: a byte-level tokenizer makes at most one token per UTF-8 byte, so the bytes of the longest
     answer, rounded up to the next multiple of 64, leave room for the end-of-turn token too.
     """
-    text = instruction([(label.id, label.name) for label in corpus.labels], form)
-    spec = PromptSpec(corpus.name, SYSTEM, text, tuple(label.id for label in corpus.labels), form, max_tokens=0)
+    names = [(label.id, label.name) for label in corpus.labels]
+    definitions = [label.definition for label in corpus.labels] if options.definitions else []
+    if options.definitions and not any(definitions):
+        problem = "no label has a definition; add some, or leave --definitions out"
+        raise UserError(f"data/corpora/{corpus.name}.yaml: {problem}")
+    text = instruction(names, form, definitions=definitions, demonstrations=demonstrations)
+    again = AGAIN if options.repeat_text else ""
+    labels = tuple(label.id for label in corpus.labels)
+    spec = PromptSpec(corpus.name, SYSTEM, text, labels, form, max_tokens=0, again=again)
     answers = max(len(spec.render(record).encode()) for record in train if record.entities is not None)
     texts = max(len(record.text) for record in train)
     return replace(spec, max_tokens=answers // 64 * 64 + 64, longest_text=texts)
@@ -127,10 +179,15 @@ def item(spec: PromptSpec, record: Record) -> dict[str, str]:
     return {
         "system": spec.system,
         "instruction": spec.instruction,
-        "input": escape(record.text),
+        "input": spec.input(record.text),
         "output": spec.render(record),
         "id": record.id,
     }
+
+
+def unwritten(spec: PromptSpec, records: Sequence[Record]) -> int:
+    """How many entities the answers that a model should give leave out, such as overlapping ones in `inline`."""
+    return sum(len(record.gold) - len(spec.parse(spec.render(record), record.text).mentions) for record in records)
 
 
 def read_registry(folder: Path) -> dict[str, Any]:
@@ -154,12 +211,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="json_list",
         help="how the model writes its answer: a module of tools/ner_data/answers (default: %(default)s)",
     )
+    parser.add_argument("--definitions", action="store_true", help="put the definitions of the labels into the prompt")
+    parser.add_argument(
+        "--demonstrations",
+        type=positive(int),
+        default=0,
+        metavar="K",
+        help="put K records of the training split with their answers into the prompt; they are not trained on",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed for drawing the records of --demonstrations (default: %(default)s)"
+    )
+    parser.add_argument("--repeat-text", action="store_true", help="give the text twice in the prompt")
 
 
 def run(args: argparse.Namespace) -> None:
-    spec, files = alpaca(args.corpus, form=args.form)
+    options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
+    spec, files = alpaca(args.corpus, form=args.form, options=options)
     for file in files.values():
-        without = file.read - file.kept
-        print(f"{rooted(file.path)}: read {file.read}, kept {file.kept}, rejected {without} (no gold {without})")
+        without = file.read - file.kept - file.shown
+        shown = f", demonstrations {file.shown}" if file.shown else ""
+        rejected = f"rejected {without + file.shown} (no gold {without}{shown})"
+        print(f"{rooted(file.path)}: read {file.read}, kept {file.kept}, {rejected}")
+        if file.unwritten:
+            print(f"note: {rooted(file.path)}: {args.form} cannot write {file.unwritten} of its entities")
     summary = f"prompt {spec.fingerprint}, {len(spec.labels)} labels, max_tokens {spec.max_tokens}"
     print(f"{rooted(spec_file(args.corpus))}: {summary}")

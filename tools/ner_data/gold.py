@@ -38,10 +38,11 @@ class Entity(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A mention in a model's answer: a label and a surface, without offsets."""
+    """A mention in a model's answer: a label, a surface, and where this starts in the text if the answer says so."""
 
     label: str
     text: str
+    start: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

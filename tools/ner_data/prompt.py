@@ -24,11 +24,14 @@ SYSTEM = "你是一名中文命名实体识别专家。"
 INSTRUCTION = (
     "请从文本中抽取命名实体，{directive}。\n"
     "类别：{labels}。\n"
-    "规则：只使用以上类别；实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；"
-    "没有实体时输出 {empty}。\n"
+    "规则：只使用以上类别；{rules}。\n"
     "格式：{format}\n"
-    "文本："
+    "{examples}文本："
 )
+EXAMPLES = "示例：\n{shown}\n\n请仿照示例，只输出下面文本的答案。\n"
+EXAMPLE = "文本：\n{text}\n答案：\n{answer}"
+AGAIN = "请再读一遍文本："
+RULES = "实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；没有实体时输出 {empty}"
 FILE_NAME = "ner_prompt.json"
 Label = Annotated[str, Meta(min_length=1)]
 
@@ -39,7 +42,8 @@ class PromptSpec:
 
     ``max_tokens`` bounds an answer (in tokens; from the training split's longest answer), ``longest_text`` a text (in
     characters; the training split's longest: a model that learned from sentences fails on documents, so these are
-    split). Neither changes a prompt, so neither is part of the fingerprint.
+    split). Neither changes a prompt, so neither is part of the fingerprint. ``again``: the text is given twice, with
+    this line in between; empty: once.
     """
 
     corpus: str
@@ -49,15 +53,21 @@ class PromptSpec:
     answer_form: str
     max_tokens: Annotated[int, Meta(ge=1, le=1 << 20)]
     longest_text: Annotated[int, Meta(ge=1, le=1 << 30)] = 256
+    again: Annotated[str, Meta(max_length=100)] = ""
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits of the SHA-256 of everything that a model sees or must answer with."""
-        return prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form)
+        return prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form, self.again)
 
     def user_text(self, text: str) -> str:
-        """The user turn: instruction, newline, escaped text; LLaMA-Factory joins them the same way."""
-        return f"{self.instruction}\n{escape(text)}"
+        """The user turn: instruction, newline, input; LLaMA-Factory joins them the same way."""
+        return f"{self.instruction}\n{self.input(text)}"
+
+    def input(self, text: str) -> str:
+        """What follows the instruction: the escaped text, once or twice."""
+        given = escape(text)
+        return f"{given}\n{self.again}\n{given}" if self.again else given
 
     def messages(self, text: str) -> list[dict[str, str]]:
         """OpenAI chat messages for one text."""
@@ -78,14 +88,16 @@ class PromptSpec:
         parsed = load_form(self.answer_form).parse(said, escaped)
         if escaped == text:
             return parsed
-        return Parsed(tuple(Mention(m.label, restore(m.text, text)) for m in parsed.mentions), parsed.problems)
+        return Parsed(tuple(restored(mention, text) for mention in parsed.mentions), parsed.problems)
 
     def save(self, path: Path, write: Opener = write_atomically) -> None:
         """Write the spec and its fingerprint as JSON."""
         write_json(path, self.as_json(), write=write)
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "fingerprint": self.fingerprint}
+        """The spec with its fingerprint; without ``again``, which earlier versions do not know, if it is empty."""
+        value = {key: value for key, value in asdict(self).items() if key != "again" or value}
+        return {**value, "fingerprint": self.fingerprint}
 
     @classmethod
     def load(cls, path: Path, remedy: str = "run `make data` to write it") -> "PromptSpec":
@@ -149,12 +161,36 @@ def without_thinking(answer: str) -> str | None:
     return f"{before}{tags[-1][0]}{rest}" if before.strip() else rest
 
 
-def instruction(labels: Sequence[tuple[str, str]], answer_form: str) -> str:
-    """The instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated."""
-    listed = "、".join(label if label == name else f"{label}（{name}）" for label, name in labels)
+def instruction(
+    labels: Sequence[tuple[str, str]],
+    answer_form: str,
+    *,
+    definitions: Sequence[str] = (),
+    demonstrations: Sequence[Record] = (),
+) -> str:
+    """The instruction for a label set of (id, Chinese name) pairs; a name equal to its id is not repeated.
+
+    Args:
+        definitions: of each label, or none; a label whose definition is empty only has its name.
+        demonstrations: records with gold that are shown with their answers.
+    """
     form = load_form(answer_form)
-    empty = form.render("", ())
-    return INSTRUCTION.format(labels=listed, directive=form.DIRECTIVE, empty=empty, format=form.FORMAT)
+    listed = [label if label == name else f"{label}（{name}）" for label, name in labels]
+    categories = "、".join(listed)
+    if definitions:
+        pairs = zip(listed, (escape(" ".join(text.split())) for text in definitions), strict=True)
+        categories = "\n" + "；\n".join(f"{label}：{text}" if text else label for label, text in pairs)
+    shown = []
+    for record in demonstrations:
+        text, entities = escape_entities(record.text, record.gold)
+        shown.append(EXAMPLE.format(text=text, answer=form.render(text, entities)))
+    return INSTRUCTION.format(
+        labels=categories,
+        directive=form.DIRECTIVE,
+        rules=getattr(form, "RULES", RULES).format(empty=form.render("", ())),
+        format=form.FORMAT,
+        examples=EXAMPLES.format(shown="\n\n".join(shown)) if shown else "",
+    )
 
 
 # What our models' tokenizers treat as control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One more space after the
@@ -188,18 +224,20 @@ def escape_entities(text: str, entities: Sequence[Entity]) -> tuple[str, list[En
     return escaped, moved
 
 
-def restore(surface: str, text: str) -> str:
-    """Turn a surface copied from ``escape(text)`` back into the text's own characters.
+def restored(mention: Mention, text: str) -> Mention:
+    """A mention of ``escape(text)`` as one of the text itself.
 
     `unescape` alone would miss a surface that ends inside a control token ("< im" of "<im>"), so the surface is looked
-    up in the escaped text and the inserted spaces are removed by position. A surface that does not occur there is only
-    unescaped.
+    up in the escaped text, and the inserted spaces are removed by position. A surface that does not occur there is
+    only unescaped.
     """
     inserted = [match.end(1) for match in _CONTROL.finditer(text)]
-    if not inserted or not surface:
-        return surface
-    start = escape(text).find(surface)
+    if not inserted or not mention.text:
+        return mention
+    start = escape(text).find(mention.text) if mention.start is None else mention.start
     if start < 0:
-        return unescape(surface)
+        return Mention(mention.label, unescape(mention.text))
     spaces = {position + order for order, position in enumerate(inserted)}
-    return "".join(char for offset, char in enumerate(surface, start) if offset not in spaces)
+    surface = "".join(char for offset, char in enumerate(mention.text, start) if offset not in spaces)
+    before = None if mention.start is None else start - sum(space < start for space in spaces)
+    return Mention(mention.label, surface or mention.text, before)  # a lone space may be one of the text's own

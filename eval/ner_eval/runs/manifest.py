@@ -176,9 +176,8 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
         if ours == theirs or (name == "weights" and None in (ours, theirs)):
             continue
         if name == "prompt":
-            keys = [
-                key for key, value in ours.as_json().items() if value != theirs.as_json()[key] and key != "fingerprint"
-            ]
+            asked, before = ours.as_json(), theirs.as_json()
+            keys = [key for key in {**asked, **before} if key != "fingerprint" and asked.get(key) != before.get(key)]
             return f"prompt ({', '.join(keys)}): stored {theirs.fingerprint}, asked for {ours.fingerprint}"
         if isinstance(ours, dict):
             key = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))

@@ -7,7 +7,6 @@ import pytest
 
 from faulty import Faulty
 from ner_common.errors import UserError
-from ner_data import answers
 from ner_data.alpaca import spec_file
 from ner_data.prompt import PromptSpec
 from ner_eval.inference.served_model import choose_prompt
@@ -54,9 +53,7 @@ def test_a_missing_prompt_names_the_remedy(specs, folder) -> None:
         choose_prompt(None, folder, None, (), False)
 
 
-def test_a_prompt_that_does_not_fit_is_refused_unless_overridden(specs, capsys, monkeypatch) -> None:
-    Path("lines.py").touch()
-    monkeypatch.setattr(answers, "__path__", [*answers.__path__, "."])
+def test_a_prompt_that_does_not_fit_is_refused_unless_overridden(specs, capsys) -> None:
     labels = specs["corpus"].labels
     fewer, lines, turned = (
         replace(specs["user"], labels=labels[1:]),

@@ -24,6 +24,8 @@ class AnswerForm(Protocol):
         NAME: its file name without ``.py``; stored in prompt specs and given to ``--form``.
         DIRECTIVE: the half-sentence of the instruction that asks for the form: 以 JSON 列表作答.
         FORMAT: the form as the instruction shows it, on one line.
+
+    A module may also define RULES, which then replace `ner_data.prompt.RULES` in the instruction.
     """
 
     NAME: str
@@ -39,9 +41,9 @@ class AnswerForm(Protocol):
     def parse(self, answer: str, text: str) -> Parsed:
         """Read an answer back: ``parse(render(text, entities), text)`` has the same mentions and no problems.
 
-        A thinking block before the answer has been removed. Must not raise, whatever the model wrote. Problems:
-        ``inexact`` (some mentions could be read), ``bad_item`` (a mention lacks something), ``unparsable`` (none could
-        be read).
+        A form that cannot write every mention leaves some out; `ner_data.alpaca` counts them. A thinking block before
+        the answer has been removed. Must not raise, whatever the model wrote. Problems: ``inexact``
+        (some mentions could be read), ``bad_item`` (a mention lacks something), ``unparsable`` (none could be read).
         """
 
     def structured(self, mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ to find. Separators are compact: 8 tokens of a Qwen tokenizer per item instead o
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ner_data.gold import Entity, Mention, Parsed
@@ -20,15 +20,15 @@ DIRECTIVE = "以 JSON 列表作答"
 FORMAT = '[{"text":"实体","label":"类别"}]'
 
 # The bound keeps the search linear on hostile answers; no surface is that long.
-_STRING = r""""(?:[^"\\]|\\.){0,512}+"|'(?:[^'\\]|\\.){0,512}+'"""
+STRING = r""""(?:[^"\\]|\\.){0,512}+"|'(?:[^'\\]|\\.){0,512}+'"""
 _ITEM = re.compile(
-    rf"""\{{\s*+(["'])(?P<key>label|text)\1\s*+:\s*+(?P<first>{_STRING})\s*+,"""
-    rf"""\s*+(["'])(?P<other>label|text)\4\s*+:\s*+(?P<second>{_STRING})\s*+,?\s*+\}}""",
+    rf"""\{{\s*+(["'])(?P<key>label|text)\1\s*+:\s*+(?P<first>{STRING})\s*+,"""
+    rf"""\s*+(["'])(?P<other>label|text)\4\s*+:\s*+(?P<second>{STRING})\s*+,?\s*+\}}""",
     re.DOTALL,
 )
 _EMPTY = re.compile(r"\[\s*+\]")
 # Objects as tuples of (key, value), so repeated keys are noticed.
-_DECODER = json.JSONDecoder(object_pairs_hook=tuple)
+DECODER = json.JSONDecoder(object_pairs_hook=tuple)
 
 
 def render(text: str, entities: Sequence[Entity]) -> str:
@@ -50,7 +50,7 @@ def parse(answer: str, text: str) -> Parsed:
     """
     whole = answer.strip(" \t\r\n")  # JSON's white space
     try:
-        value, end = _DECODER.raw_decode(whole)  # as `json.loads` does, but faster
+        value, end = DECODER.raw_decode(whole)  # as `json.loads` does, but faster
     except (ValueError, RecursionError):
         return _search(answer)
     if end < len(whole) or not isinstance(value, list):
@@ -61,7 +61,7 @@ def parse(answer: str, text: str) -> Parsed:
         fields = dict(item) if isinstance(item, tuple) else {}
         label, surface = fields.get("label"), fields.get("text")
         exact &= isinstance(label, str) and isinstance(surface, str) and len(item) == 2
-        mentions.append(Mention(_clean(label), _clean(surface)))
+        mentions.append(Mention(storable(label), storable(surface)))
     return Parsed(tuple(mentions), () if exact else ("bad_item",))
 
 
@@ -70,14 +70,14 @@ def _search(answer: str) -> Parsed:
     mentions = []
     for match in _ITEM.finditer(answer):
         if match["key"] != match["other"]:
-            item = {match["key"]: _unquote(match["first"]), match["other"]: _unquote(match["second"])}
-            mentions.append(Mention(_clean(item["label"]), _clean(item["text"])))
+            item = {match["key"]: unquote(match["first"]), match["other"]: unquote(match["second"])}
+            mentions.append(Mention(storable(item["label"]), storable(item["text"])))
     if mentions or _EMPTY.search(answer):
         return Parsed(tuple(mentions), ("inexact",))
     return Parsed((), ("unparsable",))
 
 
-def _unquote(literal: str) -> str:
+def unquote(literal: str) -> str:
     """The value of a quoted string; taken literally if its escapes are not JSON's."""
     body = literal[1:-1]
     if literal[0] == "'":
@@ -88,7 +88,7 @@ def _unquote(literal: str) -> str:
         return body
 
 
-def _clean(value: Any) -> str:
+def storable(value: Any) -> str:
     """A string without lone surrogates, which no UTF-8 file can hold; empty if it is not a string."""
     if not isinstance(value, str):
         return ""
@@ -131,17 +131,22 @@ def grammar(labels: Sequence[str], text: str) -> str:
     """
     if not text:
         return 'start: "[]"\n'
-    chars = [json.dumps(char, ensure_ascii=False)[1:-1] for char in text]
     rules = [
         'start: "[" (item ("," item)*)? "]"',
         'item: "{\\"text\\":\\"" surface "\\",\\"label\\":" label "}"',
-        "label: " + " | ".join(_literal(json.dumps(label, ensure_ascii=False)) for label in labels),
-        "surface: " + " | ".join(f"c{n}" for n in range(len(chars))),
-        *(f"c{n}: {_literal(char)} c{n + 1}?" for n, char in enumerate(chars[:-1])),
-        f"c{len(chars) - 1}: {_literal(chars[-1])}",
+        "label: " + " | ".join(literal(json.dumps(label, ensure_ascii=False)) for label in labels),
+        *stretches(json.dumps(char, ensure_ascii=False)[1:-1] for char in text),
     ]
     return "\n".join(rules) + "\n"
 
 
-def _literal(string: str) -> str:
+def stretches(chars: Iterable[str]) -> list[str]:
+    """Lark rules for ``surface``: any non-empty stretch of a text whose characters are written as given."""
+    *firsts, last = map(literal, chars)
+    following = (f"c{n}: {char} c{n + 1}?" for n, char in enumerate(firsts))
+    return ["surface: " + " | ".join(f"c{n}" for n in range(len(firsts) + 1)), *following, f"c{len(firsts)}: {last}"]
+
+
+def literal(string: str) -> str:
+    """A string as Lark writes it."""
     return json.dumps(string, ensure_ascii=False)
