@@ -5,9 +5,9 @@
     {"datasets": ["demo_train"], "val_size": 0.1, "seed": 42, "texts": "5c1f… (64 digits)",
      "records": ["demo-train-1390", "demo-train-7", …]}
 
-LLaMA-Factory draws them itself, with ``val_size`` and ``seed``; this is what it drew, so nothing has to be drawn again.
-``texts`` is a checksum of what the model is asked for them (`texts_checksum`): ids alone would also fit a file that was
-changed afterwards.
+LLaMA-Factory draws them, with ``val_size`` and ``seed``; this is what it drew, so nothing has to be drawn again.
+``texts`` is a checksum of what the model is asked for them (`texts_checksum`): ids alone would also fit a file that
+was changed afterwards.
 """
 
 import hashlib

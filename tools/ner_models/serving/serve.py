@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from llamafactory_ner.checks.configs import LORA, read_model_config
+from ner_common.adapters import served_name
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked, write_atomically
@@ -110,9 +111,7 @@ def _name_and_path(text: str) -> tuple[str, Path]:
     name, found, path = text.partition("=")
     if found:
         return name, Path(path)
-    parts = Path(text).parts
-    named = parts[parts.index("saves") + 1 :] if "saves" in parts else parts[-1:]
-    return "-".join(named) or Path(text).resolve().name, Path(text)
+    return served_name(Path(text)), Path(text)
 
 
 def common_base(adapters: list[Adapter]) -> Path:

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import msgspec
 
 from llamafactory_ner.checks.configs import read_model_config
+from ner_common.adapters import WEIGHTS
 from ner_common.errors import UserError, rooted
 from ner_common.files import read_json, read_text
 from ner_common.weights import stored_tensors
-from ner_models.serving.adapters import WEIGHTS, Adapter
+from ner_models.serving.adapters import Adapter
 from ner_models.serving.middleware import VARIABLE, limits
 
 KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
