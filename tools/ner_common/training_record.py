@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict as struct_asdict
+from msgspec.structs import replace
 
 from ner_common.decoding import convert
 from ner_common.errors import UserError, rooted
@@ -52,6 +53,10 @@ class Selected(Struct, frozen=True, forbid_unknown_fields=True):
     records: Annotated[int, Meta(ge=1)]
     weights: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
     at: Annotated[str, Meta(max_length=40)]
+
+    @property
+    def without_time(self) -> "Selected":
+        return replace(self, at="")
 
 
 @dataclass(frozen=True, slots=True)
