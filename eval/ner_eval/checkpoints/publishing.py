@@ -14,6 +14,7 @@ from ner_common.adapters import ADAPTER_CONFIG, ENCODER_FILE, WEIGHTS
 from ner_common.errors import UserError, rooted
 from ner_common.files import locked, remove_leftovers, temporary_of, whole_folder
 from ner_common.fingerprints import file_fingerprint
+from ner_common.training_record import FILE_NAME as RECORD
 from ner_common.training_record import Selected, load_training_record, write_selected
 from ner_data.prompt import FILE_NAME
 from ner_eval.checkpoints.candidates import FINAL, STATE, Candidate
@@ -33,7 +34,7 @@ def publish_checkpoint(adapter: Path, candidates: list[Candidate], best: Candida
         UserError: another process does the same, or weights changed since the candidates were read.
     """
     with locked(adapter, "another process is replacing this adapter; wait for it, and run this again"):
-        remove_leftovers(adapter, lambda name: name in REPLACED)
+        remove_leftovers(adapter, lambda name: name in (*REPLACED, RECORD))
         before = file_fingerprint(adapter / WEIGHTS)
         known = {candidate.tensors for candidate in candidates}
         if before not in known or file_fingerprint(best.folder / WEIGHTS) != best.tensors:
