@@ -98,9 +98,9 @@ def select(
             )  # fmt: skip
     selection = _judge(work)
     selection_report.write(selection)
-    if keep or selection.refused:
-        return selection
     best = selection.best
+    if keep or selection.refused or not best.counts.tp:
+        return selection
     selected = Selected(
         best.candidate.name, best.candidate.step, len(selection.judged), best.counts.f1, best.interval,
         selection.records, best.candidate.weights, now(),

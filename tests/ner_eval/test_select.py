@@ -139,6 +139,15 @@ def test_refused_records_choose_nothing_until_they_are_asked_again(trained: Path
     assert ended.code == 0 and "best: checkpoint-100" in ended.out
 
 
+def test_checkpoints_that_find_nothing_replace_nothing(trained: Path, ner_eval) -> None:
+    before = contents(trained)
+    with Faulty(right(at_100=0, at_200=0, at_300=0), models=NAMES) as server:
+        ended = ner_eval(*SELECT, "--base-url", server.base_url)
+    assert ended.code == 0 and contents(trained) == before
+    assert "no checkpoint finds an entity; saves/nano/lora/demo stays as it is" in ended.out
+    assert "best" not in ended.out
+
+
 @pytest.mark.parametrize("models", [["nano"], NAMES[:2]])
 def test_a_server_that_lacks_a_checkpoint_is_refused_with_what_to_run(trained: Path, ner_eval, models) -> None:
     with Faulty(models=models) as server:

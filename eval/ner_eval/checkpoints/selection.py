@@ -40,7 +40,8 @@ class Selection:
     Attributes:
         folder: where everything is written.
         records: number of held-out records.
-        changed: whether the adapter is another one now; None if it was to stay, or the server refused records.
+        changed: whether the adapter is another one now; None if it was to stay, or nothing can be chosen: the server
+            refused records, or no checkpoint finds anything.
     """
 
     adapter: Path

@@ -51,7 +51,7 @@ def draw_steps(
     Args:
         points: (step, F1, lower and upper end of its interval), by step.
         losses: (step, loss on the same records), drawn on an axis of its own.
-        best: the step to mark.
+        best: the index of the point to mark.
     """
     from matplotlib.figure import Figure
 
@@ -60,8 +60,8 @@ def draw_steps(
     steps, f1, low, high = zip(*points, strict=True)
     axes.fill_between(steps, low, high, color="#2f6f9f", alpha=0.18, linewidth=0)
     axes.plot(steps, f1, color="#2f6f9f", marker="o", label="Micro F1 (95 % interval)")
-    chosen = f1[steps.index(best)]
-    axes.plot([best], [chosen], "o", color="#c0504d", markersize=10, label=f"best: step {best}, {four(chosen)}")
+    step, chosen = points[best][:2]
+    axes.plot([step], [chosen], "o", color="#c0504d", markersize=10, label=f"best: step {step}, {four(chosen)}")
     axes.set_xlabel("step")
     axes.set_ylabel("Micro F1")
     axes.set_title(_short(title, 80), fontproperties=face.properties(), fontsize=11, loc="left", parse_math=False)
@@ -71,7 +71,7 @@ def draw_steps(
         right.plot(*zip(*losses, strict=True), color="#888888", linestyle="--", marker=".")
         right.spines["top"].set_visible(False)
     axes.spines["top"].set_visible(False)
-    axes.legend(loc="lower right", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     _save(figure, path)
 
 

@@ -49,7 +49,7 @@ def write(selection: Selection) -> None:
         print(f"no {PICTURE}: {error}", file=sys.stderr)
         return
     title = f"{rooted(selection.adapter)} · {selection.records} held-out records of {selection.corpus}"
-    plot.draw_steps(title, points, losses, selection.best.candidate.step, selection.folder / PICTURE, face)
+    plot.draw_steps(title, points, losses, selection.judged.index(selection.best), selection.folder / PICTURE, face)
 
 
 def describe(selection: Selection) -> Iterator[str]:
@@ -66,7 +66,7 @@ def describe(selection: Selection) -> Iterator[str]:
             shown = (f"{difference.f1:+.4f}", spread, f"{difference.p:.3f}")
         epoch = "–" if one.candidate.epoch is None else f"{one.candidate.epoch:.2f}"
         loss = ["–" if one.candidate.loss is None else f"{one.candidate.loss:.4f}"] if losses else []
-        mark = "best" if one is selection.best else ""
+        mark = "best" if one is selection.best and one.counts.tp else ""
         rows.append((one.candidate.name, epoch, *loss, *figures, f"[{low:.4f}, {high:.4f}]", *shown, mark))
     loss_column = ["Loss"] if losses else []
     columns = ["Checkpoint", "Epoch", *loss_column, "Precision", "Recall", "Micro F1", "95% interval"]
@@ -78,5 +78,7 @@ def describe(selection: Selection) -> Iterator[str]:
     if selection.changed is not None:
         done = "holds it now; restart a server that serves it" if selection.changed else "held it already"
         yield f"best: {best}; {rooted(selection.adapter)} {done}"
+    elif not selection.best.counts.tp:
+        yield f"no checkpoint finds an entity; {rooted(selection.adapter)} stays as it is"
     elif not selection.refused:
         yield f"best: {best}; {rooted(selection.adapter)} stays as it is (--keep)"

@@ -97,13 +97,13 @@ def prepare(base: Path, adapters: list[Adapter], soft: soft_prompts.SoftPrompts)
     for path, text in soft.files.items():
         with write_atomically(path) as file:
             file.write(text)
-    for adapter in adapters:
-        if adapter.kind == soft_prompts.P_TUNING:
-            baked = baked_folder(adapter, base)
-            with locked(baked.with_name(f"{baked.name}.lock"), "is being baked", wait=True):
-                if not baked.is_dir():
-                    print(f"baking {rooted(adapter.path)} into {rooted(baked)}", flush=True)
-                    bake_checkpoint(adapter, base, baked)
+    if p_tuned := [adapter for adapter in adapters if adapter.kind == soft_prompts.P_TUNING]:
+        baked = baked_folder(p_tuned, base)
+        with locked(baked.with_name(f"{baked.name}.lock"), "is being baked", wait=True):
+            if not baked.is_dir():
+                names = ", ".join(rooted(adapter.path) for adapter in p_tuned)
+                print(f"baking {names} into {rooted(baked)}", flush=True)
+                bake_checkpoint(p_tuned, base, baked)
 
 
 def _name_and_path(text: str) -> tuple[str, Path]:
