@@ -154,8 +154,10 @@ def _differences(folder: Path, adapter: Path, state: _State, whole: _State, spec
     if state.log_history != whole.log_history[: len(state.log_history)]:
         yield f"its {STATE} has other losses"
     path = folder / FILE_NAME
-    if path.is_file() and PromptSpec.load(path, "restore it, or move the checkpoint away") != spec:
-        yield "it has another prompt"
+    if path.is_file():
+        own = PromptSpec.load(path, "restore it, or move the checkpoint away")
+        if own.fingerprint != spec.fingerprint:
+            yield f"it has another prompt, {own.fingerprint}"
 
 
 def _config(folder: Path) -> dict[str, Any]:
