@@ -11,6 +11,7 @@ PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrati
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides for llamafactory-cli
 DTYPE  ?=#              number format for serving; half for cards without bf16
+KEEP   ?=#              1: `make select` only shows which checkpoint is best
 ACCELERATOR ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3; do \
             $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo $$p; done))
@@ -30,6 +31,7 @@ override PROMPT_ARGS := $(strip $(call given,PROMPT_ARGS))
 override PORT        := $(strip $(call given,PORT))
 override ARGS        := $(strip $(call given,ARGS))
 override DTYPE       := $(strip $(call given,DTYPE))
+override KEEP        := $(strip $(call given,KEEP))
 override COMPARE     := $(call given,COMPARE)
 override ACCELERATOR := $(strip $(call given,ACCELERATOR))
 override PYTHON      := $(call given,PYTHON)
@@ -69,7 +71,7 @@ MAKEFLAGS += --no-print-directory
 export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval report demo run-demo nano test \
+.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval report select demo run-demo nano test \
         test-all lint lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
 help: ## list the targets, and the base models with their methods
@@ -148,6 +150,15 @@ eval: known-model known-adapter .venv/.ready ## send every record of SPLIT to th
 
 report: known-model .venv/.ready ## write runs/NAME-SPLIT/report.html: figures, errors, confusions (COMPARE=another run)
 	@.venv/bin/ner-eval report runs/$(RUN) $(if $(COMPARE),--compare $(call q,$(COMPARE)))
+
+select: known-model known-adapter .venv/.ready .venv-serve/.ready ## ask all checkpoints of ADAPTER for the held-out tenth of train, publish the best (KEEP=1: only show it)
+	@served=$$(.venv/bin/ner-eval select $(call q,$(ADAPTER)) --model $(call q,$(NAME)) --list); \
+	stop() { .venv-serve/bin/ner-model stop --port $(call q,$(PORT)); }; \
+	if [ -n "$$served" ]; then mapfile -t served <<<"$$served"; trap 'exit 130' INT TERM; \
+	  .venv-serve/bin/ner-model serve "$${served[@]}" --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE))); \
+	  trap stop EXIT; fi; \
+	.venv/bin/ner-eval select $(call q,$(ADAPTER)) --model $(call q,$(NAME)) $(if $(KEEP),--keep) \
+	  --base-url $(call q,http://127.0.0.1:$(PORT)/v1)
 
 stop: ## stop the server that `make serve` started
 	@if [ -x .venv-serve/bin/ner-model ]; then .venv-serve/bin/ner-model stop --port $(call q,$(PORT)); fi

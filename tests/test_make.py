@@ -1,8 +1,12 @@
 """The Makefile: what it lists, what it refuses before anything is built, and which commands it runs."""
 
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -85,7 +89,7 @@ def test_a_model_without_a_merge_recipe_is_refused(checkout: Path) -> None:
     assert refused(checkout, "merge", "MODEL=nano").startswith("recipes/nano/merge.yaml: no such file; copy it")
 
 
-@pytest.mark.parametrize("target", ["serve", "eval"])
+@pytest.mark.parametrize("target", ["serve", "eval", "select"])
 def test_an_adapter_that_does_not_exist_is_refused(checkout: Path, target: str) -> None:
     remedy = (
         "no such folder; train the adapter (make train MODEL=nano METHOD=lora CORPUS=demo), or name its folder with"
@@ -246,6 +250,9 @@ def test_values_reach_the_programs_unchanged_and_nothing_is_executed(stubs: Path
         assert serve == [
             ["ner-model", "serve", "nano-lora-demo=saves/nano/lora/demo", "--port", text, "--dtype", text]
         ]
+        listed, chosen = make_with(stubs, "select", where, PORT=text, DTYPE=text)
+        assert listed == ["ner-eval", "select", "saves/nano/lora/demo", "--model", "nano-lora-demo", "--list"]
+        assert chosen == [*listed[:-1], "--base-url", f"http://127.0.0.1:{text}/v1"]
         *_, train = make_with(stubs, "train", where, ARGS=f"a={text} b=c")
         assert train[-len(text.split()) - 1 :] == [*f"a={text}".split(), "b=c"]
         tried += 5
@@ -302,6 +309,61 @@ def test_another_output_folder_is_trained_into_served_and_evaluated(stubs: Path)
         "serve", "eval", "ADAPTER=saves/mine/", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD, folder=stubs
     )
     assert called(stubs)[:2] == [serve, predict]
+
+
+# What the stub of ner-eval answers to `--list`.
+LISTED = """#!/bin/bash
+printf '%s\\0' ner-eval "$@" >>called; echo >>called
+[[ $* == *--list* ]] && printf 'n@1=a folder/checkpoint-1\\nn@2=a folder/checkpoint-2\\n'
+exit ${CODE:-0}
+"""
+
+
+@pytest.mark.parametrize("keep", [[], ["KEEP=1"]])
+def test_select_serves_what_has_to_be_asked_asks_and_stops(stubs: Path, keep: list[str]) -> None:
+    (stubs / ".venv/bin/ner-eval").write_text(LISTED)
+    done = make("select", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", "PORT=7", NO_BUILD, *keep, folder=stubs)
+    assert done.returncode == 0, done.stderr
+    _, serve, select, stop = called(stubs)
+    words = ["n@1=a folder/checkpoint-1", "n@2=a folder/checkpoint-2"]
+    assert serve == ["ner-model", "serve", *words, "--port", "7"]
+    assert select == [
+        "ner-eval", "select", "saves/nano/lora/demo", "--model", "nano-lora-demo", *(["--keep"] if keep else []),
+        "--base-url", "http://127.0.0.1:7/v1",
+    ]  # fmt: skip
+    assert stop == ["ner-model", "stop", "--port", "7"]
+
+
+def test_ctrl_c_in_select_stops_the_server(stubs: Path) -> None:
+    (stubs / ".venv/bin/ner-eval").write_text(LISTED.replace("exit ", "[[ $* == *--list* ]] || sleep 60; exit "))
+    calls = stubs / "called"
+    words = ["make", "select", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", "PORT=7", NO_BUILD]
+    with subprocess.Popen(words, cwd=stubs, start_new_session=True, stderr=subprocess.DEVNULL) as run:
+        until = time.monotonic() + 20
+        while time.monotonic() < until and not (calls.exists() and "--base-url" in calls.read_text()):
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGINT)
+        run.wait(20)
+    *_, select, stop = called(stubs)
+    assert select[-2] == "--base-url" and stop == ["ner-model", "stop", "--port", "7"]
+
+
+def test_what_select_refuses_starts_no_server(stubs: Path) -> None:
+    (stubs / ".venv/bin/ner-eval").write_text(LISTED)
+    done = make("select", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD, folder=stubs, CODE="2")
+    assert done.returncode == 2
+    assert [words[-1] for words in called(stubs)] == ["--list"]
+
+
+def test_a_server_that_does_not_start_is_not_stopped_by_select(stubs: Path) -> None:
+    """The port may be that of another server, which must go on."""
+    (stubs / ".venv/bin/ner-eval").write_text(LISTED)
+    (stubs / ".venv-serve/bin/ner-model").write_text(
+        "#!/bin/bash\nprintf '%s\\0' ner-model \"$@\" >>called; echo >>called\nexit 2\n"
+    )
+    done = make("select", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD, folder=stubs)
+    assert done.returncode == 2
+    assert [words[1] for words in called(stubs)] == ["select", "serve"]
 
 
 def test_another_base_model_needs_no_download(stubs: Path) -> None:

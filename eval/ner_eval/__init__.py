@@ -1,7 +1,7 @@
 """Ask a served model for entities, score its answers, show its errors.
 
-The public names: each command of `ner-eval` as a function (`predict`, `extract`, `score`, `compare`, `report`,
-`publish`), and `Recognizer`: texts in, entities out (or `TextsRefused`).
+The public names: each command of `ner-eval` as a function (`predict`, `extract`, `score`, `select`, `compare`,
+`report`, `publish`), and `Recognizer`: texts in, entities out (or `TextsRefused`).
 """
 
 from ner_eval.compare import compare
@@ -12,5 +12,17 @@ from ner_eval.predict import predict
 from ner_eval.publish import publish
 from ner_eval.report import report
 from ner_eval.score import score
+from ner_eval.select import select
 
-__all__ = ["Connection", "Recognizer", "TextsRefused", "compare", "extract", "predict", "publish", "report", "score"]
+__all__ = [
+    "Connection",
+    "Recognizer",
+    "TextsRefused",
+    "compare",
+    "extract",
+    "predict",
+    "publish",
+    "report",
+    "score",
+    "select",
+]

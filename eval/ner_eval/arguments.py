@@ -39,6 +39,10 @@ def seconds_or_none(text: str) -> float:
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="NAME", help="name of the model, as the server lists it")
+    add_connection_arguments(parser)
+
+
+def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base-url",
         action="append",
@@ -88,7 +92,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def connection(args: argparse.Namespace) -> Connection:
-    """The servers, from the arguments of `add_server_arguments`.
+    """The servers, from the arguments of `add_connection_arguments`.
 
     Raises:
         UserError: a value is out of its range.

@@ -65,6 +65,8 @@ def predict(
     allow_other_prompt: bool = False,
     structured: str = "off",
     connection: Connection | None = None,
+    gold: Path | None = None,
+    bar: Any = None,
 ) -> tuple[Path, list[Prediction]]:
     """Ask a served model for every record of a split and store the answers in a run's folder.
 
@@ -80,6 +82,8 @@ def predict(
         allow_other_prompt: ask even if labels or answer form differ from the model's or the corpus's.
         structured: off, json or grammar.
         connection: where the servers are; by default ``http://127.0.0.1:8000/v1``.
+        gold: the records, instead of those of the split; ``split`` is what they are called then.
+        bar: a progress bar to advance by the number of records, instead of one of its own.
 
     Returns:
         The run's folder and its predictions in gold order, those with an ``error`` for records that the server
@@ -90,20 +94,23 @@ def predict(
             server that refuses every request. Answers are stored as they arrive: the same call continues.
     """
     described = load_corpus(corpus)
-    if split not in described.splits:
+    if gold is None and split not in described.splits:
         raise UserError(f"{corpus}: has no split {split}; it has {', '.join(described.splits)}")
     selection = {"limit": limit, "sample": sample, "seed": seed if sample else None}
     try:
         check_selection(selection)
     except ValueError as error:
         raise UserError(f"{error}") from None
-    records = select(list(read_gold(described.gold_file(split))), selection)
+    gold = gold or described.gold_file(split)
+    records = select(list(read_gold(gold)), selection)
     folder = run_folder(run or default_name(model, corpus, split, selection, structured))
     work = _Work(
-        model, described, split, folder, records, selection, prompt, adapter, allow_other_prompt, structured,
-        retry_refused, connection or Connection(),
+        model, described, split, gold, folder, records, selection, prompt, adapter, allow_other_prompt, structured,
+        retry_refused, connection or Connection(), bar,
     )  # fmt: skip
     if work.is_complete():
+        if bar is not None:
+            bar.update(len(records))
         with locked_run(folder):
             return folder, finish(folder, work.ids)
     if batch:
@@ -131,6 +138,7 @@ class _Work:
     model: str
     corpus: Corpus
     split: str
+    gold: Path
     folder: Path
     records: list[Record]
     selection: dict[str, Any]
@@ -140,6 +148,7 @@ class _Work:
     structured: str
     retry_refused: bool
     connection: Connection
+    bar: Any
 
     @property
     def ids(self) -> list[str]:
@@ -150,7 +159,6 @@ class _Work:
         return choose_prompt(self.prompt, trained, self.corpus.name, labels, self.allow_other_prompt)
 
     def manifest(self, spec: PromptSpec, served: Served | None) -> Manifest:
-        gold = self.corpus.gold_file(self.split)
         trained = self.adapter or (served.folder if served else None)
         own = installed("llamafactory-ner") or "not installed"
         versions = {"llamafactory-ner": own, "python": platform.python_version()}
@@ -162,8 +170,8 @@ class _Work:
             base_urls=tuple(self.connection.base_urls) if served else (),
             corpus=self.corpus.name,
             split=self.split,
-            gold=gold.as_posix(),
-            gold_sha256=hashlib.sha256(gold.read_bytes()).hexdigest(),
+            gold=self.gold.as_posix(),
+            gold_sha256=hashlib.sha256(self.gold.read_bytes()).hexdigest(),
             prompt=spec,
             sampling=sampling(spec, self.structured, self.connection.openai_only),
             selection=self.selection,
@@ -205,7 +213,8 @@ async def _ask(work: _Work) -> list[Prediction]:
             done = {id for id, prediction in kept.items() if not (work.retry_refused and prediction.error)}
             answered = next((r for r in work.records if r.id in kept and not kept[r.id].error), None)
             try:
-                await ask_all(client, manifest, work.records, done, work.folder, work.connection.concurrency, answered)
+                concurrency = work.connection.concurrency
+                await ask_all(client, manifest, work.records, done, work.folder, concurrency, answered, work.bar)
             except ServerUnavailable as error:
                 remedy = "start the server (`make serve`) and run the same command again to continue"
                 raise ServerUnavailable(f"{error}; {work.kept()}: {remedy}") from None

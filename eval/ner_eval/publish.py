@@ -6,6 +6,8 @@ A result file, ``recipes/<model>/results/<run>.json``::
      "hardware": "2 cores AMD EPYC, no GPU", "gpu_memory_gb": null, "train_seconds": 171.3, "epochs": 3.0,
      "run": {"corpus": "demo", "split": "test", …}, "answers": {…}, "protocol": "text",
      "readings": {"lenient": {label: {"tp": …, "fp": …, "fn": …}, …}, "strict": {…}}, "intervals": {…}}
+
+and "selected" (`ner_common.training_record`) if `ner-eval select` chose the checkpoint.
 """
 
 import argparse
@@ -23,11 +25,12 @@ from ner_common.decoding import convert
 from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.files import locked, read_json, read_text, write_atomically, write_json
 from ner_common.machine import hardware, output_of
+from ner_common.training_record import Selected
 from ner_eval.metrics.counts import Count, Counts, macro, micro
 from ner_eval.metrics.protocols import TEXT
 from ner_eval.metrics.results import OTHER_LABELS, SCORES
 from ner_eval.metrics.scores_file import read_scores
-from ner_eval.runs.manifest import run_folder
+from ner_eval.runs.manifest import MANIFEST, read_manifest, run_folder
 
 RECIPES = Path("recipes")
 TABLE = RECIPES / "README.md"
@@ -70,6 +73,7 @@ class Published(Struct, frozen=True, forbid_unknown_fields=True):
     protocol: Literal["text"]
     readings: dict[Literal["lenient", "strict"], dict[str, Counts]]
     intervals: dict[str, Any]
+    selected: Selected | None = None
 
     def __post_init__(self) -> None:
         # These two stand in the table as code, in which nothing can be escaped.
@@ -158,6 +162,8 @@ def write_result(folder: Path, adapter: Path, gpu_memory: float | None, note: st
         },
         "intervals": scores.intervals,
     }
+    if (folder / MANIFEST).is_file() and (selected := read_manifest(folder).selected):
+        value["selected"] = asdict(selected)
     try:
         convert(value, Published)
     except ValueError as error:
@@ -217,6 +223,8 @@ def _row(result: Published) -> tuple[str, ...]:
     by_label = result.readings["lenient"]
     recipe = result.recipe.removeprefix("recipes/").removesuffix(".yaml")
     epochs = "" if result.epochs is None else f", {result.epochs:.1f} epochs"
+    if result.selected:
+        epochs += f", {result.selected.checkpoint}, the best of {result.selected.compared}"
     refused = result.answers.get("refused")
     return (
         f"`{recipe}`" + (f" ({_cell(result.note)})" if result.note else ""),

@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from llamafactory_ner.checks.adapters import ENCODER_FILE
 from llamafactory_ner.methods import method_of
 from llamafactory_ner.recompute import recompute_layers
+from ner_common.adapters import ENCODER_FILE
 
 
 def positions(attention_mask: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,9 @@ from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
 from llamafactory_ner.cut_records import COUNTS, SOURCE, Lengths, counting, counts_of, problems
 from llamafactory_ner.prompts import FILE_NAME, Prompt, common_prompt, resuming_problem, spec_beside, stored_prompt
 from ner_common.errors import rooted
+from ner_common.held_out import HeldOut, texts_checksum
+
+RECORD = "_ner_record"  # column with a record's id; "" if its file has none
 
 
 class TrainingData:
@@ -27,6 +30,8 @@ class TrainingData:
         self.data_args: Any = None
         self.checked = False
         self.loaded: Any = None  # the last data set, with the columns of its file
+        self.held_out: HeldOut | None = None  # None: nothing, or no ids tell what
+        self.resumes = False
 
     def align(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `align_dataset`, which joins instruction and input: keep the records as they were loaded."""
@@ -57,6 +62,7 @@ class TrainingData:
                 self.without.append(name)
             if data_args.streaming:
                 return dataset
+            dataset = dataset.add_column(RECORD, ids(self.loaded))
             return dataset.add_column(SOURCE, [rooted(path) if path else name] * len(dataset))
 
         return _load_single_dataset
@@ -82,6 +88,7 @@ class TrainingData:
                 what = "the adapter learns their prompts too" if self.prompt else "the adapter gets no ner_prompt.json"
                 warn(f"{names}: no prompt spec (CORPUS.prompt.json) beside the file, so {what}")
             checkpoint = checkpoint_of(training_args)
+            self.resumes = checkpoint is not None
             if checkpoint and (problem := resuming_problem(checkpoint, self.prompt)):
                 stop(problem)
             if checkpoint and self.prompt and not any(map(stored_prompt, (checkpoint, checkpoint.parent))):
@@ -92,6 +99,24 @@ class TrainingData:
                     warn(
                         f"{adapter} was trained with another prompt than {rooted(self.prompt.path)}, which it gets now"
                     )
+
+    def split(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap `split_dataset`: note which records are held out."""
+
+        def split_dataset(dataset: Any, eval_dataset: Any, data_args: Any, seed: int) -> Any:
+            train, held = original(dataset, eval_dataset, data_args, seed)
+            drawn = held.get("validation") if dataset is not None and eval_dataset is None else None
+            if RECORD in (getattr(drawn, "column_names", None) or []):
+                every, records = list(column(dataset, RECORD)), tuple(column(drawn, RECORD))
+                # With an id that occurs twice, a held-out record may have been trained on as well.
+                if all(every) and len(set(every)) == len(every):
+                    asked = (turns[-1]["content"] for turns in column(drawn, "_prompt"))
+                    texts = texts_checksum(zip(records, asked, strict=True))
+                    names = tuple(map(str, data_args.dataset))
+                    self.held_out = HeldOut(names, float(data_args.val_size), seed, texts, records)
+            return train, held
+
+        return split_dataset
 
     def encode(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `_get_preprocessed_dataset`: take the counts out of the encoded data set."""
@@ -131,6 +156,7 @@ class TrainingData:
         wrapped = [
             (loader, "align_dataset", self.align),
             (loader, "_load_single_dataset", self.load),
+            (loader, "split_dataset", self.split),
             (loader, "_get_preprocessed_dataset", self.encode),
             (loader, "get_dataset_module", self.finish),
             *((processor, "preprocess_dataset", counting) for processor in processors),
@@ -149,6 +175,13 @@ def column(dataset: Any, name: str) -> Iterator[Any]:
     """The values of a column, whether the data set is in memory or streamed."""
     for batch in dataset.select_columns([name]).iter(batch_size=1000):
         yield from batch[name]
+
+
+def ids(dataset: Any) -> list[str]:
+    """The id of each record as its file gives it; "" for each if there are none."""
+    if "id" not in dataset.column_names:
+        return [""] * len(dataset)
+    return ["" if value is None else str(value) for value in column(dataset, "id")]
 
 
 def instructions(dataset: Any, dataset_attr: Any) -> Iterable[Any]:

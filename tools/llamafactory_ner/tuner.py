@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,10 @@ from llamafactory_ner.parser import as_mapping, checked_recipe, recipe_of
 from llamafactory_ner.progress import reporter
 from llamafactory_ner.prompts import FILE_NAME, store_prompt
 from llamafactory_ner.training_data import TrainingData
+from ner_common.errors import UserError
 from ner_common.files import write_json
+from ner_common.held_out import FILE_NAME as HELD_OUT
+from ner_common.held_out import HeldOut, read_held_out, write_held_out
 from ner_common.training_record import write_training_record
 
 PACKAGES = ("llamafactory", "transformers", "peft", "torch")
@@ -36,6 +40,26 @@ def hook(module: ModuleType) -> None:
     module.run_exp = run_exp  # type: ignore[attr-defined]
 
 
+def store_held_out(folder: Path, held_out: HeldOut | None, resumes: bool) -> str | None:
+    """Record which records the training holds out; returns a note if that is not one set of records any more.
+
+    A resumed training goes on recording only what it began with: it may have trained on a record that is held out now.
+    """
+    before = None
+    if resumes:
+        with suppress(UserError):
+            before = read_held_out(folder, "train again")
+        if held_out and held_out == before:
+            return None
+    recorded = (folder / HELD_OUT).exists()
+    (folder / HELD_OUT).unlink(missing_ok=True)
+    if held_out and not resumes:
+        write_held_out(folder, held_out)
+    what = "the records that are held out are not those of before the interruption"
+    remedy = "`make select` needs a training from the start"
+    return f"{folder}: {what}; {remedy}" if resumes and recorded else None
+
+
 def training_recorder(recipe: str | None, arguments: Mapping[str, Any], data: TrainingData) -> Any:
     """A Trainer callback that writes ``ner_training.json`` and ``ner_prompt.json``, in the first process only."""
     from transformers import TrainerCallback
@@ -50,6 +74,8 @@ def training_recorder(recipe: str | None, arguments: Mapping[str, Any], data: Tr
                     warn(note)
                 if not data.checked:
                     warn(f"the data were encoded earlier, so their prompt is unknown and {folder} gets no {FILE_NAME}")
+                if note := store_held_out(folder, data.held_out, data.resumes):
+                    warn(note)
                 write_training_record(folder, recipe, arguments, PACKAGES)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -6,7 +6,11 @@
      "arguments": {"finetuning_type": "lora", "lora_rank": 16, "learning_rate": 0.0015, …},
      "hardware": "2 cores AMD EPYC, no GPU", "versions": {"llamafactory": "0.9.5", "peft": "0.18.1", …}}
 
-``arguments`` are the recipe's, overrides included; ``recipe`` is null if none was named.
+``arguments`` are the recipe's, overrides included; ``recipe`` is null if none was named. `ner-eval select` adds which
+of the training's checkpoints the folder holds now::
+
+    "selected": {"checkpoint": "checkpoint-400", "step": 400, "compared": 9, "f1": 0.8312,
+                 "interval": [0.8055, 0.8561], "records": 200, "weights": "0f3a…", "at": "2026-11-24T10:02:11+00:00"}
 """
 
 import sys
@@ -14,14 +18,45 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from msgspec.structs import asdict as struct_asdict
+from msgspec.structs import replace
 
 from ner_common.decoding import convert
 from ner_common.errors import UserError, rooted
-from ner_common.files import read_object, write_json
+from ner_common.files import read_json, read_object, write_json
 from ner_common.machine import hardware, installed
 
 FILE_NAME = "ner_training.json"
+
+
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Selected(Struct, frozen=True, forbid_unknown_fields=True):
+    """The checkpoint that was chosen by its F1 on the held-out records.
+
+    Attributes:
+        compared: how many there were to choose from.
+        interval: 95 % interval of the F1.
+        records: how many held-out records were asked for.
+        weights: its fingerprint. If the folder's is another one, the folder holds another model.
+    """
+
+    checkpoint: Annotated[str, Meta(pattern=r"^checkpoint-[a-z0-9]{1,20}\Z")]
+    step: Annotated[int, Meta(ge=0)]
+    compared: Annotated[int, Meta(ge=1)]
+    f1: Ratio
+    interval: tuple[Ratio, Ratio]
+    records: Annotated[int, Meta(ge=1)]
+    weights: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
+    at: Annotated[str, Meta(max_length=40)]
+
+    @property
+    def without_time(self) -> "Selected":
+        return replace(self, at="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +69,7 @@ class TrainingRecord:
     arguments: dict[str, Any]
     hardware: str
     versions: dict[str, str]
+    selected: Selected | None = None
 
 
 def write_training_record(
@@ -55,7 +91,28 @@ def write_training_record(
         hardware=hardware(),
         versions={name: found for name in packages if (found := installed(name))},
     )
-    write_json(folder / FILE_NAME, asdict(record))
+    value = asdict(record)
+    del value["selected"]  # nothing has been chosen yet
+    write_json(folder / FILE_NAME, value)
+
+
+def load_training_record(folder: Path, remedy: str) -> TrainingRecord:
+    """The record in an adapter's folder.
+
+    Raises:
+        UserError: there is none, or it is damaged; the message ends with ``remedy``.
+    """
+    return read_json(folder / FILE_NAME, remedy, TrainingRecord)
+
+
+def write_selected(folder: Path, selected: Selected) -> None:
+    """Add to the record in a folder which checkpoint was chosen.
+
+    Raises:
+        UserError: see `load_training_record`.
+    """
+    value = read_json(folder / FILE_NAME, "train again", dict[str, Any])
+    write_json(folder / FILE_NAME, {**value, "selected": struct_asdict(selected)})
 
 
 def read_training_record(folder: Path | None) -> dict[str, Any] | None:

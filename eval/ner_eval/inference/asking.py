@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +28,22 @@ async def ask_all(
     folder: Path,
     concurrency: int,
     answered: Record | None = None,
+    shared: Any = None,
 ) -> None:
     """Ask for the records that are not ``stored``, up to ``concurrency`` at a time, and store their answers.
 
     A record that the server refuses, or fails on, is stored as refused once it is known that the server answers others
     (``answered``: one that it did): it may refuse every request, or fail on every request from now on. If no other
-    answer tells, an answered record is asked again.
+    answer tells, an answered record is asked again. A ``shared`` progress bar is advanced by the number of records and
+    stays open; without one, they get their own.
 
     Raises:
         UserError: the server refuses every request, or none is available; all answers received are stored.
     """
-    from tqdm import tqdm
-
     left = deque(record for record in records if record.id not in stored)
-    bar = tqdm(
-        total=len(records),
-        initial=len(stored),
-        unit="answer",
-        smoothing=0.05,
-        file=sys.stderr,
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
-    )
+    bar = progress(len(records), len(stored)) if shared is None else shared
+    if shared is not None:
+        shared.update(len(stored))
 
     refusals: list[RecordRefused] = []
     held: list[bytes] = []  # lines of refusals that may be the server's fault
@@ -79,7 +75,7 @@ async def ask_all(
             writer.append(line)
         held.clear()
 
-    with bar:
+    with bar if shared is None else nullcontext():
         async with Writer(folder / PREDICTIONS, bar.update) as writer:
             while left:
                 try:
@@ -103,6 +99,14 @@ async def ask_all(
     if held:
         more = f" (all {len(refusals)} requests were refused)" if len(refusals) > 1 else ""
         raise RequestRefused(f"{refusals[0]}{more}")
+
+
+def progress(answers: int, stored: int = 0) -> Any:
+    """A bar for a number of answers, of which some are stored already."""
+    from tqdm import tqdm
+
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    return tqdm(total=answers, initial=stored, unit="answer", smoothing=0.05, file=sys.stderr, mininterval=interval)
 
 
 async def _still_answers(client: Client, manifest: Manifest, answered: Record) -> bool:

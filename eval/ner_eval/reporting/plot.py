@@ -1,5 +1,6 @@
-"""The main plot as PNG, for slides: F1 of every label with its Chinese name."""
+"""Plots as PNG, for slides: F1 of every label with its Chinese name, and F1 of every checkpoint of a training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,48 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     axes.set_title(title, fontproperties=text, fontsize=12, loc="left", parse_math=False)
     label = say("plot_axis", protocol=leading["title"][language])
     axes.set_xlabel(label, fontproperties=text, fontsize=10)
-    # All or nothing, like every other file.
+    _save(figure, path)
+
+
+def draw_steps(
+    title: str,
+    points: Sequence[tuple[int, float, float, float]],
+    losses: Sequence[tuple[int, float]],
+    best: int,
+    path: Path,
+    face: Face,
+) -> None:
+    """Draw F1 against training steps into a PNG file.
+
+    Args:
+        points: (step, F1, lower and upper end of its interval), by step.
+        losses: (step, loss on the same records), drawn on an axis of its own.
+        best: the index of the point to mark.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    steps, f1, low, high = zip(*points, strict=True)
+    axes.fill_between(steps, low, high, color="#2f6f9f", alpha=0.18, linewidth=0)
+    axes.plot(steps, f1, color="#2f6f9f", marker="o", label="Micro F1 (95 % interval)")
+    step, chosen = points[best][:2]
+    axes.plot([step], [chosen], "o", color="#c0504d", markersize=10, label=f"best: step {step}, {four(chosen)}")
+    axes.set_xlabel("step")
+    axes.set_ylabel("Micro F1")
+    axes.set_title(_short(title, 80), fontproperties=face.properties(), fontsize=11, loc="left", parse_math=False)
+    if losses:
+        axes.plot([], [], color="#888888", linestyle="--", label="loss (right)")
+        right = axes.twinx()
+        right.plot(*zip(*losses, strict=True), color="#888888", linestyle="--", marker=".")
+        right.spines["top"].set_visible(False)
+    axes.spines["top"].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """All or nothing, like every other file."""
     temporary = temporary_of(path)
     try:
         figure.savefig(temporary, format="png")
@@ -43,6 +85,6 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _short(name: str) -> str:
+def _short(name: str, length: int = 40) -> str:
     """A name that leaves room for the bars."""
-    return name if len(name) <= 40 else f"{name[:39]}…"
+    return name if len(name) <= length else f"{name[: length - 1]}…"

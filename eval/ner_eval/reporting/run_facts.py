@@ -8,8 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ner_common.training_record import Selected
 from ner_data.corpus import Corpus
 from ner_eval.metrics.loaded_run import LoadedRun
+from ner_eval.reporting.wording import four
 
 Rows = list[list[Any]]
 # Training arguments that are shown if given: key of strings.json -> name in the recipe.
@@ -50,7 +52,7 @@ def run_facts(run: LoadedRun, corpus: Corpus | None) -> list[dict[str, Any]]:
                 ["versions", _pairs(manifest.tool_versions)],
             ],
         ),
-        ("training", _training(manifest.training)),
+        ("training", _training(manifest.training, manifest.selected)),
         (
             "corpus",
             [
@@ -83,7 +85,7 @@ def selection(chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {"say": "selection_all", "with": {}}
 
 
-def _training(record: Any) -> Rows:
+def _training(record: Any, selected: Selected | None) -> Rows:
     """What ``ner_training.json`` says (see `ner_common.training_record`); fields of other types are not shown."""
     if not isinstance(record, Mapping):
         return [["training", None]]
@@ -101,6 +103,9 @@ def _training(record: Any) -> Rows:
         if key == "batch":
             value = f"{_text(value)} × {_text(arguments.get('gradient_accumulation_steps', 1))}"
         rows.append([key, _text(value)])
+    if selected:
+        counts = {"n": selected.compared, "records": selected.records, "f1": four(selected.f1)}
+        rows.append(["checkpoint", {"say": "chosen_checkpoint", "with": {"name": selected.checkpoint, **counts}}])
     return [*rows, ["trained_on", _text(record.get("hardware"))], ["versions", _pairs(record.get("versions"))]]
 
 

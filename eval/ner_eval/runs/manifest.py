@@ -16,6 +16,7 @@ from msgspec.structs import asdict, fields
 from ner_common.decoding import convert, decode_json
 from ner_common.errors import UserError, is_plain, one_line, rooted
 from ner_common.files import read_json, write_json
+from ner_common.training_record import Selected
 from ner_data.gold import Record
 from ner_data.prompt import PromptSpec
 
@@ -59,6 +60,15 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     started: str | None = None
     hardware: str | None = None
     training: dict[str, Any] | None = None
+
+    @property
+    def selected(self) -> Selected | None:
+        """Which checkpoint of its training the model is, if `ner-eval select` chose it."""
+        try:
+            chosen = convert((self.training or {}).get("selected"), Selected)
+        except ValueError:
+            return None
+        return chosen if chosen.weights == self.weights else None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"prompt": self.prompt.as_json()}

@@ -28,6 +28,7 @@ def adapters(tmp_path_factory) -> dict[str, Path]:
         "prefix64": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=64),
         "prefix72": PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=72),
         "ptuning": PromptEncoderConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=16),
+        "ptuning24": PromptEncoderConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=24),
     }
     folders = {}
     for name, config in kinds.items():

@@ -1,4 +1,4 @@
-"""One vLLM server with the base model, a LoRA module, two prefixes and a P-tuning adapter, against PEFT.
+"""One vLLM server with the base model, a LoRA module, two prefixes and two P-tuning adapters, against PEFT.
 
 `ner-model serve` starts it, with an API key; its cache is so small that requests are preempted.
 """

@@ -1,6 +1,7 @@
 """How `ner-model serve` and `export` handle soft-prompt adapters, without vLLM: plans, requests, refusals."""
 
 import json
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,9 @@ import pytest
 
 from ner_models.serving import serve
 from ner_models.serving.adapters import load_adapter
-from ner_models.serving.middleware import apply, refusal
-from ner_models.serving.soft_prompts import SoftPrompts, plan
+from ner_models.serving.baking import baked_folder
+from ner_models.serving.middleware import VARIABLE, apply, refusal
+from ner_models.serving.soft_prompts import SoftPrompts, plan, virtual_tokens
 from serving_support import write_adapter, write_tensor
 from support import one_line_error
 
@@ -156,9 +158,15 @@ def test_a_base_of_another_name_is_warned_of_once(cli, base: Path, adapter, trai
     assert not warned or ("was trained on models/other, not on" in found[0] and "base_model_name_or_path" in found[0])
 
 
-def test_two_p_tuning_adapters_are_served_separately(cli, adapter) -> None:
-    folders = adapter("a", "P_TUNING"), adapter("b", "P_TUNING")
-    assert "served separately" in one_line_error(cli("ner-model", "serve", *folders, "--dry-run"))
+def test_p_tuning_adapters_have_virtual_tokens_of_their_own_in_one_base(base: Path, adapter, tmp_path: Path) -> None:
+    given = [load_adapter(name, adapter(name, "P_TUNING")) for name in ("a", "b")]
+    planned = plan(base, "tiny", given, 1024, tmp_path)
+    texts = [entry["text"] for entry in json.loads(planned.environment[VARIABLE])["soft_prompts"].values()]
+    tokens = [re.findall(r"<\|[^|]+\|>", text) for text in texts]
+    assert [len(own) for own in tokens] == [one.config.num_virtual_tokens for one in given]
+    every = tokens[0] + tokens[1]
+    assert sorted(every) == sorted(virtual_tokens(len(every)))
+    assert baked_folder(given, base) not in (baked_folder(given[:1], base), baked_folder(given[1:], base))
 
 
 def test_two_adapters_that_claim_one_name_are_refused(cli, adapter) -> None:
@@ -212,7 +220,7 @@ def test_two_serves_at_once_bake_one_copy(
     monkeypatch.chdir(tmp_path)
     given, calls = load_adapter("a", adapter("a", "P_TUNING")), []
 
-    def bake(adapter: object, base: Path, out: Path) -> float:
+    def bake(adapters: object, base: Path, out: Path) -> float:
         calls.append(out)
         time.sleep(0.3)
         out.mkdir(parents=True)

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.timeout(1800)]
 def test_plain_vllm_serves_the_exported_folder_and_never_says_a_virtual_token(tied, adapters, glm, tmp_path) -> None:
     """vLLM alone, without a line of this project."""
     base, adapter = (NANO, adapters["ptuning"]) if tied else glm[:2]
-    bake_checkpoint(load_adapter("p", adapter), base, tmp_path / "plain")
+    bake_checkpoint([load_adapter("p", adapter)], base, tmp_path / "plain")
     wanted = greedy(base, adapter, short=not tied)
     command = [
         *(str(SERVE_PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(tmp_path / "plain")),

@@ -6,8 +6,7 @@ from typing import Any
 from llamafactory_ner.checks.base_model import base_problems
 from llamafactory_ner.checks.configs import AdapterConfig, read_adapter_config, read_model_config
 from llamafactory_ner.methods import DEFAULT_VIRTUAL_TOKENS, METHODS
-
-ENCODER_FILE = "prompt_encoder.safetensors"
+from ner_common.adapters import ENCODER_FILE
 
 
 def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:

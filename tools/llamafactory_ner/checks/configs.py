@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import msgspec
 
 from llamafactory_ner.methods import Method, method_of
+from ner_common.adapters import ADAPTER_CONFIG
 from ner_common.decoding import convert
 from ner_common.errors import UserError, rooted
 from ner_common.files import read_json
 
-ADAPTER_CONFIG, MODEL_CONFIG = "adapter_config.json", "config.json"
+MODEL_CONFIG = "config.json"
 LORA = "LORA"
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Line = Annotated[str, msgspec.Meta(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamafactory_ner.checks.base_model import base_doubt, base_problems
-from llamafactory_ner.checks.configs import ADAPTER_CONFIG, AdapterConfig, read_adapter_config
+from llamafactory_ner.checks.configs import AdapterConfig, read_adapter_config
+from ner_common.adapters import ADAPTER_CONFIG, WEIGHTS
 from ner_common.errors import UserError, one_line, printable, rooted
 from ner_common.weights import stored_tensors
 
-WEIGHTS = "adapter_model.safetensors"
 # The ranks that vLLM 0.32 reserves memory for (vllm.config.lora.MaxLoRARanks).
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Initialisations that only set the adapter's first weights; all others change the base model too.

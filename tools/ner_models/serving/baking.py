@@ -15,6 +15,7 @@ name (`logits_mask`); a plain vLLM does not.
 import argparse
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,14 @@ from ner_common.weights import check_weights
 from ner_data.gold import Entity, Record
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_models.serving.adapters import Adapter, check_base, check_path, load_adapter, warn_of_another_name
-from ner_models.serving.soft_prompts import P_TUNING, chat_template, check_fit, check_stored, tokens_of, virtual_tokens
+from ner_models.serving.soft_prompts import (
+    P_TUNING,
+    chat_template,
+    check_fit,
+    check_stored,
+    tokens_of,
+    virtual_tokens_of,
+)
 
 # How far below the best real logit a virtual token's is fitted, and the smallest accepted margin: exp(-20) is 2e-9 per
 # token, or 1 in 40 for 128 virtual tokens over 1,000 answers of 100 tokens.
@@ -70,7 +78,7 @@ def export(path: Path, out: Path, *, base: Path | None = None) -> Export:
     base = base or Path(adapter.base)
     check(adapter, base, out)
     warn_of_another_name(adapter, base)
-    return Export(tokens_of(adapter), bake_checkpoint(adapter, base, out))
+    return Export(tokens_of(adapter), bake_checkpoint([adapter], base, out))
 
 
 def check(adapter: Adapter, base: Path, out: Path) -> None:
@@ -93,10 +101,11 @@ def check(adapter: Adapter, base: Path, out: Path) -> None:
     check_free(out)
 
 
-def bake_checkpoint(adapter: Adapter, base: Path, out: Path) -> float:
-    """Write the checkpoint for an adapter that has been checked; returns the smallest margin of its tokens' logits.
+def bake_checkpoint(adapters: Sequence[Adapter], base: Path, out: Path) -> float:
+    """Write the checkpoint for adapters that have been checked; returns the smallest margin of their tokens' logits.
 
-    The checkpoint's chat template puts the virtual tokens before every conversation.
+    The checkpoint's chat template puts the first adapter's virtual tokens before every conversation; with several,
+    `ner-model serve` has a template of its own.
 
     Raises:
         UserError: the margin is too small.
@@ -107,7 +116,7 @@ def bake_checkpoint(adapter: Adapter, base: Path, out: Path) -> float:
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    names = virtual_tokens(tokens_of(adapter))
+    names = [name for own in virtual_tokens_of(adapters) for name in own]
     # Most bases have more rows than tokens. These stay as they are, with names: the base's softmax gives them a share
     # (up to 3.9 % with nano), without which the probabilities of all other tokens would be higher.
     spare = range(len(tokenizer), model.get_input_embeddings().weight.shape[0])
@@ -115,12 +124,13 @@ def bake_checkpoint(adapter: Adapter, base: Path, out: Path) -> float:
     tokenizer.add_special_tokens({"additional_special_tokens": added}, replace_extra_special_tokens=False)
     ids = tokenizer.convert_tokens_to_ids(names)
     with torch.no_grad():
-        states, best = hidden_states(model, tokenizer, adapter)
+        found = [hidden_states(model, tokenizer, one, n, len(adapters)) for n, one in enumerate(adapters)]
+        states, best = (torch.cat(parts) for parts in zip(*found, strict=True))
         model.to("cpu")
-        margin = bake(model, ids, stored_prompt(adapter), states, best)
+        margin = bake(model, ids, torch.cat([stored_prompt(one) for one in adapters]), states, best)
     if margin < MARGIN:
         raise UserError(f"{rooted(base)}: the virtual tokens' logits come within {margin:.1f} of real ones; use LoRA")
-    tokenizer.chat_template = "".join(names) + chat_template(base)
+    tokenizer.chat_template = "".join(names[: tokens_of(adapters[0])]) + chat_template(base)
     with whole_folder(out) as unfinished:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
@@ -160,9 +170,10 @@ def conversations(tokenizer: Any, adapter: Adapter) -> list[tuple[list[int], lis
     return made
 
 
-def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, Any]:
+def hidden_states(model: Any, tokenizer: Any, adapter: Adapter, number: int, of: int) -> tuple[Any, Any]:
     """Hidden states [states, hidden] before the output layer, and the best real logit [states] at each.
 
+    This adapter is the one with this ``number``, from 0, ``of`` several, which share the conversations.
     The states come from the answers of `conversations`, given or generated at temperature 1, both with the soft prompt
     and without it, because `ner-model serve` serves the base from the baked model too.
     """
@@ -174,7 +185,7 @@ def hidden_states(model: Any, tokenizer: Any, adapter: Adapter) -> tuple[Any, An
     own, model.generation_config = model.generation_config, GenerationConfig(do_sample=True, top_k=0, pad_token_id=0)
     torch.manual_seed(0)
     states, best = [], []
-    for prompt, answer in conversations(tokenizer, adapter):
+    for prompt, answer in conversations(tokenizer, adapter)[number % CONVERSATIONS :: of]:
         asked = embed(torch.tensor([prompt], device=model.device))
         for begun in (asked, torch.cat([virtual, asked], dim=1)):
             given = torch.tensor([answer], dtype=torch.long, device=model.device)
@@ -230,10 +241,12 @@ def bake(model: Any, ids: list[int], prompt: Any, states: Any, best: Any) -> flo
     return margin
 
 
-def baked_folder(adapter: Adapter, base: Path) -> Path:
+def baked_folder(adapters: Sequence[Adapter], base: Path) -> Path:
     """Where `ner-model serve` keeps the baked copy: in cache/baked, named after a hash of its inputs (the weights
-    of adapter and base, and the prompt spec, to whose prompts the baked rows are fitted) and of this version."""
-    spec = adapter.path / FILE_NAME
-    name = hashlib.sha256(f"{weights_fingerprint(adapter.path)} {weights_fingerprint(base)} ".encode())
-    name.update((spec.read_bytes() if spec.is_file() else b"") + VERSION)
+    of adapters and base, and the prompt spec, to whose prompts the baked rows are fitted) and of this version."""
+    name = hashlib.sha256()
+    for adapter in adapters:
+        spec = adapter.path / FILE_NAME
+        name.update(f"{weights_fingerprint(adapter.path)} {weights_fingerprint(base)} ".encode())
+        name.update((spec.read_bytes() if spec.is_file() else b"") + VERSION)
     return Path("cache/baked") / name.hexdigest()[:16]

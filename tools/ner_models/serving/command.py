@@ -130,7 +130,7 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
     lora = [adapter for adapter in adapters if adapter.kind == LORA]
     p_tuned = [adapter for adapter in adapters if adapter.kind == P_TUNING]
     more = more_arguments(settings.vllm_args, soft.arguments)
-    model = baked_folder(p_tuned[0], base) if p_tuned else base
+    model = baked_folder(p_tuned, base) if p_tuned else base
     command = [
         *entry_point(as_word(model)),
         *("--host", settings.host, "--port", str(settings.port)),

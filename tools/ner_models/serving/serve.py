@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from llamafactory_ner.checks.configs import LORA, read_model_config
+from ner_common.adapters import served_name
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked, write_atomically
@@ -96,13 +97,13 @@ def prepare(base: Path, adapters: list[Adapter], soft: soft_prompts.SoftPrompts)
     for path, text in soft.files.items():
         with write_atomically(path) as file:
             file.write(text)
-    for adapter in adapters:
-        if adapter.kind == soft_prompts.P_TUNING:
-            baked = baked_folder(adapter, base)
-            with locked(baked.with_name(f"{baked.name}.lock"), "is being baked", wait=True):
-                if not baked.is_dir():
-                    print(f"baking {rooted(adapter.path)} into {rooted(baked)}", flush=True)
-                    bake_checkpoint(adapter, base, baked)
+    if p_tuned := [adapter for adapter in adapters if adapter.kind == soft_prompts.P_TUNING]:
+        baked = baked_folder(p_tuned, base)
+        with locked(baked.with_name(f"{baked.name}.lock"), "is being baked", wait=True):
+            if not baked.is_dir():
+                names = ", ".join(rooted(adapter.path) for adapter in p_tuned)
+                print(f"baking {names} into {rooted(baked)}", flush=True)
+                bake_checkpoint(p_tuned, base, baked)
 
 
 def _name_and_path(text: str) -> tuple[str, Path]:
@@ -110,9 +111,7 @@ def _name_and_path(text: str) -> tuple[str, Path]:
     name, found, path = text.partition("=")
     if found:
         return name, Path(path)
-    parts = Path(text).parts
-    named = parts[parts.index("saves") + 1 :] if "saves" in parts else parts[-1:]
-    return "-".join(named) or Path(text).resolve().name, Path(text)
+    return served_name(Path(text)), Path(text)
 
 
 def common_base(adapters: list[Adapter]) -> Path:

@@ -7,17 +7,20 @@ chat template puts first.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from llamafactory_ner.checks.configs import read_model_config
+from ner_common.adapters import WEIGHTS
 from ner_common.errors import UserError, rooted
 from ner_common.files import read_json, read_text
 from ner_common.weights import stored_tensors
-from ner_models.serving.adapters import WEIGHTS, Adapter
+from ner_models.serving.adapters import Adapter
 from ner_models.serving.middleware import VARIABLE, limits
 
 KINDS = PREFIX, P_TUNING = "PREFIX_TUNING", "P_TUNING"
@@ -66,8 +69,7 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
     """Work out how to serve the soft prompts among `adapters` on `base`; its chat template goes into `folder`.
 
     Raises:
-        UserError: a soft prompt leaves no room in `context` tokens, or there are two P-tuning adapters (each needs its
-            own baked copy of the base).
+        UserError: a soft prompt leaves no room in `context` tokens, or its weights are damaged.
     """
     soft = [adapter for adapter in adapters if adapter.kind in KINDS]
     if not soft:
@@ -75,13 +77,13 @@ def plan(base: Path, served_base: str, adapters: list[Adapter], context: int, fo
     for adapter in soft:
         check_fit(adapter, base, context)
         check_stored(adapter)
-    if len(baked := [rooted(adapter.path) for adapter in soft if adapter.kind == P_TUNING]) > 1:
-        raise UserError(f"{' and '.join(baked)}: P-tuning adapters are served separately, one port each")
+    baked = [adapter for adapter in soft if adapter.kind == P_TUNING]
     placeholder, placeholder_id = find_placeholder(base)
+    own = dict(zip((adapter.name for adapter in baked), virtual_tokens_of(baked), strict=True))
     entries = {
         adapter.name: {"text": placeholder * tokens_of(adapter), "prefix": True}
         if adapter.kind == PREFIX
-        else {"text": "".join(virtual_tokens(tokens_of(adapter))), "prefix": False}
+        else {"text": "".join(own[adapter.name]), "prefix": False}
         for adapter in soft
     }
     text = TEMPLATE_HEAD + chat_template(base)
@@ -186,3 +188,9 @@ def chat_template(base: Path) -> str:
 def virtual_tokens(count: int) -> list[str]:
     """The names of `count` baked virtual tokens; they do not occur in ordinary text."""
     return [f"<|ner_virtual_{number}|>" for number in range(count)]
+
+
+def virtual_tokens_of(baked: Sequence[Adapter]) -> list[list[str]]:
+    """The names of the virtual tokens of each of several adapters that are baked into one base."""
+    names = iter(virtual_tokens(sum(map(tokens_of, baked))))
+    return [list(islice(names, tokens_of(adapter))) for adapter in baked]
