@@ -9,7 +9,7 @@ RAW    ?=#              folder with raw files to use instead of a download
 FORM   ?=#              answer form of the training files: a module of tools/ner_data/answers (default: json_list)
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides for llamafactory-cli
-DTYPE  ?=#              number format for serving; half for cards without bf16
+DTYPE  ?=#              number format for serving (default: what suits the machine); half for cards without bf16
 ACCELERATOR ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3; do \
             $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo $$p; done))
@@ -55,8 +55,6 @@ methods    = $(filter-out model merge,$(basename $(notdir $(wildcard recipes/$(1
 BASE_ARG = $(call q,model_name_or_path=$(WEIGHTS))
 # The stock command, with its log in a file and a progress bar instead.
 LLAMAFACTORY = .venv-train/bin/python -m llamafactory_ner.quiet .venv-train/bin/llamafactory-cli
-# A CPU without bf16 instructions trains far faster in float32.
-CPU_ARGS = $(if $(filter cpu,$(ACCELERATOR)),bf16=false infer_dtype=float32)
 # glibc returns the memory of every large tensor to the kernel at once; keeping it makes training on a CPU faster.
 CPU_ENV  = $(if $(filter cpu,$(ACCELERATOR)),MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_MMAP_MAX_=0)
 TORCH    = $(if $(filter cpu,$(ACCELERATOR)),requirements/torch-cpu.txt)
@@ -90,7 +88,7 @@ train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with r
 	@$(if $(FORM),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
 	@$(CPU_ENV) $(LLAMAFACTORY) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
-	  $(call q,output_dir=$(ADAPTER)) $(CPU_ARGS) $(WORDS)
+	  $(call q,output_dir=$(ADAPTER)) $(WORDS)
 	@$(if $(filter-out $(USUAL),$(ADAPTER)),echo $(call q,serve and evaluate it with: make serve eval ADAPTER=$(call q,$(ADAPTER)) \
 	  MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS)))
 
