@@ -4,7 +4,7 @@ from dataclasses import field, make_dataclass
 from types import ModuleType
 from typing import Any, Literal, get_args
 
-from llamafactory_ner.methods import ARGUMENTS, METHODS
+from llamafactory_ner.methods import ARGUMENTS, METHODS, SHARING
 
 
 def hook(module: ModuleType) -> None:
@@ -23,7 +23,7 @@ def hook(module: ModuleType) -> None:
 
     fields = [
         (name, argument.type, field(default=argument.default, metadata={"help": argument.help}))
-        for name, argument in ARGUMENTS.items()
+        for name, argument in (ARGUMENTS | SHARING).items()
     ]
     method = (
         "finetuning_type",

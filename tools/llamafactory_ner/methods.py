@@ -5,7 +5,7 @@ All are soft prompts: a few trained positions before the text, with the base mod
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 # The value in ChatGLM's scripts; a longer prompt takes more memory for every record of a batch.
 DEFAULT_VIRTUAL_TOKENS = 128
@@ -112,6 +112,17 @@ ARGUMENTS = {
         "(default: the width of what it produces).",
     ),
     "prefix_projection": Argument(bool, False, "Whether an MLP produces the prefix in prefix_tuning."),
+}
+# Fields that hold for every finetuning type.
+SHARING = {
+    "share_prompt": Argument(
+        bool, False, "Compute what the records of a batch have in common, their prompt, once per step; same gradients."
+    ),
+    "share_prompt_attention": Argument(
+        Literal["sdpa", "flex_attention"],
+        "sdpa",
+        "The attention over rows that share a prompt; flex_attention needs a GPU, and was never measured on one.",
+    ),
 }
 # llamafactory's options that do not work with soft prompts, and what to do instead.
 UNSUPPORTED = {

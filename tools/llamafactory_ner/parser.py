@@ -15,6 +15,7 @@ from llamafactory_ner.checks.configs import read_adapter_config
 from llamafactory_ner.checks.datasets import dataset_problems
 from llamafactory_ner.checks.recipe import recipe_problems, template_problem
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
+from llamafactory_ner.checks.sharing import sharing_doubts, sharing_problems
 from llamafactory_ner.methods import METHODS
 from llamafactory_ner.number_format import suited
 
@@ -112,6 +113,9 @@ def _with_lora_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_train_args(args: Any = None) -> Any:
         parsed = original(args)
         model_args, data_args, training_args, finetuning_args, _ = parsed
+        _refuse(sharing_problems(model_args, data_args, training_args, finetuning_args))
+        for doubt in sharing_doubts(finetuning_args):
+            warn(doubt)
         if finetuning_args.finetuning_type in METHODS:
             with user_errors_in_one_line():
                 _refuse(training_problems(model_args, data_args, training_args, finetuning_args))

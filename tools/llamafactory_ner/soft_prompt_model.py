@@ -70,24 +70,34 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
     ) -> Any:
         """Loss and logits [batch, length, vocabulary] of `input_ids` [batch, length] after the soft prompt.
 
-        `position_ids` is accepted but not used: positions follow from the mask.
+        `position_ids` is accepted but used only for a row that shares its prompt (`shared_rows`), which has logits of
+        the positions that it asks for; all other positions follow from the mask.
         """
         batch, count = input_ids.shape[0], self.virtual_tokens
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        mask = torch.cat([mask.new_ones(batch, count), mask], dim=1)
-        kwargs |= {"attention_mask": mask, "use_cache": False}
+        shared = "shared_prompt" in kwargs
+        if shared and position_ids is not None:
+            virtual = torch.arange(count, device=input_ids.device).expand(batch, count)
+            places = torch.cat([virtual, position_ids + count], dim=1)
+        else:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            attention_mask = torch.cat([mask.new_ones(batch, count), mask], dim=1)
+            places = positions(attention_mask)
+        kwargs |= {"attention_mask": attention_mask, "use_cache": False}
         method = method_of(vars(self.active_peft_config))
         if method and method.in_every_layer:
             prefix = DynamicCache()
             prefix.layers = [PrefixLayer(layer.keys, layer.values) for layer in self.get_prompt(batch).layers]
-            kwargs |= {"past_key_values": prefix, "position_ids": positions(mask)[:, count:]}
+            kwargs |= {"past_key_values": prefix, "position_ids": places[:, count:]}
             return self.base_model(input_ids=input_ids, labels=labels, **kwargs)
         embedded = self.word_embeddings(input_ids)
         embedded = torch.cat([self.get_prompt(batch).to(embedded), embedded], dim=1)
-        if labels is not None:
+        if shared:
+            kwargs["logits_to_keep"] = kwargs["logits_to_keep"] + count
+        elif labels is not None:
             labels = torch.cat([labels.new_full((batch, count), -100), labels], dim=1)
-        output = self.base_model(inputs_embeds=embedded, labels=labels, position_ids=positions(mask), **kwargs)
-        output.logits = output.logits[:, count:]
+        output = self.base_model(inputs_embeds=embedded, labels=labels, position_ids=places, **kwargs)
+        if not shared:
+            output.logits = output.logits[:, count:]
         return output
 
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""Checks for what `share_prompt` does not work with, with the remedy for each."""
+
+from collections.abc import Container
+from typing import Any
+
+from llamafactory_ner.methods import is_set
+
+REMEDY = "or set share_prompt: false"
+# Arguments of llamafactory and of transformers' trainer, and what to do instead.
+UNSUPPORTED = {
+    "packing": "unset it: a shared row holds all records of a batch, without padding",
+    "neat_packing": "unset it: a shared row holds all records of a batch, without padding",
+    "use_unsloth": "unset it: unsloth replaces the attention",
+    "use_kt": "unset it: KTransformers replaces the model",
+    "enable_liger_kernel": "unset it: the output layer is computed only where a label is predicted already",
+    "shift_attn": "unset it: it replaces the attention",
+    "mixture_of_depths": "unset it: it changes which tokens a layer sees",
+    "use_dft_loss": "unset it: its loss needs whole records",
+    "use_eaft_loss": "unset it: its loss needs whole records",
+    "use_asft_loss": "unset it: its loss needs whole records",
+    "moe_aux_loss_coef": "unset it: how tokens are balanced among experts depends on how often the prompt is computed",
+    "neftune_noise_alpha": "unset it: every record needs its own noise, in the prompt too",
+    "label_smoothing_factor": "unset it: its loss needs whole records",
+    "compute_accuracy": "unset it, and score with `ner-eval`",
+    "predict_with_generate": "unset it, and use `ner-eval predict`",
+}
+ATTENTION = ("auto", "sdpa")
+
+
+def sharing_problems(model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> list[str]:
+    """Problems of the arguments in effect with `share_prompt`; none if it is not set."""
+    if not finetuning_args.share_prompt:
+        return []
+    problems = []
+    if finetuning_args.stage != "sft":
+        problems.append(f"share_prompt does not work with stage {finetuning_args.stage}: use stage: sft")
+    for name, remedy in UNSUPPORTED.items():
+        values = (getattr(args, name, None) for args in (model_args, data_args, training_args, finetuning_args))
+        if any(is_set(value) for value in values):
+            problems.append(f"share_prompt does not work with {name}: {remedy}")
+    chosen = str(getattr(model_args.flash_attn, "value", model_args.flash_attn))
+    if chosen not in ATTENTION:
+        problems.append(
+            f"share_prompt does not work with flash_attn: {chosen}, which cannot mask records from one another: "
+            "use flash_attn: sdpa, or share_prompt_attention: flex_attention on a GPU"
+        )
+    if getattr(training_args.accelerator_config, "dispatch_batches", None):
+        problems.append("share_prompt does not work with dispatch_batches: unset it in accelerator_config")
+    return [", ".join([*problems[:-1], f"{problems[-1]}, {REMEDY}"])] if problems else []
+
+
+def sharing_doubts(finetuning_args: Any) -> list[str]:
+    """What a user should know of a training with `share_prompt`."""
+    dropout = finetuning_args.lora_dropout if finetuning_args.finetuning_type == "lora" else 0
+    if not (finetuning_args.share_prompt and dropout):
+        return []
+    return [
+        f"share_prompt with lora_dropout: {dropout} is correct, but not identical: the prompt is computed once "
+        "per batch, so all its records have the same dropout there"
+    ]
+
+
+def model_problem(config: Any, architecture: Any, forward: Container[str], longest: int) -> str | None:
+    """Why a model cannot share a prompt; None if it can.
+
+    Args:
+        config: the model's configuration, as transformers reads it.
+        architecture: transformers' class for it; None if it has none.
+        forward: the names of that class's arguments of ``forward``.
+        longest: tokens of the longest record.
+    """
+    if architecture is None or any(hasattr(config, f"{kind}_config") for kind in ("vision", "audio", "text")):
+        return "only language models that take nothing but text can"
+    supported = getattr(architecture, "_supports_attention_backend", False) and architecture._supports_sdpa
+    if not supported or getattr(architecture, "_is_stateful", False) or "logits_to_keep" not in forward:
+        return f"{architecture.__name__} does not let its attention be replaced"
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    window = getattr(config, "sliding_window", None)
+    if unknown := kinds - {"full_attention", "sliding_attention"}:
+        return f"it has layers of {', '.join(sorted(unknown))}"
+    if "sliding_attention" in kinds and window and longest > window:
+        return f"its attention slides over {window} tokens and records may have {longest} (cutoff_len)"
+    return None
