@@ -48,7 +48,7 @@ def refuse_model(model_args: Any, data_args: Any, finetuning_args: Any) -> None:
 
     config = load_config(model_args)
     longest = data_args.cutoff_len + (finetuning_args.num_virtual_tokens or 0)
-    architecture = AutoModelForCausalLM._model_mapping.get(type(config))
+    architecture = AutoModelForCausalLM._model_mapping.get(type(config), None)
     forward = inspect.signature(architecture.forward).parameters if architecture else {}
     if problem := model_problem(config, architecture, forward, longest):
         stop(f"share_prompt does not work with {model_args.model_name_or_path}: {problem}; set share_prompt: false")
