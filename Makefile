@@ -65,7 +65,7 @@ MAKEFLAGS += --no-print-directory
 export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval report demo run-demo nano test \
+.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval report demo run-demo bench-train nano test \
         test-all lint lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
 help: ## list the targets, and the base models with their methods
@@ -162,6 +162,10 @@ run-demo: known-run .venv/.ready .venv-train/.ready .venv-serve/.ready
 	.venv/bin/ner-eval score runs/$(call q,$(BASE)-demo-$(SPLIT)); \
 	echo "== 5/5 eval: the fine-tuned model"; $(MAKE) eval; \
 	echo; echo "outputs: adapter "$(call q,$(ADAPTER))", loss plot "$(call q,$(ADAPTER))"/training_loss.png, answers and scores runs/"$(RUN)
+
+bench-train: .venv-train/.ready ## compare training with stock llamafactory: speed, memory, loss curves (MODEL may be a folder; ARGS="--steps 20")
+	@test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json || $(MAKE) data
+	@$(CPU_ENV) .venv-train/bin/python tests/bench/training.py --model $(call q,$(MODEL)) --corpus $(call q,$(CORPUS)) $(WORDS)
 
 nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about an hour on one core)
 	@$(CPU_ENV) .venv-train/bin/ner-model pretrain-nano --out data/nano

@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
 def sizes(model: Path) -> Sizes:
     """The sizes of a model of Qwen2's kind (grouped queries, a gated MLP)."""
     config: dict[str, Any] = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    hidden, inner, heads = (config[f"{name}"] for name in ("hidden_size", "intermediate_size", "num_attention_heads"))
+    hidden, inner, heads = (config[name] for name in ("hidden_size", "intermediate_size", "num_attention_heads"))
     head = config.get("head_dim") or hidden // heads
     width, narrow = heads * head, config.get("num_key_value_heads", heads) * head
     shapes = ((width, hidden), (narrow, hidden), (narrow, hidden), (hidden, width))
@@ -106,12 +106,11 @@ def steps_of(records: Encoded, size: int) -> Iterator[Encoded]:
 
 
 def main() -> int:
-    """``floor.py MODEL RECIPE DATASET STEPS RECORDS DTYPE``: print the floor of a step as JSON (see `training.py`)."""
+    """``floor.py MODEL RECIPE STEPS RECORDS DTYPE``: print the floor of a step as JSON (see `training.py`)."""
     from ner_data.preview import encode
 
-    base, recipe, dataset, steps, size, dtype = sys.argv[1:]
-    overrides = [f"model_name_or_path={base}", f"dataset={dataset}"]
-    _, records = encode(Path(recipe), overrides, int(steps) * int(size))
+    base, recipe, steps, size, dtype = sys.argv[1:]
+    _, records = encode(Path(recipe), [], int(steps) * int(size))
     model, each = sizes(Path(base)), [work(part) for part in steps_of(records, int(size))]
     mean = Work(*(round(sum(values) / len(each)) for values in zip(*each, strict=True)))
     needed, rate = operations(model, mean), matrix_rate(model, mean, dtype)

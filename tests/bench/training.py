@@ -4,11 +4,11 @@
 
     make bench-train MODEL=nano CORPUS=demo
     make bench-train MODEL=/work/models/qwen05b CORPUS=cluener      # a folder with weights
+    make bench-train MODEL=nano CORPUS=demo ARGS="--steps 20 disable_gradient_checkpointing=true"   # of both
 
 Both train on the same records in the same order with the same seed, rank and learning rate, 32 records per step, each
 run in a fresh process of the real ``llamafactory-cli``: stock without the plugin, 4 records at a time and 8 times
-accumulated, with gradient checkpointing; ours with ``share_prompt: true`` and 32 at once. Whatever else differs is
-printed. What is measured:
+accumulated; ours with ``share_prompt: true`` and 32 at once. Both checkpoint their gradients. What is measured:
 
 - records per second between the first and the last step (a start takes longer for one than for the other), by the
   clock of this process that reads ``trainer_log.jsonl`` as it grows;
@@ -22,6 +22,7 @@ Writes ``docs/bench-train-NAME.json`` and ``.png``. Exits with 1 if the curves d
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_common.decoding import decode_yaml
-from ner_common.files import read_object, read_yaml, write_json
+from ner_common.files import read_object, write_json
 from ner_common.machine import cpu_number_format, hardware, output_of
 from ner_models.base_models import load_base_model, model_names
 
@@ -58,17 +59,15 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano", help="a folder of recipes/, or a folder with weights")
     parser.add_argument("--corpus", default="demo", help="data/alpaca/CORPUS_train.json")
-    parser.add_argument("--recipe", type=Path, help="ours (default: the model's lora.yaml, else qwen2.5-0.5b's)")
     parser.add_argument("--steps", type=int, default=10, help="steps of each run")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each")
     parser.add_argument("--dtype", choices=list(TOLERANCE), help="default: what suits this CPU; float32 for nano")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the results")
     parser.add_argument("--name", help="name of the results (default: from model and corpus)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of both")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     named = args.model in model_names()
     args.base = load_base_model(args.model).weights if named else Path(args.model)
-    args.recipe = args.recipe or Path(f"recipes/{args.model if named else 'qwen2.5-0.5b'}/lora.yaml")
     args.name = args.name or f"{args.base.resolve().name}-{args.corpus}"
     if not (args.base / "config.json").is_file():
         raise SystemExit(f"{args.base}: no model there; run `make download`, or name a folder with MODEL=…")
@@ -80,13 +79,11 @@ def arguments() -> argparse.Namespace:
 
 
 def settings(args: argparse.Namespace, base: Path, dtype: str) -> dict[str, dict[str, Any]]:
-    """The arguments of both: ours takes from the recipe how its memory is used."""
-    recipe = read_yaml(args.recipe, "name a recipe with --recipe")
-    kept = {key: recipe[key] for key in ("disable_gradient_checkpointing", "share_prompt_attention") if key in recipe}
+    """The arguments of both."""
     both = COMMON | {"model_name_or_path": str(base), "dataset": f"{args.corpus}_train", "bf16": dtype == "bfloat16"}
     both |= {"max_samples": args.steps * RECORDS, "max_steps": args.steps}
     given = {name: decode_yaml(value) for name, value in (word.split("=", 1) for word in args.overrides)}
-    return {"stock": both | STOCK | given, "ours": both | STOCK | OURS | kept | given}
+    return {"stock": both | STOCK | given, "ours": both | STOCK | OURS | given}
 
 
 def base_in(dtype: str, base: Path, folder: Path) -> Path:
@@ -147,10 +144,10 @@ def stand_in(work: Path) -> Path:
     return folder
 
 
-def floor(args: argparse.Namespace, base: Path, dtype: str) -> dict[str, float]:
+def floor(recipe: Path, base: Path, args: argparse.Namespace, dtype: str) -> dict[str, float]:
     """The floor of a step, measured in a process of its own."""
     script = Path(__file__).with_name("floor.py")
-    words = [base, args.recipe, f"{args.corpus}_train", args.steps, RECORDS, dtype]
+    words = [base, recipe, args.steps, RECORDS, dtype]
     environment = os.environ | {"AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
     command = [sys.executable, str(script), *map(str, words)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -176,8 +173,8 @@ def summary(runs: list[dict[str, Any]], steps: int, bound: dict[str, float]) -> 
 
 
 def largest_difference(one: list[float], other: list[float]) -> float:
-    """Of two loss curves, as a share of the loss; endless if they have different lengths."""
-    if len(one) != len(other) or not one:
+    """Of two loss curves, as a share of the loss; endless if they have different lengths, or a loss is no number."""
+    if len(one) != len(other) or not one or not all(map(math.isfinite, [*one, *other])):
         return float("inf")
     return max(abs(a - b) / max(abs(a), 1e-9) for a, b in zip(one, other, strict=True))
 
@@ -235,7 +232,8 @@ def main() -> int:
     args = arguments()
     small = sum(path.stat().st_size for path in args.base.glob("*.safetensors")) < SMALL_BYTES
     dtype = args.dtype or ("float32" if small else cpu_number_format().name)
-    with tempfile.TemporaryDirectory(dir=".", prefix="cache-bench-") as name:
+    Path("cache").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir="cache", prefix="bench-train-") as name:
         work = Path(name).resolve()
         (work / "base").mkdir()
         base = base_in(dtype, args.base, work / "base")
@@ -243,13 +241,14 @@ def main() -> int:
         for key in sorted(given["ours"]):
             if given["ours"][key] != given["stock"].get(key):
                 print(f"differs: {key}: {given['stock'].get(key)} (stock), {given['ours'][key]} (ours)")
+        write_json(work / "recipe.yaml", given["ours"] | {"output_dir": str(work / "floor")})
         runs: dict[str, list[dict[str, Any]]] = {"stock": [], "ours": []}
         for number in range(args.rounds):
             for kind, found in runs.items():
                 found.append(train(kind, given[kind], work))
                 rate = found[-1]["records"] / found[-1]["seconds"]
                 print(f"run {number + 1} {kind:6} {rate:7.2f} records/s {found[-1]['memory_gb']:.2f} GB", flush=True)
-        bound = floor(args, base, dtype)
+        bound = floor(work / "recipe.yaml", base, args, dtype)
     stock, ours = (summary(found, args.steps, bound) for found in runs.values())
     result = {
         "name": args.name, "dtype": dtype, "hardware": hardware(), "rounds": args.rounds, "steps": args.steps,
