@@ -6,7 +6,7 @@ COMMANDS = {
     "predict": ("ner_eval.predict", "ask the server for every record of a gold file"),
     "extract": ("ner_eval.extract", "find the entities of your own texts, with offsets"),
     "score": ("ner_eval.score", "score stored answers against gold, print the label table"),
-    "publish": ("ner_eval.publish", "store a result with its recipe and update the table in recipes/README.md"),
+    "publish": ("ner_eval.publish", "store a result with its recipe and write the tables of all results"),
     "compare": ("ner_eval.compare", "compare runs, with the significance of their differences"),
     "report": ("ner_eval.report", "write a run's report.html, report.md and plot"),
 }
