@@ -266,3 +266,27 @@ def write_full_size(folder: Path, form: str, shards: int) -> int:
         weight_map |= dict.fromkeys(part, shard)
     (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps({"weight_map": weight_map}))
     return total
+
+
+def bare_glm() -> Any:
+    """A tiny model with random weights, of the architecture that chatglm3 is converted to."""
+    import torch
+    from transformers import GlmConfig, GlmForCausalLM
+
+    torch.manual_seed(0)
+    config = GlmConfig(
+        vocab_size=300,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        attention_bias=True,
+        partial_rotary_factor=0.5,
+        initializer_range=0.2,
+        pad_token_id=0,
+        eos_token_id=1,
+        tie_word_embeddings=False,
+    )
+    return GlmForCausalLM(config)

@@ -45,6 +45,25 @@ def test_two_processes_train_what_one_process_trains_with_twice_the_batch(method
     assert torch.allclose(prompts[0], prompts[1], atol=1e-3)
 
 
+def test_two_processes_that_share_prompts_train_what_one_process_trains_with_padded_batches(
+    recipe, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    adapters = []
+    for processes, batch in ((1, 4), (2, 2)):
+        out = tmp_path / str(processes)
+        lora = {"finetuning_type": "lora", "num_virtual_tokens": None, "optim": "sgd", "learning_rate": 0.05}
+        args = recipe(**lora, output_dir=str(out), per_device_train_batch_size=batch, share_prompt=processes > 1)
+        done = launch(args, tmp_path, processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        adapters.append(load_file(out / "adapter_model.safetensors"))
+    trained = [name for name in adapters[0] if "lora_B" in name]  # zero before training
+    one, two = (torch.cat([adapter[name].flatten() for name in trained]) for adapter in adapters)
+    assert (one - two).norm() / one.norm() < 1e-4
+
+
 def test_a_refusal_is_printed_once_by_two_processes(recipe, tmp_path: Path) -> None:
     done = launch(recipe(finetuning_type="p_tuning", lora_rank=8), tmp_path, 2)
     assert done.returncode != 0

@@ -4,33 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from chatglm_support import bare_glm
+
 pytestmark = pytest.mark.train
 
 
 METHODS = ["p_tuning", "prefix_tuning", "prefix_projection"]
-
-
-def bare():
-    import torch
-    from transformers import GlmConfig, GlmForCausalLM
-
-    torch.manual_seed(0)
-    config = GlmConfig(
-        vocab_size=300,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        attention_bias=True,
-        partial_rotary_factor=0.5,
-        initializer_range=0.2,
-        pad_token_id=0,
-        eos_token_id=1,
-        tie_word_embeddings=False,
-    )
-    return GlmForCausalLM(config)
 
 
 def build(method: str, recompute: bool = False):
@@ -38,7 +17,7 @@ def build(method: str, recompute: bool = False):
 
     from llamafactory_ner.soft_prompt_model import SoftPromptModel
 
-    model = bare()
+    model = bare_glm()
     if recompute:
         model.gradient_checkpointing_enable()
     common = {"task_type": TaskType.CAUSAL_LM, "num_virtual_tokens": 5}
@@ -100,11 +79,11 @@ def test_peft_alone_gives_the_same_logits_and_loss_from_what_is_saved(method: st
     asked = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": tokens}
     config = PeftConfig.from_pretrained(tmp_path)
     config.inference_mode = True
-    ours = SoftPromptModel(bare(), config).eval()
+    ours = SoftPromptModel(bare_glm(), config).eval()
     ours.load_adapter(str(tmp_path), "default")
-    theirs = PeftModel.from_pretrained(bare(), tmp_path).eval()
+    theirs = PeftModel.from_pretrained(bare_glm(), tmp_path).eval()
     with torch.no_grad():
-        got, expected, untuned = (model(**asked) for model in (ours, theirs, bare().eval()))
+        got, expected, untuned = (model(**asked) for model in (ours, theirs, bare_glm().eval()))
     assert torch.allclose(got.logits, expected.logits[:, -20:], atol=1e-5)
     assert torch.allclose(got.loss, expected.loss, atol=1e-5)
     assert (got.logits - untuned.logits).abs().max() > 0.1

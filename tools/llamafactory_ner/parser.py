@@ -40,7 +40,8 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
         args = checked_recipe(module) if args is None else args
         with user_errors_in_one_line():
             if module.FinetuningArguments in parser.dataclass_types:
-                _refuse(argument_problems(as_mapping(args), lora_only_arguments()))
+                given = as_mapping(args)
+                _refuse(argument_problems(given, lora_only_arguments()) + sharing_problems(given))
             if module.TrainingArguments in parser.dataclass_types:
                 _refuse(dataset_problems(as_mapping(args), module.DataArguments.dataset_dir))
         return original(parser, args, allow_extra_keys=allow_extra_keys)
@@ -113,7 +114,6 @@ def _with_lora_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_train_args(args: Any = None) -> Any:
         parsed = original(args)
         model_args, data_args, training_args, finetuning_args, _ = parsed
-        _refuse(sharing_problems(model_args, data_args, training_args, finetuning_args))
         for doubt in sharing_doubts(finetuning_args):
             warn(doubt)
         if finetuning_args.finetuning_type in METHODS:

@@ -25,10 +25,10 @@ def common_length(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def grouped(records: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
-    """Divide records (token ids) into groups with a common prefix, such that the fewest tokens are computed.
+    """Divide records (token ids) into groups with a common prefix, such that few tokens are computed.
 
-    In lexicographic order the best groups are runs of neighbours, whose common prefix is the shortest one of two
-    neighbours; the best division of the first records is found from the best divisions of fewer.
+    Groups are runs of neighbours in lexicographic order, whose common prefix is the shortest that two neighbours have;
+    the best division of the first n records is found from the best divisions of fewer.
 
     Returns:
         Of each group, the length of its prefix in tokens and the indices of its records, in the order given.

@@ -1,6 +1,6 @@
 """Checks for what `share_prompt` does not work with, with the remedy for each."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 from llamafactory_ner.methods import is_set
@@ -10,6 +10,7 @@ REMEDY = "or set share_prompt: false"
 UNSUPPORTED = {
     "packing": "unset it: a shared row holds all records of a batch, without padding",
     "neat_packing": "unset it: a shared row holds all records of a batch, without padding",
+    "streaming": "unset it: the batches of a stream are cut up for the processes, and a row cannot be",
     "use_unsloth": "unset it: unsloth replaces the attention",
     "use_kt": "unset it: KTransformers replaces the model",
     "enable_liger_kernel": "unset it: the output layer is computed only where a label is predicted already",
@@ -27,26 +28,23 @@ UNSUPPORTED = {
 ATTENTION = ("auto", "sdpa")
 
 
-def sharing_problems(model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> list[str]:
-    """Problems of the arguments in effect with `share_prompt`; none if it is not set."""
-    if not finetuning_args.share_prompt:
+def sharing_problems(given: Mapping[str, Any]) -> list[str]:
+    """Problems of the arguments as written (`given`: name -> value) with `share_prompt`; none if it is not set."""
+    if not is_set(given.get("share_prompt")):
         return []
-    problems = []
-    if finetuning_args.stage != "sft":
-        problems.append(f"share_prompt does not work with stage {finetuning_args.stage}: use stage: sft")
-    for name, remedy in UNSUPPORTED.items():
-        values = (getattr(args, name, None) for args in (model_args, data_args, training_args, finetuning_args))
-        if any(is_set(value) for value in values):
-            problems.append(f"share_prompt does not work with {name}: {remedy}")
-    chosen = str(getattr(model_args.flash_attn, "value", model_args.flash_attn))
-    if chosen not in ATTENTION:
+    problems = [
+        f"share_prompt does not work with {name}: {remedy}"
+        for name, remedy in UNSUPPORTED.items()
+        if is_set(given.get(name)) and str(given[name]) not in ("0", "0.0")
+    ]
+    if (stage := given.get("stage", "sft")) != "sft":
+        problems.append(f"share_prompt does not work with stage {stage}: use stage: sft")
+    if (attention := given.get("flash_attn", "auto")) not in ATTENTION:
         problems.append(
-            f"share_prompt does not work with flash_attn: {chosen}, which cannot mask records from one another: "
+            f"share_prompt does not work with flash_attn: {attention}, which cannot mask records from one another: "
             "use flash_attn: sdpa, or share_prompt_attention: flex_attention on a GPU"
         )
-    if getattr(training_args.accelerator_config, "dispatch_batches", None):
-        problems.append("share_prompt does not work with dispatch_batches: unset it in accelerator_config")
-    return [", ".join([*problems[:-1], f"{problems[-1]}, {REMEDY}"])] if problems else []
+    return ["; ".join(problems) + f"; {REMEDY}"] if problems else []
 
 
 def sharing_doubts(finetuning_args: Any) -> list[str]:
