@@ -226,16 +226,6 @@ def test_records_that_were_trained_on_are_counted(
     assert stored()["training_records"] == 77
 
 
-def test_the_count_is_that_of_the_host(elsewhere: Path) -> None:
-    """datasets, with which LLaMA-Factory splits, rounds the held-out part up; see `tests/test_train.py` for a run."""
-    from ner_eval.trainings import records_trained
-
-    for total, expected in ((10, 9), (11, 9), (19, 17), (20, 18), (21, 18)):
-        Path("data/alpaca/demo_train.json").write_text(json.dumps([{}] * total))
-        given = {"dataset_dir": "data/alpaca", "dataset": "demo_train", "val_size": 0.1}
-        assert records_trained(given) == expected
-
-
 def test_an_untrained_base_model_is_published(adapter: Path, scored: Path, cli: Callable[..., Result]) -> None:
     Path("recipes/nano/model.yaml").touch()
     assert cli("ner-eval", "publish", scored, "--base", "nano", "--curve", "zero-shot").code == 0
