@@ -204,6 +204,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         rate = result[kind]["records_per_second"]
         losses = result[kind]["losses"]
         axes.plot(range(1, len(losses) + 1), losses, label=f"{kind}, {rate:.2f} records/s", **style)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="step of 32 records", ylabel="training loss", title=f"{result['name']}, {result['dtype']}")
     axes.legend(frameon=False)
     figure.tight_layout()
