@@ -10,7 +10,7 @@ FORM   ?=#              answer form of the training files: a module of tools/ner
 PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrations K --seed S --repeat-text
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides for llamafactory-cli
-DTYPE  ?=#              number format for serving; half for cards without bf16
+DTYPE  ?=#              number format for serving (default: what suits the machine); half for cards without bf16
 KEEP   ?=#              1: `make select` only shows which checkpoint is best
 ACCELERATOR ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -59,8 +59,6 @@ methods    = $(filter-out model merge,$(basename $(notdir $(wildcard recipes/$(1
 BASE_ARG = $(call q,model_name_or_path=$(WEIGHTS))
 # The stock command, with its log in a file and a progress bar instead.
 LLAMAFACTORY = .venv-train/bin/python -m llamafactory_ner.quiet .venv-train/bin/llamafactory-cli
-# A CPU without bf16 instructions trains far faster in float32.
-CPU_ARGS = $(if $(filter cpu,$(ACCELERATOR)),bf16=false infer_dtype=float32)
 # glibc returns the memory of every large tensor to the kernel at once; keeping it makes training on a CPU faster.
 CPU_ENV  = $(if $(filter cpu,$(ACCELERATOR)),MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_MMAP_MAX_=0)
 TORCH    = $(if $(filter cpu,$(ACCELERATOR)),requirements/torch-cpu.txt)
@@ -71,7 +69,8 @@ MAKEFLAGS += --no-print-directory
 export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval report select demo run-demo nano test \
+.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval report select demo run-demo \
+        bench-train nano test \
         test-all lint lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
 help: ## list the targets, and the base models with their methods
@@ -95,7 +94,7 @@ train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with r
 	@$(if $(FORM)$(PROMPT_ARGS),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
 	@$(CPU_ENV) $(LLAMAFACTORY) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
-	  $(call q,output_dir=$(ADAPTER)) $(CPU_ARGS) $(WORDS)
+	  $(call q,output_dir=$(ADAPTER)) $(WORDS)
 	@$(if $(filter-out $(USUAL),$(ADAPTER)),echo $(call q,serve and evaluate it with: make serve eval ADAPTER=$(call q,$(ADAPTER)) \
 	  MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS)))
 
@@ -178,6 +177,10 @@ run-demo: known-run .venv/.ready .venv-train/.ready .venv-serve/.ready
 	.venv/bin/ner-eval score runs/$(call q,$(BASE)-demo-$(SPLIT)); \
 	echo "== 5/5 eval: the fine-tuned model"; $(MAKE) eval; \
 	echo; echo "outputs: adapter "$(call q,$(ADAPTER))", loss plot "$(call q,$(ADAPTER))"/training_loss.png, answers and scores runs/"$(RUN)
+
+bench-train: .venv-train/.ready ## compare training with stock llamafactory: speed, memory, loss curves (MODEL may be a folder; ARGS="--steps 20")
+	@test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json || $(MAKE) data
+	@$(CPU_ENV) .venv-train/bin/python tests/bench/training.py --model $(call q,$(MODEL)) --corpus $(call q,$(CORPUS)) $(WORDS)
 
 nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about an hour on one core)
 	@$(CPU_ENV) .venv-train/bin/ner-model pretrain-nano --out data/nano

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ner_common.machine import BF16_FLAGS
 from support import ROOT, Result
 from test_layout import MAY_IMPORT
 
@@ -189,6 +190,12 @@ def test_the_record_of_the_readme_scores_as_it_says() -> None:
     assert row and row[1].split() in [
         line.split() for _, block in blocks(read("README.md")) for line in block.splitlines()
     ]
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_readme_names_the_cpus_that_get_bfloat16(name: str) -> None:
+    (row,) = [row for table in tables(read(name)) for row in table if row[1:] == ["bfloat16", "bfloat16"]]
+    assert sorted(re.findall(r"`(\w+)`", row[0])) == sorted(BF16_FLAGS)
 
 
 def corpus_of_the_readme() -> tuple[str, str]:

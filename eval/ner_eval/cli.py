@@ -7,7 +7,7 @@ COMMANDS = {
     "extract": ("ner_eval.extract", "find the entities of your own texts, with offsets"),
     "score": ("ner_eval.score", "score stored answers against gold, print the label table"),
     "select": ("ner_eval.select", "compare the checkpoints of a training on its held-out records, publish the best"),
-    "publish": ("ner_eval.publish", "store a result with its recipe and update the table in recipes/README.md"),
+    "publish": ("ner_eval.publish", "store a result with its recipe and write the tables of all results"),
     "compare": ("ner_eval.compare", "compare runs, with the significance of their differences"),
     "report": ("ner_eval.report", "write a run's report.html, report.md and plot"),
 }

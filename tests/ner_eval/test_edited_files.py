@@ -12,10 +12,12 @@ from edited import edits
 from ner_common.decoding import NotJSON, decode_json
 from ner_common.errors import UserError
 from ner_data.prompt import PromptSpec
+from ner_eval.benchmarks import HEAD, page
 from ner_eval.inference.batch_file import read_results
 from ner_eval.metrics import bootstrap
 from ner_eval.metrics.scores_file import read_scores
 from ner_eval.publish import table
+from ner_eval.published import all_results
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import Prediction, read_predictions
 from support import ROOT
@@ -176,6 +178,9 @@ def test_edited_result_files_give_a_row_or_one_line(
     path = Path("recipes/nano/results/x.json")
     path.parent.mkdir(parents=True)
     value = load(ROOT / "recipes/nano/results/nano-lora-demo-test.json") | {"note": "x", "gpu_memory_gb": 1.5}
+    value |= {"base": "nano", "training_records": 1800, "curve": "lora", "trained_on": "demo"}
+    value["prompt"] = {"answer_form": "json_list", "fingerprint": "0123456789abcdef", "definitions": True}
+    value["prompt"] |= {"demonstrations": 4, "text_twice": False}
     columns = None
     tried = 0
     for what, new in sampled(value, every):
@@ -188,6 +193,9 @@ def test_edited_result_files_give_a_row_or_one_line(
         columns = columns or head.count("|")
         assert row.replace("\\|", "").count("|") == columns, (what, row)
         assert "<" not in row and row.isprintable(), (what, row)
+        heading, _, head, _, row = page(all_results()).removeprefix(HEAD).strip().split("\n")
+        assert row.replace("\\|", "").count("|") == head.count("|"), (what, row)
+        assert "<" not in heading + row and heading.isprintable() and row.isprintable(), (what, row)
     assert tried >= 90 * 5 / every
 
 

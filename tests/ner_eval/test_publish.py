@@ -153,3 +153,130 @@ def test_a_table_without_its_marks_is_left_alone(workplace: Path, cli: Callable[
     TABLE.write_text("# mine\n")
     assert "the markers of the table are missing" in one_line_error(cli("ner-eval", "publish"))
     assert TABLE.read_text() == "# mine\n"
+
+
+# --- where a result comes from ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(adapter: Path, tmp_path: Path) -> Path:
+    """An adapter that was trained outside saves/, with the record of its training, and its training files."""
+    folder = tmp_path / "runs13/first"
+    folder.mkdir(parents=True)
+    (folder / "all_results.json").write_text('{"train_runtime": 60.0, "epoch": 1.0}')
+    Path("data/alpaca").mkdir(parents=True)
+    Path("data/alpaca/dataset_info.json").write_text('{"demo_train": {"file_name": "demo_train.json"}}')
+    Path("data/alpaca/demo_train.json").write_text(json.dumps([{}] * 1001))
+    record(folder)
+    return folder
+
+
+def record(folder: Path, **arguments: Any) -> None:
+    """Write how the adapter in a folder was trained."""
+    given = {"dataset_dir": "data/alpaca", "dataset": "demo_train", "val_size": 0.1} | arguments
+    value = {"started": "", "recipe": None, "base_model": "/work/models/qwen05b", "hardware": "", "versions": {}}
+    (folder / "ner_training.json").write_text(json.dumps(value | {"arguments": given}))
+
+
+def stored() -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(Path("recipes/nano/results/run.json").read_text())
+    return value
+
+
+def test_an_adapter_elsewhere_is_published_with_the_recipe_that_is_named(
+    elsewhere: Path, scored: Path, cli: Callable[..., Result]
+) -> None:
+    words = ["--adapter", elsewhere, "--recipe", "recipes/nano/lora.yaml", "--curve", "lora"]
+    assert cli("ner-eval", "publish", scored, *words).code == 0
+    value = stored()
+    assert (value["recipe"], value["trained_on"], value["base"]) == ("recipes/nano/lora.yaml", "demo", "qwen05b")
+    assert (value["training_records"], value["curve"], value["train_seconds"]) == (900, "lora", 60.0)
+    prompt = value["prompt"]
+    assert (prompt["answer_form"], prompt["demonstrations"], prompt["definitions"]) == ("json_list", 0, False)
+    assert "| `nano/lora` | – | demo | 900 | json_list | none |" in Path("docs/benchmarks.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        ({}, 900),  # a tenth of 1,001, rounded up, is held out
+        ({"val_size": 0.0}, 1001),
+        ({"val_size": None}, 1001),
+        ({"val_size": 100}, 901),
+        ({"max_samples": 500}, 450),
+        ({"max_samples": 5000}, 900),
+        ({"max_samples": "500", "val_size": "0.1"}, 450),
+        ({"dataset": "demo_train,demo_train", "max_samples": 10}, 18),
+        ({"dataset": ["demo_train"]}, 900),
+        ({"dataset": "gone_train"}, None),
+        ({"dataset_dir": "nowhere"}, None),
+        ({"max_samples": "many"}, None),
+        ({"val_size": []}, 1001),
+        ({"val_size": {"x": 1}}, None),
+    ],
+)
+def test_records_that_were_trained_on_are_counted(
+    elsewhere: Path, scored: Path, cli: Callable[..., Result], arguments: dict[str, Any], count: int | None
+) -> None:
+    record(elsewhere, **arguments)
+    words = ["--adapter", elsewhere, "--recipe", "recipes/nano/lora.yaml"]
+    assert cli("ner-eval", "publish", scored, *words).code == 0
+    assert stored()["training_records"] == count
+    assert cli("ner-eval", "publish", scored, *words, "--records", "77").code == 0
+    assert stored()["training_records"] == 77
+
+
+def test_an_untrained_base_model_is_published(adapter: Path, scored: Path, cli: Callable[..., Result]) -> None:
+    Path("recipes/nano/model.yaml").touch()
+    assert cli("ner-eval", "publish", scored, "--base", "nano", "--curve", "zero-shot").code == 0
+    value = stored()
+    assert (value["recipe"], value["trained_on"], value["training_records"]) == ("recipes/nano/model.yaml", "", 0)
+    assert (value["train_seconds"], value["epochs"], value["base"]) == (None, None, "model-run")
+    assert "| `nano, untrained` | – | demo test, 2 sentences | 0.6667 | 0.5000 | – | – |" in TABLE.read_text()
+
+
+def test_a_trained_model_is_no_base_model(adapter: Path, scored: Path, cli: Callable[..., Result]) -> None:
+    Path("recipes/nano/model.yaml").touch()
+    path = scored / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"training": {"recipe": "x"}}))
+    message = one_line_error(cli("ner-eval", "publish", scored, "--base", "nano"))
+    assert "its model was trained; name the adapter with --adapter instead of --base" in message
+    assert not Path("recipes/nano/results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name the adapter's folder with --adapter saves/MODEL/METHOD/CORPUS, or an untrained model with --base MODEL"),
+        (["--base", "gone"], "--base 'gone': there is no recipes/MODEL/model.yaml of that name"),
+        (["--base", "../recipes/nano"], "--base '../recipes/nano': there is no recipes/MODEL/model.yaml"),
+        (["--base", "a\nb"], "--base 'a\\nb': there is no recipes/MODEL/model.yaml"),
+        (["--base", "nano", "--adapter", "ELSEWHERE"], "an untrained model has no --adapter, --recipe and --records"),
+        (["--base", "nano", "--records", "5"], "an untrained model has no --adapter, --recipe and --records"),
+        (["--adapter", "ELSEWHERE"], "was not written by a recipe"),
+        (["--adapter", "ELSEWHERE", "--recipe", "gone.yaml"], "--recipe 'gone.yaml': no such recipe; name recipes/"),
+        (["--adapter", "ELSEWHERE", "--recipe", "recipes/nano/model.yaml"], "no such recipe; name recipes/MODEL/"),
+        (["--adapter", "ELSEWHERE", "--recipe", "recipes"], "--recipe 'recipes': no such recipe"),
+        (["--adapter", "gone", "--recipe", "recipes/nano/lora.yaml"], "does not say what it was trained on"),
+        (["--adapter", "ELSEWHERE", "--recipe", "recipes/nano/lora.yaml", "--curve", "a\nb"], "--curve 'a\\nb': not a"),
+        (["--adapter", "ELSEWHERE", "--recipe", "recipes/nano/lora.yaml", "--curve", "x" * 61], ": not a name; give a"),
+    ],
+)  # fmt: skip
+def test_what_is_not_known_to_be_true_is_not_published(
+    elsewhere: Path, scored: Path, cli: Callable[..., Result], words: list[str], said: str
+) -> None:
+    Path("recipes/nano/model.yaml").touch()
+    before = TABLE.read_bytes()
+    given = [str(elsewhere) if word == "ELSEWHERE" else word for word in words]
+    assert said in one_line_error(cli("ner-eval", "publish", scored, *given))
+    assert TABLE.read_bytes() == before and not Path("recipes/nano/results").exists() and not Path("docs").exists()
+
+
+def test_a_point_of_a_curve_needs_its_number_of_records(
+    elsewhere: Path, scored: Path, cli: Callable[..., Result]
+) -> None:
+    Path("data/alpaca/demo_train.json").unlink()
+    words = ["--adapter", elsewhere, "--recipe", "recipes/nano/lora.yaml", "--curve", "lora"]
+    message = one_line_error(cli("ner-eval", "publish", scored, *words))
+    assert "how many records were trained on is unknown; give it with --records" in message
+    assert cli("ner-eval", "publish", scored, *words, "--records", "250").code == 0

@@ -8,8 +8,11 @@ import pytest
 import yaml
 
 from ner_common.errors import UserError
+from ner_common.machine import NumberFormat
 from ner_models.base_models import BaseModel, base_model_of, load_base_model, model_names
-from ner_models.serving.command import default_dtype, on_cpu
+from ner_models.serving import command
+from ner_models.serving.command import number_format
+from support import ROOT
 
 GIVEN: dict[str, Any] = {
     "weights": "models/tiny",
@@ -91,9 +94,39 @@ def test_a_base_model_is_found_by_the_folder_of_its_weights(write: Callable[...,
     found = base_model_of(workplace / "models/../models/tiny")
     assert found is not None and found.name == "tiny"
     assert base_model_of(Path("models/other")) is None
-    served = "float32" if on_cpu() else "float16"
-    assert default_dtype(Path("models/tiny")) == served
-    assert default_dtype(Path("models/other")) == ("float32" if on_cpu() else "auto")
+
+
+@pytest.mark.parametrize("suits", ["bfloat16", "float32"])
+def test_the_number_format_of_a_server_suits_its_machine_unless_the_model_says_float32(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, suits: str
+) -> None:
+    tiny, other, small = Path("models/tiny"), Path("models/other"), Path("models/small")
+    for folder in (tiny, other, small):
+        folder.mkdir(parents=True)
+        with (folder / "model.safetensors").open("wb") as file:
+            file.truncate(10**6 if folder is small else 10**9)
+    monkeypatch.setattr(command, "cpu_number_format", lambda: NumberFormat(suits, "its CPU"))
+    for on_cpu, dtype, wanted in (
+        (False, "float16", ["float16", "auto", "auto"]),
+        (False, "float32", ["float32", "auto", "auto"]),
+        (True, "float16", [suits, suits, "float32"]),
+        (True, "auto", [suits, suits, "float32"]),
+        (True, "float32", ["float32", suits, "float32"]),
+    ):
+        write(dtype=dtype)
+        monkeypatch.setattr(command, "on_cpu", lambda on_cpu=on_cpu: on_cpu)
+        assert [number_format(folder).name for folder in (tiny, other, small)] == wanted
+    assert number_format(tiny).why == "recipes/tiny/model.yaml says so"
+    write(dtype="int3")
+    with pytest.raises(UserError, match=r"recipes/tiny/model.yaml: dtype: 'int3' is not one of auto, half"):
+        number_format(tiny)
+
+
+def test_nano_is_served_in_float32_on_a_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(command, "on_cpu", lambda: True)
+    for folder in (ROOT, tmp_path):  # also where no model.yaml describes it
+        monkeypatch.chdir(folder)
+        assert number_format(ROOT / "data/nano").name == "float32"
 
 
 def test_a_broken_description_keeps_no_other_model_from_being_found(

@@ -5,14 +5,20 @@ from types import ModuleType
 from typing import Any
 
 from llamafactory_ner.methods import METHODS
+from llamafactory_ner.number_format import in_format
 
 
 def hook(module: ModuleType) -> None:
-    """Make `init_adapter` handle the plugin's finetuning types here and pass everything else to the original."""
+    """Make `init_adapter` handle the plugin's finetuning types here and pass everything else to the original.
+
+    Both get the base model in the number format that it is trained in.
+    """
     original = module.init_adapter
 
     @wraps(original)
     def init_adapter(config: Any, model: Any, model_args: Any, finetuning_args: Any, is_trainable: bool) -> Any:
+        if is_trainable:
+            model = in_format(model, model_args, finetuning_args)
         if finetuning_args.finetuning_type not in METHODS:
             return original(config, model, model_args, finetuning_args, is_trainable)
         return init_soft_prompt(model, model_args, finetuning_args, is_trainable, module.logger)

@@ -17,6 +17,7 @@ from llamafactory_ner.checks.recipe import recipe_problems, template_problem
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
 from llamafactory_ner.checks.sharing import sharing_doubts, sharing_problems
 from llamafactory_ner.methods import METHODS
+from llamafactory_ner.number_format import suited
 
 
 def hook(module: ModuleType) -> None:
@@ -49,14 +50,14 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
 
 
 def checked_recipe(module: Any) -> dict[str, Any] | list[str]:
-    """What llamafactory reads from the command line, after the check of the recipe that is named there."""
+    """What llamafactory reads from the command line, in the machine's number format; the recipe is checked first."""
     if recipe := recipe_of(sys.argv):
         with user_errors_in_one_line():
             if not Path(recipe).is_file():
                 stop(f"{recipe}: no such recipe; name a file, such as recipes/MODEL/METHOD.yaml")
             _refuse(recipe_problems(Path(recipe)))
     args: dict[str, Any] | list[str] = module.read_args()
-    return args
+    return suited(args) if isinstance(args, dict) else args
 
 
 def as_mapping(args: dict[str, Any] | list[str]) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
         _check_datasets(recipe, config)
         # Keep only what affects the encoding: write nothing, split nothing, start no logger.
         config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
+        config |= {"bf16": False, "fp16": False}  # refused where the recipe would not train
         config |= {"eval_strategy": "no", "do_eval": False, "load_best_model_at_end": False, "overwrite_cache": True}
         model_args, data_args, training_args, _, _ = get_train_args(config)
         module = load_tokenizer(model_args)

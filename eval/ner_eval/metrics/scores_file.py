@@ -27,7 +27,7 @@ class _Spread(Struct, frozen=True, forbid_unknown_fields=True):
     macro: tuple[Ratio, Ratio]
 
 
-class _Intervals(Struct, frozen=True, forbid_unknown_fields=True):
+class Intervals(Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[float, Meta(gt=0, lt=1)]
     resamples: Annotated[int, Meta(ge=1)]
     seed: int
@@ -36,7 +36,7 @@ class _Intervals(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _WithIntervals(Struct):
-    intervals: _Intervals
+    intervals: Intervals
 
 
 def read_scores(path: Path) -> Scores:
@@ -130,7 +130,7 @@ def _check_subset(lenient: Reading, strict: Reading) -> None:
             _require(fits, "readings: more distinct mentions than mentions")
 
 
-def _check_intervals(intervals: _Intervals) -> None:
+def _check_intervals(intervals: Intervals) -> None:
     for reading in (intervals.lenient, intervals.strict):
         for key, spread in reading.items():
             _require(key in tallies(), f"intervals: the unknown protocol {one_line(key, 40)}")

@@ -35,6 +35,11 @@ def warn(message: str) -> None:
     _say(f"warning: {message}", say=f"warning: {message}")
 
 
+def note(message: str) -> None:
+    """Print a line that is no warning, once."""
+    _say(message, say=message)
+
+
 def _say(message: str, **event: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         emit(**event)

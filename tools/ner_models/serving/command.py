@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llamafactory_ner.checks.configs import LORA, read_model_config
 from ner_common.errors import UserError, escaped, one_line
-from ner_common.machine import installed
+from ner_common.machine import NumberFormat, cpu_number_format, installed
 from ner_models.base_models import FILE_NAME, RECIPES, base_model_of
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
@@ -20,6 +20,8 @@ from ner_models.serving.soft_prompts import P_TUNING, SoftPrompts
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM record needs about 1,000
 CPU_CACHE_BYTES = 1 << 30  # vLLM would take a share of the whole machine's memory
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+FLOAT32 = ("float", "float32")
+SMALL_BYTES = 10**8  # of weights
 HOST_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_%-]{0,252}")
 KEY = re.compile(r"[!-~]+")
 # Options of vLLM that ``vllm_args`` cannot change, and why: the server would not be the one that was asked for, would
@@ -48,7 +50,7 @@ class Settings:
 
     Attributes:
         host, port: the address it listens on.
-        dtype: number format; None: float32 on a CPU, else that of the base model's ``model.yaml``, else vLLM's choice.
+        dtype: number format; None: see `number_format`.
         max_model_len: maximum tokens of prompt and answer together.
         gpu_memory_utilization: share of the GPU's memory.
         tensor_parallel_size: number of GPUs to spread the model over.
@@ -140,7 +142,7 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         *("--generation-config", "vllm"),
         # Without it, vLLM would load a pickle (pytorch_model.bin) where there are no safetensors.
         *("--load-format", "safetensors"),
-        *("--dtype", settings.dtype or default_dtype(base)),
+        *("--dtype", settings.dtype or number_format(base).name),
     ]
     if on_cpu():
         command += ["--kv-cache-memory-bytes", str(CPU_CACHE_BYTES), "--enforce-eager"]
@@ -170,19 +172,27 @@ def as_word(path: Path) -> str:
     return f"./{path}" if str(path).startswith("-") else str(path)
 
 
-def default_dtype(base: Path) -> str:
-    """The number format if the user names none.
+def number_format(base: Path) -> NumberFormat:
+    """The number format to serve a base model in if the user names none.
+
+    On a GPU, that of its ``model.yaml``, else vLLM's choice; on a CPU, what suits the CPU, unless ``model.yaml`` says
+    float32 or the model is small. vLLM itself would take bfloat16 on any CPU.
 
     Raises:
-        UserError: the base model's ``model.yaml`` names one that vLLM does not know.
+        UserError: ``model.yaml`` names one that vLLM does not know.
     """
-    if on_cpu():
-        return "float32"
     known = base_model_of(base)
+    described = known and str(RECIPES / known.name / FILE_NAME)
     if known and known.dtype not in DTYPES:
-        named = f"{RECIPES / known.name / FILE_NAME}: dtype: {one_line(known.dtype)}"
-        raise UserError(f"{named} is not one of {', '.join(DTYPES)}; correct it")
-    return known.dtype if known else "auto"
+        problem = f"dtype: {one_line(known.dtype)} is not one of {', '.join(DTYPES)}; correct it"
+        raise UserError(f"{described}: {problem}")
+    if known and (not on_cpu() or known.dtype in FLOAT32):
+        return NumberFormat(known.dtype, f"{described} says so")
+    if not on_cpu():
+        return NumberFormat("auto", "vLLM chooses")
+    if sum(path.stat().st_size for path in base.glob("*.safetensors")) < SMALL_BYTES:
+        return NumberFormat("float32", "a model this small gains nothing from less")
+    return cpu_number_format()
 
 
 def on_cpu() -> bool:

@@ -33,7 +33,7 @@ from ner_models.serving.adapters import (
     warn_of_another_name,
 )
 from ner_models.serving.baking import bake_checkpoint, baked_folder
-from ner_models.serving.command import MAX_MODEL_LEN, Settings, check_key, check_settings, vllm_command
+from ner_models.serving.command import MAX_MODEL_LEN, Settings, check_key, check_settings, number_format, vllm_command
 from ner_models.serving.state import STATE, Server, new_server
 
 
@@ -81,6 +81,8 @@ def serve(
         print(f"note: {note}", file=sys.stderr, flush=True)
     if dry_run:
         return None
+    if settings.dtype is None:
+        print(number_format(base).said("--dtype (make: DTYPE=…)"), flush=True)
     environment = soft.environment | ({"VLLM_API_KEY": api_key} if api_key else {})
     server = new_server(settings.host, settings.port, names, command)
     with process.reserved(server):
@@ -219,7 +221,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--dtype",
         help="The number format: auto, float32, bfloat16, or half for cards without bf16 (default: the base "
-        "model's in its model.yaml; float32 on a CPU).",
+        "model's in its model.yaml; on a CPU bfloat16 if it has instructions for that, else float32).",
     )
     add(
         "--max-model-len",
