@@ -133,9 +133,7 @@ def _prepare(adapter: Path, model: str | None, run: str | None) -> _Work:
 
 
 async def _check_served(servers: Connection, wanted: Mapping[str, Candidate], adapter: Path) -> None:
-    """Raises:
-    UserError: a server does not answer, lacks a checkpoint, or has another folder under its name.
-    """
+    """Raise UserError if a server does not answer, lacks a checkpoint, or has another folder under its name."""
     remedy = f"`make select` serves all checkpoints; or: ner-model serve $(ner-eval select {rooted(adapter)} --list)"
     async with servers.client() as client:
         for name, candidate in wanted.items():
