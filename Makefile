@@ -59,8 +59,9 @@ methods    = $(filter-out model merge,$(basename $(notdir $(wildcard recipes/$(1
 BASE_ARG = $(call q,model_name_or_path=$(WEIGHTS))
 # The stock command, with its log in a file and a progress bar instead.
 LLAMAFACTORY = .venv-train/bin/python -m llamafactory_ner.quiet .venv-train/bin/llamafactory-cli
-# glibc returns the memory of every large tensor to the kernel at once; keeping it makes training on a CPU faster.
-CPU_ENV  = $(if $(filter cpu,$(ACCELERATOR)),MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_MMAP_MAX_=0)
+# glibc returns the memory of every tensor above 128 kB to the kernel at once; keeping it makes training on a CPU faster. That
+# of tensors above 32 MB goes back: batches differ in length, so what is kept of these would soon fill the memory.
+CPU_ENV  = $(if $(filter cpu,$(ACCELERATOR)),MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_MMAP_THRESHOLD_=33554432)
 TORCH    = $(if $(filter cpu,$(ACCELERATOR)),requirements/torch-cpu.txt)
 
 SHELL := bash
