@@ -12,7 +12,7 @@ from ner_eval.published import RECIPES, all_results
 from support import ROOT, Result, one_line_error
 
 Publish = Callable[..., Path]
-SAMPLE = json.loads((ROOT / "recipes/nano/results/nano-lora-demo-test.json").read_text("utf-8"))
+SAMPLE = json.loads((ROOT / "tests/previous/result.json").read_text("utf-8"))
 PROMPT = {"answer_form": "json_list", "fingerprint": "0123456789abcdef"}
 
 

@@ -177,7 +177,7 @@ def test_edited_result_files_give_a_row_or_one_line(
     monkeypatch.chdir(tmp_path)
     path = Path("recipes/nano/results/x.json")
     path.parent.mkdir(parents=True)
-    value = load(ROOT / "recipes/nano/results/nano-lora-demo-test.json") | {"note": "x", "gpu_memory_gb": 1.5}
+    value = load(ROOT / "tests/previous/result.json") | {"note": "x", "gpu_memory_gb": 1.5}
     value |= {"base": "nano", "training_records": 1800, "curve": "lora", "trained_on": "demo"}
     value["prompt"] = {"answer_form": "json_list", "fingerprint": "0123456789abcdef", "definitions": True}
     value["prompt"] |= {"demonstrations": 4, "text_twice": False}
