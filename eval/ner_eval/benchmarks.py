@@ -8,8 +8,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from ner_common.files import temporary_of, write_atomically
+from ner_common.files import write_atomically
 from ner_eval.published import Published, all_results, cell, table_of
+from ner_eval.reporting.plot import save
 
 DOCS = Path("docs")
 FILE_NAME = "benchmarks.md"
@@ -93,8 +94,7 @@ def plot_name(group: Group) -> str:
 
 def _row(path: Path, result: Published) -> tuple[str, ...]:
     micro, macro = result.spread() or (None, None)
-    prompt, epochs = result.prompt, "" if result.epochs is None else f", {result.epochs:.1f} epochs"
-    refused = result.answers.get("refused")
+    prompt, refused = result.prompt, result.answers.get("refused")
     return (
         f"`{result.method}`",
         cell(result.note) or "–",
@@ -105,10 +105,7 @@ def _row(path: Path, result: Published) -> tuple[str, ...]:
         f"{result.answers['scored']:,}" + (f" ({refused} refused)" if refused else ""),
         figure(result.micro_f1, micro),
         figure(result.macro_f1, macro),
-        f"{result.train_seconds / 60:.1f} min{epochs}" if result.train_seconds else "–",
-        f"{result.gpu_memory_gb:.1f} GB" if result.gpu_memory_gb else "–",
-        cell(result.hardware),
-        f"`{result.commit}`",
+        *result.effort(),
         _linked(path),
     )
 
@@ -165,13 +162,8 @@ def draw(group: Group, points: Results, path: Path) -> None:
     axes.set_ylabel("micro F1, with 95 % intervals")
     axes.set_title(plain("{} on {} {}".format(*group)), loc="left", fontsize=11)
     axes.legend(lines, map(plain, series), frameon=False, loc="lower right")
-    temporary = temporary_of(path)
-    try:
-        # Without the version of matplotlib in the file, only a change of the picture changes it.
-        drawing.savefig(temporary, format="png", metadata={"Software": None})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Without the version of matplotlib in the file, only a change of the picture changes it.
+    save(drawing, path, metadata={"Software": None})
 
 
 def plain(text: str) -> str:

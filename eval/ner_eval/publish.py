@@ -80,12 +80,12 @@ def publish(
 
 
 def prompt_facts(spec: PromptSpec) -> dict[str, Any]:
-    """The answer form, the fingerprint, and what the prompt has in addition: its text shows it (`ner_data.prompt`)."""
+    """The answer form, the fingerprint, and what the prompt has in addition."""
     return {
         "answer_form": spec.answer_form,
         "fingerprint": spec.fingerprint,
-        "definitions": "类别：\n" in spec.instruction,
-        "demonstrations": spec.instruction.count("\n答案：\n"),
+        "definitions": spec.defines_labels,
+        "demonstrations": spec.demonstrations,
         "text_twice": bool(spec.again),
     }
 
@@ -166,9 +166,6 @@ def table() -> str:
 
 
 def _row(result: Published) -> tuple[str, ...]:
-    epochs = "" if result.epochs is None else f", {result.epochs:.1f} epochs"
-    if result.selected:
-        epochs += f", {result.selected.checkpoint}, the best of {result.selected.compared}"
     refused = result.answers.get("refused")
     return (
         f"`{result.method}`" + (f" ({cell(result.note)})" if result.note else ""),
@@ -177,10 +174,7 @@ def _row(result: Published) -> tuple[str, ...]:
         + (f" ({refused} refused)" if refused else ""),
         f"{result.micro_f1:.4f}",
         f"{result.macro_f1:.4f}",
-        f"{result.train_seconds / 60:.1f} min{epochs}" if result.train_seconds else "–",
-        f"{result.gpu_memory_gb:.1f} GB" if result.gpu_memory_gb else "–",
-        cell(result.hardware),
-        f"`{result.commit}`",
+        *result.effort(),
     )
 
 

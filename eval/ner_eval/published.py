@@ -137,6 +137,18 @@ class Published(Struct, frozen=True, forbid_unknown_fields=True):
     def macro_f1(self) -> float:
         return macro(self.readings["lenient"], self.run.labels)[2]
 
+    def effort(self) -> tuple[str, str, str, str]:
+        """The cells of a table for training time, GPU memory, hardware and commit."""
+        epochs = "" if self.epochs is None else f", {self.epochs:.1f} epochs"
+        if self.selected:
+            epochs += f", {self.selected.checkpoint}, the best of {self.selected.compared}"
+        return (
+            f"{self.train_seconds / 60:.1f} min{epochs}" if self.train_seconds else "–",
+            f"{self.gpu_memory_gb:.1f} GB" if self.gpu_memory_gb else "–",
+            cell(self.hardware),
+            f"`{self.commit}`",
+        )
+
     def spread(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
         """The intervals of micro and macro F1; None if there are none.
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ner_common.errors import UserError, is_plain, one_line, rooted
 from ner_common.files import read_json
-from ner_common.training_record import read_training_record
+from ner_common.training_record import data_sets, read_training_record
 from ner_eval.published import RECIPES, UNTRAINED, Amount
 
 
@@ -71,7 +71,7 @@ def training_of(adapter: Path | None, recipe: Path | None) -> Training:
             raise UserError(f"{rooted(adapter)}: was not written by a recipe ({recipe} does not exist); {remedy}")
     else:
         recipe = _own(recipe)
-        corpus = ", ".join(name.removesuffix("_train") for name in _data_sets(arguments))
+        corpus = ", ".join(name.removesuffix("_train") for name in data_sets(arguments))
         if not corpus:
             problem = "ner_training.json does not say what it was trained on"
             raise UserError(f"{rooted(adapter)}: {problem}; name saves/MODEL/METHOD/CORPUS instead of --recipe")
@@ -92,12 +92,6 @@ def _own(recipe: Path) -> Path:
     return RECIPES / found.relative_to(here)
 
 
-def _data_sets(arguments: dict[str, Any]) -> list[str]:
-    named = arguments.get("dataset") or []
-    names = named if isinstance(named, list) else str(named).split(",")
-    return [str(name).strip() for name in names if str(name).strip()]
-
-
 def records_trained(arguments: dict[str, Any]) -> int | None:
     """How many records a training used: those of its data sets, up to ``max_samples`` of each, less ``val_size``.
 
@@ -106,7 +100,7 @@ def records_trained(arguments: dict[str, Any]) -> int | None:
     try:
         folder = Path(str(arguments.get("dataset_dir") or "data"))
         registry = read_json(folder / "dataset_info.json", "", dict[str, dict[str, Any]])
-        files = [folder / str(registry[name]["file_name"]) for name in _data_sets(arguments)]
+        files = [folder / str(registry[name]["file_name"]) for name in data_sets(arguments)]
         most = arguments.get("max_samples")
         counts = [len(read_json(path, "", list[Any])) for path in files]
         total = sum(counts if most is None else (min(count, int(most)) for count in counts))

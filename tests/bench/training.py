@@ -37,7 +37,7 @@ from typing import Any
 from ner_common.decoding import decode_yaml
 from ner_common.files import read_object, write_json
 from ner_common.machine import cpu_number_format, hardware, output_of
-from ner_models.base_models import load_base_model, model_names
+from ner_models.base_models import is_small, load_base_model, model_names
 
 RECORDS = 32  # per step
 COMMON: dict[str, Any] = {
@@ -51,7 +51,6 @@ STOCK = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "di
 # How far a step's losses may be apart, as a share of the loss; rounding adds up over the steps.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
 LEAST_SPEEDUP = {"small": 2.0, "large": 4.0}  # small: below 100 million parameters, whose steps are not all matrices
-SMALL_BYTES = 10**8
 CURVE = "loss curves"
 
 
@@ -239,7 +238,7 @@ def report(result: dict[str, Any]) -> None:
 
 def main() -> int:
     args = arguments()
-    small = sum(path.stat().st_size for path in args.base.glob("*.safetensors")) < SMALL_BYTES
+    small = is_small(args.base)
     dtype = args.dtype or ("float32" if small else cpu_number_format().name)
     Path("cache").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="cache", prefix="bench-train-") as name:

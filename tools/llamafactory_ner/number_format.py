@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from llamafactory_ner.checks.refusal import note
-from llamafactory_ner.methods import METHODS
+from llamafactory_ner.methods import METHODS, is_set
 from ner_common.machine import NumberFormat, cpu_number_format
 
 OVERRIDE = "bf16=true or bf16=false"
@@ -17,7 +17,7 @@ FROZEN_BASE = {"lora", *METHODS}
 
 def suited(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a run, with the number format that suits this machine; says which was chosen, and why."""
-    if not (is_true(given.get("do_train")) and is_true(given.get("bf16")) and trains_on_cpu(given)):
+    if not (is_set(given.get("do_train")) and is_set(given.get("bf16")) and trains_on_cpu(given)):
         return given
     if any(word.startswith("bf16=") for word in sys.argv[1:]):
         chosen = NumberFormat("bfloat16", "as asked")
@@ -47,12 +47,8 @@ def in_format(model: Any, model_args: Any, finetuning_args: Any) -> Any:
 
 def trains_on_cpu(given: dict[str, Any]) -> bool:
     """Whether the host would train on the CPU."""
-    if is_true(given.get("use_cpu")):
+    if is_set(given.get("use_cpu")):
         return True
     import torch
 
     return not torch.accelerator.is_available()
-
-
-def is_true(value: Any) -> bool:
-    return str(value).lower() == "true"

@@ -136,7 +136,9 @@ def shared_flex(
     if "block_mask" not in shared_prompt:
         shared_prompt["block_mask"] = block_mask(shared_prompt, query, key)
     mask = shared_prompt["block_mask"]
-    output: tuple[Any, Any] = flex_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)
+    output: tuple[Any, Any] = flex_attention_forward(
+        module, query, key, value, mask, scaling=scaling, dropout=dropout, **kwargs
+    )
     return output
 
 

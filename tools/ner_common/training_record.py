@@ -132,6 +132,13 @@ def read_training_record(folder: Path | None) -> dict[str, Any] | None:
     return record
 
 
+def data_sets(arguments: Mapping[str, Any]) -> list[str]:
+    """The names of the data sets that a training was told to use; a recipe lists them, or joins them with commas."""
+    named = arguments.get("dataset") or []
+    names = named if isinstance(named, list) else str(named).split(",")
+    return [str(name).strip() for name in names if str(name).strip()]
+
+
 def now() -> str:
     """The current time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -29,7 +29,9 @@ INSTRUCTION = (
     "{examples}文本："
 )
 EXAMPLES = "示例：\n{shown}\n\n请仿照示例，只输出下面文本的答案。\n"
-EXAMPLE = "文本：\n{text}\n答案：\n{answer}"
+ANSWERED = "\n答案：\n"
+EXAMPLE = f"文本：\n{{text}}{ANSWERED}{{answer}}"
+DEFINED = "类别：\n"
 AGAIN = "请再读一遍文本："
 RULES = "实体须逐字照抄原文；按出现的先后顺序排列，重复出现的实体重复列出；没有实体时输出 {empty}"
 FILE_NAME = "ner_prompt.json"
@@ -59,6 +61,16 @@ class PromptSpec:
     def fingerprint(self) -> str:
         """16 hex digits of the SHA-256 of everything that a model sees or must answer with."""
         return prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form, self.again)
+
+    @property
+    def defines_labels(self) -> bool:
+        """Whether the labels come with their definitions."""
+        return DEFINED in self.instruction
+
+    @property
+    def demonstrations(self) -> int:
+        """How many records are shown with their answers."""
+        return self.instruction.count(ANSWERED)
 
     def user_text(self, text: str) -> str:
         """The user turn: instruction, newline, input; LLaMA-Factory joins them the same way."""

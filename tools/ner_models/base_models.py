@@ -28,6 +28,7 @@ from ner_common.files import read_text, read_yaml
 RECIPES = Path("recipes")
 MODELS = Path("models")
 FILE_NAME = "model.yaml"
+SMALL_BYTES = 10**8
 MOST_GIGABYTES = 1e5
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Key -> its type, and in words what it must be.
@@ -118,6 +119,11 @@ def base_model_of(weights: Path) -> BaseModel | None:
     else:
         return None
     return load_base_model(found)
+
+
+def is_small(weights: Path) -> bool:
+    """Whether a folder's weights take less than `SMALL_BYTES`: such a model gains nothing from bfloat16 on a CPU."""
+    return sum(path.stat().st_size for path in weights.glob("*.safetensors")) < SMALL_BYTES
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.held_out import HeldOut, read_held_out, texts_checksum
-from ner_common.training_record import TrainingRecord
+from ner_common.training_record import TrainingRecord, data_sets
 from ner_data.corpus import load_corpus
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import PromptSpec
@@ -41,8 +41,6 @@ def held_out_records(adapter: Path, record: TrainingRecord, spec: PromptSpec) ->
 
 def why_unknown(arguments: dict[str, Any]) -> str:
     """Why there is no list of held-out records, from the training's arguments."""
-    several = arguments.get("dataset")
-    names = several if isinstance(several, list) else str(several or "").split(",")
     if arguments.get("tokenized_path"):
         return "was trained on data encoded earlier (tokenized_path), so which records it held out is unknown"
     if arguments.get("streaming") in (True, "true", "True"):
@@ -51,7 +49,7 @@ def why_unknown(arguments: dict[str, Any]) -> str:
         return "was evaluated on a data set of its own (eval_dataset), and held out none of its training records"
     if not _is_positive(arguments.get("val_size")):
         return "held out no records (no val_size)"
-    if len(names) > 1:
+    if len(data_sets(arguments)) > 1:
         return "was trained on several data sets, and checkpoints are compared on one"
     return (
         "does not say which records it held out: it was trained by an earlier version, its data have no ids, or the "

@@ -35,7 +35,7 @@ def draw(data: dict[str, Any], path: Path, face: Face, language: str) -> None:
     axes.set_title(title, fontproperties=text, fontsize=12, loc="left", parse_math=False)
     label = say("plot_axis", protocol=leading["title"][language])
     axes.set_xlabel(label, fontproperties=text, fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_steps(
@@ -72,14 +72,14 @@ def draw_steps(
         right.spines["top"].set_visible(False)
     axes.spines["top"].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> None:
-    """All or nothing, like every other file."""
+def save(figure: Any, path: Path, metadata: dict[str, None] | None = None) -> None:
+    """Write a figure as PNG, all or nothing like every other file; ``metadata`` as matplotlib takes it."""
     temporary = temporary_of(path)
     try:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", metadata=metadata)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ Each form is one module of this package, so a new form is a new file. It defines
 """
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -53,6 +53,16 @@ class AnswerForm(Protocol):
 def form_names() -> list[str]:
     """The names of all forms, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def forced_by(
+    mode: str, *, grammar: Callable[[], str], schema: Callable[[], dict[str, Any]] | None = None
+) -> dict[str, Any] | None:
+    """What `structured` of a form returns that has a Lark grammar of each text, and perhaps a JSON schema."""
+    if mode == "json" and schema:
+        entities = {"name": "entities", "strict": True, "schema": schema()}
+        return {"response_format": {"type": "json_schema", "json_schema": entities}}
+    return {"structured_outputs": {"grammar": grammar()}} if mode == "grammar" else None
 
 
 @cache

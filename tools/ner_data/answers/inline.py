@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ner_data.answers import forced_by
 from ner_data.answers.json_list import literal, storable
 from ner_data.gold import Entity, Mention, Parsed
 
@@ -176,7 +177,7 @@ def _agree(one: str, other: str) -> int:
 
 def structured(mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:
     """The request fields that force this form: a grammar of one text. No JSON schema can."""
-    return {"structured_outputs": {"grammar": grammar(labels, text)}} if mode == "grammar" else None
+    return forced_by(mode, grammar=lambda: grammar(labels, text))
 
 
 def grammar(labels: Sequence[str], text: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ner_data.alignment import align
+from ner_data.answers import forced_by
 from ner_data.answers.json_list import DECODER, STRING, literal, storable, stretches, unquote
 from ner_data.gold import Entity, Mention, Parsed
 
@@ -107,12 +108,7 @@ def _in_order(mentions: Sequence[Mention], text: str) -> tuple[Mention, ...]:
 
 def structured(mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:
     """The request fields that force this form: a JSON schema (``json``) or a grammar of one text (``grammar``)."""
-    if mode == "json":
-        entities = {"name": "entities", "strict": True, "schema": schema(labels)}
-        return {"response_format": {"type": "json_schema", "json_schema": entities}}
-    if mode == "grammar":
-        return {"structured_outputs": {"grammar": grammar(labels, text)}}
-    return None
+    return forced_by(mode, schema=lambda: schema(labels), grammar=lambda: grammar(labels, text))
 
 
 def schema(labels: Sequence[str]) -> dict[str, Any]:

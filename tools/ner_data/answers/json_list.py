@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ner_data.answers import forced_by
 from ner_data.gold import Entity, Mention, Parsed
 
 NAME = "json_list"
@@ -101,12 +102,7 @@ def storable(value: Any) -> str:
 
 def structured(mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:
     """The request fields that force this form: a JSON schema (``json``) or a grammar of one text (``grammar``)."""
-    if mode == "json":
-        entities = {"name": "entities", "strict": True, "schema": schema(labels)}
-        return {"response_format": {"type": "json_schema", "json_schema": entities}}
-    if mode == "grammar":
-        return {"structured_outputs": {"grammar": grammar(labels, text)}}
-    return None
+    return forced_by(mode, schema=lambda: schema(labels), grammar=lambda: grammar(labels, text))
 
 
 def schema(labels: Sequence[str]) -> dict[str, Any]:

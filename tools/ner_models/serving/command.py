@@ -11,7 +11,7 @@ from pathlib import Path
 from llamafactory_ner.checks.configs import LORA, read_model_config
 from ner_common.errors import UserError, escaped, one_line
 from ner_common.machine import NumberFormat, cpu_number_format, installed
-from ner_models.base_models import FILE_NAME, RECIPES, base_model_of
+from ner_models.base_models import FILE_NAME, RECIPES, base_model_of, is_small
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
 from ner_models.serving.process import HOST, PORT, check_port
@@ -21,7 +21,6 @@ MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM re
 CPU_CACHE_BYTES = 1 << 30  # vLLM would take a share of the whole machine's memory
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 FLOAT32 = ("float", "float32")
-SMALL_BYTES = 10**8  # of weights
 HOST_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_%-]{0,252}")
 KEY = re.compile(r"[!-~]+")
 # Options of vLLM that ``vllm_args`` cannot change, and why: the server would not be the one that was asked for, would
@@ -190,7 +189,7 @@ def number_format(base: Path) -> NumberFormat:
         return NumberFormat(known.dtype, f"{described} says so")
     if not on_cpu():
         return NumberFormat("auto", "vLLM chooses")
-    if sum(path.stat().st_size for path in base.glob("*.safetensors")) < SMALL_BYTES:
+    if is_small(base):
         return NumberFormat("float32", "a model this small gains nothing from less")
     return cpu_number_format()
 
