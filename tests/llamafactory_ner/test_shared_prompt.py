@@ -64,6 +64,14 @@ def qwen2(**sizes):
     return Qwen2ForCausalLM(Qwen2Config(vocab_size=VOCABULARY, initializer_range=0.1, **(shape | sizes)))
 
 
+def tiny(kind: str):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"num_key_value_heads": 2, "head_dim": 16}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, vocab_size=VOCABULARY, **shape))
+
+
 def nano():
     from transformers import AutoModelForCausalLM
 
@@ -113,6 +121,53 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(name: str, kind: str) 
     model.set_attn_implementation(IMPLEMENTATIONS["sdpa"])
     with torch.no_grad():
         assert torch.allclose(flex, model(**shared_row(features), use_cache=False).loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "qwen3", "llama"])
+def test_the_loss_in_pieces_has_the_same_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from llamafactory_ner import label_loss, shared_attention
+
+    monkeypatch.setattr(label_loss, "PIECE", 7)
+    shared_attention.register()
+    model = MODELS[name]() if name in MODELS else tiny(name)
+    model.set_attn_implementation(shared_attention.IMPLEMENTATIONS["sdpa"])
+    model.get_output_embeddings().weight.requires_grad_(False)
+    row = shared_row(records("two prompts"))
+    assert row["shift_labels"].numel() % 7
+
+    def gradient(**given):
+        model.zero_grad()
+        output = model(**row, use_cache=False, **given)
+        (3 * output.loss).backward()
+        trained = [weights.grad.flatten() for weights in model.parameters() if weights.requires_grad]
+        return output, torch.cat(trained)
+
+    whole, expected = gradient(num_items_in_batch=torch.tensor(100))
+    whole_mean, _ = gradient()
+    label_loss.register(model)
+    found, gradients = gradient(num_items_in_batch=torch.tensor(100))
+    assert (whole.logits.dim(), found.logits.dim()) == (3, 0), "the scores of all labels were computed at once"
+    assert torch.allclose(found.loss, whole.loss, rtol=1e-5)
+    assert (gradients - expected).norm() / expected.norm() < 1e-5
+    with torch.no_grad():
+        assert torch.allclose(model(**row, use_cache=False).loss, whole_mean.loss, rtol=1e-5)
+        generated = model(input_ids=row["input_ids"][:, :5], use_cache=False)
+    assert generated.logits.shape == (1, 5, model.config.vocab_size)
+
+
+@pytest.mark.parametrize("change", ["trained", "another type"])
+def test_models_whose_loss_is_something_else_keep_it(change: str) -> None:
+    from llamafactory_ner import label_loss
+
+    model = qwen2()
+    head = model.get_output_embeddings()
+    head.weight.requires_grad_(change == "trained")
+    model.config.model_type = "qwen2" if change == "trained" else "gemma2"  # which caps its scores
+    before = model.forward, head.forward, model.loss_function
+    label_loss.register(model)
+    assert (model.forward, head.forward, model.loss_function) == before
 
 
 def test_records_are_divided_into_the_best_groups_of_neighbours() -> None:

@@ -21,15 +21,16 @@ def hook(module: ModuleType) -> None:
             original(model_args, data_args, training_args, finetuning_args, *rest)
             return
         refuse_model(model_args, data_args, finetuning_args)
-        from llamafactory_ner.shared_attention import IMPLEMENTATIONS, register
+        from llamafactory_ner import label_loss, shared_attention
 
-        register()
+        shared_attention.register()
         load_model, collator = host.load_model, host.SFTDataCollatorWith4DAttentionMask
 
         def load_sharing_model(*args: Any, **kwargs: Any) -> Any:
             model = load_model(*args, **kwargs)
             base = model.get_base_model() if hasattr(model, "get_base_model") else model
-            base.set_attn_implementation(IMPLEMENTATIONS[finetuning_args.share_prompt_attention])
+            base.set_attn_implementation(shared_attention.IMPLEMENTATIONS[finetuning_args.share_prompt_attention])
+            label_loss.register(base)
             return model
 
         host.load_model, host.SFTDataCollatorWith4DAttentionMask = load_sharing_model, lambda **_: shared_row
