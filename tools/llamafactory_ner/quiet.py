@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llamafactory_ner.progress import EVENTS
+from ner_common.adapters import is_whole_model
 from ner_common.commands import safe_terminal
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, escaped, one_line, rooted
@@ -71,7 +72,7 @@ def run(command: list[str]) -> int:
         code, refused = watch(command, file)
     if code == 0:
         print_result(folder)
-        print(f"{WRITTEN[kind]}: {folder}")
+        print(f"{'model' if kind == 'train' and is_whole_model(folder) else WRITTEN[kind]}: {folder}")
     elif refused:
         return REFUSED
     elif code == INTERRUPTED:
@@ -176,7 +177,7 @@ def screen() -> Iterator[Callable[[dict[str, Any]], None]]:
         if text := event.get("say") or event.get("refused"):
             tqdm.write(f"llamafactory_ner: {' '.join(text.splitlines())}", file=sys.stderr)
             return
-        losses = {name: f"{event[name]:.4f}" for name in ("loss", "eval_loss") if name in event}
+        losses = {name: shown(event[name]) for name in ("loss", "eval_loss") if name in event}
         if "step" in event and terminal:
             bar = bar if bar is not None else tqdm(total=event["of"], unit="step", file=sys.stderr)
             bar.update(event["step"] - bar.n)
@@ -191,6 +192,10 @@ def screen() -> Iterator[Callable[[dict[str, Any]], None]]:
     finally:
         if bar is not None:
             bar.close()
+
+
+def shown(loss: float | None) -> str:
+    return "not a number" if loss is None else f"{loss:.4f}"
 
 
 def last_error(log: Path, start: int) -> str:
