@@ -45,8 +45,8 @@ class PromptSpec:
     ``max_tokens`` bounds an answer (in tokens; from the training split's longest answer), ``longest_text`` a text (in
     characters; the training split's longest: a model that learned from sentences fails on documents, so these are
     split). Neither changes a prompt, so neither is part of the fingerprint. ``again``: the text is given twice, with
-    this line in between; empty: once. ``enable_thinking``: what the model's chat template was told in training (Qwen3's
-    ends a prompt with an empty thinking block if it is False); None: nothing, as most templates do not ask.
+    this line in between; empty: once. ``enable_thinking``: what the chat template was told in training (Qwen3's ends a
+    prompt with an empty thinking block if it is False); None: nothing, as most templates do not ask.
     """
 
     corpus: str

@@ -57,8 +57,8 @@ def serving_doubts(finetuning_args: Any) -> list[str]:
         "pissa_init": finetuning_args.pissa_init and not finetuning_args.pissa_convert,
     }
     return [
-        f"{name}: vLLM serves no such adapter; after the training run `make merge`, and serve the folder that it writes "
-        "(make serve ADAPTER=models/…)"
+        f"{name}: vLLM serves no such adapter; after the training, merge it with `make merge`, and serve the folder "
+        "that this writes: make serve ADAPTER=models/…"
         for name, given in found.items()
         if given
     ]
