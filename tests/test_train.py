@@ -53,6 +53,8 @@ def test_merging_writes_one_plain_checkpoint(chain: Path, adapter: Path, tmp_pat
     assert (tmp_path / "merged/model.safetensors").is_file()
     assert not list((tmp_path / "merged").glob("*.bin"))
     assert not (tmp_path / "merged/adapter_config.json").exists()
+    for name in ("ner_prompt.json", "ner_training.json"):  # what `make serve eval ADAPTER=…` needs of the adapter
+        assert (tmp_path / "merged" / name).read_bytes() == (adapter / name).read_bytes()
 
 
 def test_preview_shows_the_loss_on_the_answer_and_its_end_only(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
