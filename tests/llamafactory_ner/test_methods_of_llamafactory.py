@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from llamafactory_ner.progress import EVENTS, reporter
+from ner_common.errors import UserError
 from support import train
 
 pytestmark = pytest.mark.train
@@ -97,7 +98,7 @@ def test_the_recipe_trains_nano(method: str, chain: Path, tmp_path: Path) -> Non
 def test_a_loss_that_is_not_a_number_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    from llamafactory_ner.quiet import read_events, shown
+    from llamafactory_ner.quiet import print_result, read_events, shown
 
     monkeypatch.setenv(EVENTS, str(tmp_path / "events"))
     state = SimpleNamespace(is_world_process_zero=True, global_step=2, max_steps=4)
@@ -107,3 +108,6 @@ def test_a_loss_that_is_not_a_number_is_told(tmp_path: Path, monkeypatch: pytest
         (event,) = read_events(file)
     assert event == {"step": 2, "of": 4, "loss": 0.5, "eval_loss": None}
     assert (shown(event["loss"]), shown(event["eval_loss"])) == ("0.5000", "not a number")
+    (tmp_path / "all_results.json").write_text('{\n    "eval_loss": NaN,\n    "train_loss": 0.0\n}')
+    with pytest.raises(UserError, match="a loss is not a number, so the weights are useless; lower learning_rate"):
+        print_result(tmp_path)
