@@ -59,9 +59,9 @@ def tool(environment: str, name: str) -> str:
     return str(path)
 
 
-def train(folder: Path, output: Path, *overrides: str) -> str:
-    """Train nano by its own recipe with the stock llamafactory-cli; returns what it printed."""
-    command = [tool(".venv-train", "llamafactory-cli"), "train", "recipes/nano/lora.yaml", f"output_dir={output}"]
+def train(folder: Path, output: Path, *overrides: str, recipe: str = "lora") -> str:
+    """Train nano by a recipe of its own with the stock llamafactory-cli; returns what it printed."""
+    command = [tool(".venv-train", "llamafactory-cli"), "train", f"recipes/nano/{recipe}.yaml", f"output_dir={output}"]
     environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
     done = subprocess.run(
         [*command, *overrides],

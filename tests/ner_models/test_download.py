@@ -188,7 +188,7 @@ def test_a_model_that_is_there_is_left_alone(recipes: Path, workplace: Path, cli
 
 def test_an_unknown_model_is_refused_with_those_that_exist(recipes: Path, cli: Cli) -> None:
     message = one_line_error(cli("ner-model", "download", "qwen9"))
-    assert "recipes/qwen9/model.yaml: no such base model; known: chatglm3-6b, nano, " in message
+    assert "recipes/qwen9/model.yaml: no such base model; known: chatglm3-6b, glm-4-9b, nano, " in message
 
 
 def test_an_unknown_step_after_the_download_is_refused_before_it(recipes: Path, workplace: Path, cli: Cli) -> None:

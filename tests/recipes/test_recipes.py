@@ -15,9 +15,10 @@ RECIPES = [path for path in YAML if path.name != FILE_NAME]
 TRAINING = [path for path in RECIPES if path.stem != "merge"]
 NAMES = [str(path.relative_to(ROOT / "recipes")) for path in RECIPES]
 MODELS = sorted({path.parent.name for path in YAML})
-# What depends on the method: its own arguments, learning rate and epochs, and the adapter's folder.
+# What depends on the method: its own arguments, learning rate and epochs, and the folder and number of its results.
 OF_A_METHOD = re.compile(
-    r"finetuning_type|lora_\w+|loraplus_\w+|num_virtual_tokens|prompt_encoder_\w+|prefix_projection"
+    r"finetuning_type|lora_\w+|loraplus_\w+|use_dora|quantization_\w+|double_quantization|num_virtual_tokens|"
+    r"prompt_encoder_\w+|prefix_projection|save_total_limit"
 )
 SCHEDULE = {"learning_rate", "num_train_epochs", "output_dir"}
 READMES = (ROOT / "README.md", ROOT / "README_zh.md")

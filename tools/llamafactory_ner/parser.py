@@ -8,13 +8,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llamafactory_ner.checks.adapters import adapter_problems, training_problems
-from llamafactory_ner.checks.arguments import argument_problems, base_folder_problem, model_problems
+from llamafactory_ner.checks.adapters import adapter_problems, merging_problems, training_problems
+from llamafactory_ner.checks.arguments import (
+    argument_problems,
+    base_folder_problem,
+    model_problems,
+    quantization_problems,
+    serving_doubts,
+)
 from llamafactory_ner.checks.base_model import base_doubt
 from llamafactory_ner.checks.configs import read_adapter_config
 from llamafactory_ner.checks.datasets import dataset_problems
 from llamafactory_ner.checks.recipe import recipe_problems, template_problem
-from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
+from llamafactory_ner.checks.refusal import note, stop, user_errors_in_one_line, warn
 from llamafactory_ner.checks.sharing import sharing_doubts, sharing_problems
 from llamafactory_ner.methods import METHODS
 from llamafactory_ner.number_format import suited
@@ -43,7 +49,8 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
                 given = as_mapping(args)
                 _refuse(argument_problems(given, lora_only_arguments()) + sharing_problems(given))
             if module.TrainingArguments in parser.dataclass_types:
-                _refuse(dataset_problems(as_mapping(args), module.DataArguments.dataset_dir))
+                given = as_mapping(args)
+                _refuse(dataset_problems(given, module.DataArguments.dataset_dir) + quantization_problems(given))
         return original(parser, args, allow_extra_keys=allow_extra_keys)
 
     return parse_args
@@ -95,7 +102,7 @@ def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
         with user_errors_in_one_line():
             if problem := base_folder_problem(model) or template_problem(model, template):
                 stop(problem)
-            _refuse(adapter_problems(model_args, finetuning_args))
+            _refuse(adapter_problems(model_args, finetuning_args) + merging_problems(model_args))
             for adapter in model_args.adapter_name_or_path or []:
                 config = read_adapter_config(Path(adapter))
                 if config and (doubt := base_doubt(adapter, config, model)):
@@ -116,6 +123,8 @@ def _with_lora_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
         model_args, data_args, training_args, finetuning_args, _ = parsed
         for doubt in sharing_doubts(finetuning_args):
             warn(doubt)
+        for doubt in serving_doubts(finetuning_args) if training_args.do_train else []:
+            note(doubt)
         if finetuning_args.finetuning_type in METHODS:
             with user_errors_in_one_line():
                 _refuse(training_problems(model_args, data_args, training_args, finetuning_args))

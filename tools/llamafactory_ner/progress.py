@@ -6,6 +6,7 @@ Events are lines of JSON that every process appends to the file named by the env
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def reporter() -> list[Any]:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             losses = {name: (logs or {}).get(name) for name in ("loss", "eval_loss")}
-            if state.is_world_process_zero and (told := {k: v for k, v in losses.items() if isinstance(v, float)}):
+            # JSON has no not-a-number, which a loss is once weights have overflowed.
+            told = {k: v if math.isfinite(v) else None for k, v in losses.items() if isinstance(v, float)}
+            if state.is_world_process_zero and told:
                 emit(step=state.global_step, of=state.max_steps, **told)
 
     return [Reporter()]

@@ -5,17 +5,18 @@ that spec is what llamafactory has loaded, so the file may be replaced at any ti
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llamafactory_ner.methods import is_set
 from ner_common.decoding import convert
 from ner_common.errors import UserError, rooted
 from ner_common.files import read_json, write_json
 from ner_common.fingerprints import prompt_fingerprint
 
 FILE_NAME = "ner_prompt.json"
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+WEIGHTS = ("adapter_model*.safetensors", "adapter_model*.bin", "model*.safetensors")
 REMEDY = "run `make data` to write it again"
 
 
@@ -82,6 +83,12 @@ class Prompt:
     @property
     def fingerprint(self) -> str:
         return self.seen.fingerprint
+
+    def told(self, arguments: Mapping[str, Any]) -> "Prompt":
+        """The spec with what a training's arguments tell the chat template, which servers have to be told too."""
+        if (thinking := arguments.get("enable_thinking")) is None:
+            return self
+        return replace(self, value={**self.value, "enable_thinking": is_set(thinking)})
 
     def differences(self, records: Iterable[tuple[Any, Any, list[dict[str, str]]]]) -> tuple[int, int, int]:
         """Compare the prompts of records with this one.
@@ -172,7 +179,7 @@ def store_prompt(folder: Path, prompt: Prompt | None) -> str | None:
     if before and before.fingerprint == prompt.fingerprint:
         stale = []
     else:
-        stale = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+        stale = [path for pattern in WEIGHTS for path in folder.glob(pattern) if path.is_file()]
     for path in stale:
         path.unlink()
     write_json(folder / FILE_NAME, dict(prompt.value))

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from llamafactory_ner.progress import EVENTS
+from ner_common.adapters import is_whole_model
 from ner_common.commands import safe_terminal
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, escaped, one_line, rooted
-from ner_common.files import read_object, read_yaml
+from ner_common.files import read_object, read_text, read_yaml
 from ner_common.training_record import now
 
 OUTPUT = {"train": "output_dir", "export": "export_dir"}  # command -> the argument with the output folder
@@ -28,6 +29,8 @@ WRITTEN = {"train": "adapter", "export": "merged"}
 INTERRUPTED, REFUSED = 130, 2
 # The last line of a traceback; torchrun's own follow those of the process that failed.
 ERROR = re.compile(r"^(?:\[rank\d+\]: ?)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)$")
+# As transformers writes them, which is not JSON.
+NOT_FINITE = re.compile(r'_loss": (?:NaN|-?Infinity)')
 TORCHRUN = ("torch.distributed.elastic", "subprocess.CalledProcessError")
 
 
@@ -71,7 +74,7 @@ def run(command: list[str]) -> int:
         code, refused = watch(command, file)
     if code == 0:
         print_result(folder)
-        print(f"{WRITTEN[kind]}: {folder}")
+        print(f"{'model' if kind == 'train' and is_whole_model(folder) else WRITTEN[kind]}: {folder}")
     elif refused:
         return REFUSED
     elif code == INTERRUPTED:
@@ -84,8 +87,15 @@ def run(command: list[str]) -> int:
 
 
 def print_result(folder: Path) -> None:
-    """The losses of a training, and where they are plotted."""
-    results = read_object(folder / "all_results.json")
+    """The losses of a training, and where they are plotted.
+
+    Raises:
+        UserError: a loss is not a number.
+    """
+    path = folder / "all_results.json"
+    if path.is_file() and NOT_FINITE.search(read_text(path, "train again")):
+        raise UserError(f"{rooted(folder)}: a loss is not a number, so the weights are useless; lower learning_rate")
+    results = read_object(path)
     losses = {name: results.get(f"{key}_loss") for name, key in (("training", "train"), ("evaluation", "eval"))}
     said = ", ".join(f"{name} loss {value:.4f}" for name, value in losses.items() if isinstance(value, float))
     plot = folder / "training_loss.png"
@@ -176,7 +186,7 @@ def screen() -> Iterator[Callable[[dict[str, Any]], None]]:
         if text := event.get("say") or event.get("refused"):
             tqdm.write(f"llamafactory_ner: {' '.join(text.splitlines())}", file=sys.stderr)
             return
-        losses = {name: f"{event[name]:.4f}" for name in ("loss", "eval_loss") if name in event}
+        losses = {name: shown(event[name]) for name in ("loss", "eval_loss") if name in event}
         if "step" in event and terminal:
             bar = bar if bar is not None else tqdm(total=event["of"], unit="step", file=sys.stderr)
             bar.update(event["step"] - bar.n)
@@ -191,6 +201,10 @@ def screen() -> Iterator[Callable[[dict[str, Any]], None]]:
     finally:
         if bar is not None:
             bar.close()
+
+
+def shown(loss: float | None) -> str:
+    return "not a number" if loss is None else f"{loss:.4f}"
 
 
 def last_error(log: Path, start: int) -> str:

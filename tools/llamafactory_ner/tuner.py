@@ -1,7 +1,8 @@
 """Hook of `llamafactory.train.tuner`: check the training data, and record prompt and settings when training starts."""
 
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
@@ -17,6 +18,7 @@ from ner_common.errors import UserError
 from ner_common.files import write_json
 from ner_common.held_out import FILE_NAME as HELD_OUT
 from ner_common.held_out import HeldOut, read_held_out, write_held_out
+from ner_common.training_record import FILE_NAME as TRAINING
 from ner_common.training_record import write_training_record
 
 PACKAGES = ("llamafactory", "transformers", "peft", "torch")
@@ -38,6 +40,26 @@ def hook(module: ModuleType) -> None:
             original(args, [*(callbacks or []), training_recorder(recipe, arguments, data), *reporter()])
 
     module.run_exp = run_exp  # type: ignore[attr-defined]
+    module.export_model = _with_records(module)  # type: ignore[attr-defined]
+
+
+def _with_records(module: Any) -> Callable[..., None]:
+    """Give a merged model what its adapter came with: the prompt to ask it with, and how it was trained."""
+
+    original = module.export_model
+
+    @wraps(original)
+    def export_model(args: Any = None) -> None:
+        args = checked_recipe(module) if args is None else args
+        original(args)
+        given = as_mapping(args)
+        adapters, folder = given.get("adapter_name_or_path"), Path(str(given.get("export_dir")))
+        named = adapters if isinstance(adapters, list) else str(adapters or "").split(",")
+        for name in (FILE_NAME, TRAINING):
+            if (record := Path(named[-1].strip(), name)).is_file() and named[-1] and folder.is_dir():
+                shutil.copyfile(record, folder / name)
+
+    return export_model
 
 
 def store_held_out(folder: Path, held_out: HeldOut | None, resumes: bool) -> str | None:
@@ -70,7 +92,7 @@ def training_recorder(recipe: str | None, arguments: Mapping[str, Any], data: Tr
                 return
             folder = Path(args.output_dir)
             with user_errors_in_one_line():
-                if note := store_prompt(folder, data.prompt):
+                if note := store_prompt(folder, data.prompt and data.prompt.told(arguments)):
                     warn(note)
                 if not data.checked:
                     warn(f"the data were encoded earlier, so their prompt is unknown and {folder} gets no {FILE_NAME}")
@@ -81,6 +103,6 @@ def training_recorder(recipe: str | None, arguments: Mapping[str, Any], data: Tr
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
             if state.is_world_process_zero and data.prompt and checkpoint.is_dir():
-                write_json(checkpoint / FILE_NAME, dict(data.prompt.value))
+                write_json(checkpoint / FILE_NAME, dict(data.prompt.told(arguments).value))
 
     return TrainingRecorder()

@@ -1,9 +1,14 @@
-"""What an adapter's folder holds, and the name under which it is served."""
+"""What a training leaves in its folder, an adapter or a whole model, and the name under which it is served."""
 
 from pathlib import Path
 
 ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's
 ENCODER_FILE = "prompt_encoder.safetensors"  # a soft prompt's MLP, which only further training needs
+
+
+def is_whole_model(folder: Path) -> bool:
+    """Whether a folder holds a model, as full fine-tuning and merging leave it, and no adapter."""
+    return (folder / "config.json").is_file() and not (folder / ADAPTER_CONFIG).is_file()
 
 
 def served_name(folder: Path) -> str:

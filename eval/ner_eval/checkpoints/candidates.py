@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ner_common.adapters import ADAPTER_CONFIG, ENCODER_FILE, WEIGHTS
+from ner_common.adapters import ADAPTER_CONFIG, ENCODER_FILE, WEIGHTS, is_whole_model
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import read_json, read_text
@@ -107,6 +107,10 @@ def check_adapter(adapter: Path) -> None:
     """
     if not adapter.is_dir():
         raise UserError(f"{rooted(adapter)}: no such folder; name an adapter's: saves/MODEL/METHOD/CORPUS")
+    if is_whole_model(adapter):
+        problem = "a whole model, and one server cannot hold all its checkpoints"
+        remedy = "evaluate them one by one: make serve eval ADAPTER=…/checkpoint-N"
+        raise UserError(f"{rooted(adapter)}: {problem}; {remedy}")
     for name in (ADAPTER_CONFIG, WEIGHTS):
         if not (adapter / name).is_file():
             remedy = "finish the training (the same `make train` continues it), or name another folder"

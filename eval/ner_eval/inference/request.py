@@ -21,7 +21,7 @@ IGNORED = "the server ignores --structured (its answer breaks the form); use --s
 def sampling(spec: PromptSpec, mode: str, openai_only: bool) -> dict[str, Any]:
     """The parameters of every request of a run, in addition to model and messages; ``mode`` is one of `MODES`.
 
-    ``openai_only`` leaves out repetition_penalty, which vLLM has and OpenAI does not.
+    ``openai_only`` leaves out repetition_penalty and enable_thinking, which vLLM has and OpenAI does not.
 
     Raises:
         UserError: the prompt's answer form cannot be forced by ``mode``.
@@ -30,12 +30,16 @@ def sampling(spec: PromptSpec, mode: str, openai_only: bool) -> dict[str, Any]:
     values: dict[str, Any] = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
     if not openai_only:
         values["repetition_penalty"] = 1.0
+        if spec.enable_thinking is not None:
+            values["enable_thinking"] = spec.enable_thinking
     return {**values, "max_tokens": spec.max_tokens, "structured": mode}
 
 
 def request_body(model: str, spec: PromptSpec, text: str, sampling: dict[str, Any]) -> dict[str, Any]:
     """The body of one request for one text, with the ``sampling`` of the run."""
-    values = {key: value for key, value in sampling.items() if key != "structured"}
+    values = {key: value for key, value in sampling.items() if key not in ("structured", "enable_thinking")}
+    if "enable_thinking" in sampling:
+        values["chat_template_kwargs"] = {"enable_thinking": sampling["enable_thinking"]}
     forced = structured(sampling["structured"], spec, text)
     return {"model": model, "messages": spec.messages(text), **values, **forced}
 

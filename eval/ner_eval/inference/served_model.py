@@ -9,7 +9,7 @@ vLLM's answer, with one LoRA module (``root`` is its folder, ``parent`` the base
 import asyncio
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -164,7 +164,7 @@ def choose_prompt(
         refuse_other(spec, path, trained, labels)
     if trained and trained.fingerprint != spec.fingerprint:
         print(f"note: {rooted(path)} is not the prompt that the model was trained with", file=sys.stderr)
-    return spec
+    return replace(spec, enable_thinking=trained.enable_thinking) if trained else spec
 
 
 def refuse_other(spec: PromptSpec, path: Path, trained: PromptSpec | None, labels: tuple[str, ...]) -> None:

@@ -44,6 +44,17 @@ def test_losses_that_are_not_numbers_do_not_matter(workplace: Path) -> None:
     assert len(found()) == 3
 
 
+def test_a_fully_fine_tuned_model_is_refused_with_what_to_do(workplace: Path) -> None:
+    write_training()
+    (ADAPTER / "adapter_config.json").rename(ADAPTER / "config.json")
+    with pytest.raises(UserError) as caught:
+        found()
+    assert str(caught.value) == (
+        f"{ADAPTER}: a whole model, and one server cannot hold all its checkpoints; "
+        "evaluate them one by one: make serve eval ADAPTER=…/checkpoint-N"
+    )
+
+
 def no_checkpoints(spec: PromptSpec) -> None:
     for folder in ADAPTER.glob("checkpoint-*"):
         shutil.rmtree(folder)

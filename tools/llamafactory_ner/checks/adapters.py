@@ -6,7 +6,7 @@ from typing import Any
 from llamafactory_ner.checks.base_model import base_problems
 from llamafactory_ner.checks.configs import AdapterConfig, read_adapter_config, read_model_config
 from llamafactory_ner.methods import DEFAULT_VIRTUAL_TOKENS, METHODS
-from ner_common.adapters import ENCODER_FILE
+from ner_common.adapters import ENCODER_FILE, is_whole_model
 
 
 def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
@@ -20,7 +20,10 @@ def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
         config = read_adapter_config(Path(adapter))
         trained_by = config.method if config else None
         kind = trained_by.name if trained_by else "lora"
-        if method in METHODS and not config and Path(adapter).exists():
+        if is_whole_model(Path(adapter)):
+            remedy = f"serve it as it is (make serve ADAPTER={adapter}), or name it as model_name_or_path"
+            problems.append(f"{adapter}: a whole model, not an adapter, so there is nothing to merge; {remedy}")
+        elif method in METHODS and not config and Path(adapter).exists():
             problems.append(f"{adapter}: no adapter_config.json there; give an adapter's folder")
         elif config and kind != method and (kind in METHODS or method in METHODS):
             problems.append(f"{adapter} is a {kind} adapter: set finetuning_type: {kind}")
@@ -29,6 +32,19 @@ def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
             if kind in METHODS:
                 problems += length_mismatch(adapter, config, finetuning_args)
     return problems
+
+
+def merging_problems(model_args: Any) -> list[str]:
+    """Problems with merging adapters into a quantised base: the result would not have the full weights."""
+    if model_args.export_dir is None or not model_args.adapter_name_or_path:
+        return []
+    model = model_args.model_name_or_path
+    if model_args.quantization_bit is not None:
+        return ["export: an adapter is merged into full weights; remove quantization_bit"]
+    config = read_model_config(Path(model))
+    if config and config.quantization_config:
+        return [f"export: {model} is quantised, and an adapter is merged into full weights; name the folder of those"]
+    return []
 
 
 def length_mismatch(adapter: str, config: AdapterConfig, finetuning_args: Any) -> list[str]:

@@ -8,6 +8,7 @@ from llamafactory_ner.methods import ARGUMENTS, METHODS, NAMES, UNSUPPORTED, Met
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError
 from ner_common.files import read_json
+from ner_common.machine import installed
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -32,6 +33,35 @@ def argument_problems(given: dict[str, Any], lora_only: set[str]) -> list[str]:
             f"DeepSpeed ZeRO-3 does not work with {method.name}: use a ZeRO-2 configuration (ds_z2_config.json)"
         )
     return problems + length_problems(given) + encoder_problems(given, method)
+
+
+def quantization_problems(given: dict[str, Any]) -> list[str]:
+    """Problems with training on a base that bitsandbytes quantises (QLoRA), as written."""
+    if not is_set(given.get("quantization_bit")) or str(given.get("quantization_method", "bnb")) != "bnb":
+        return []
+    kind = given.get("finetuning_type", "lora")
+    if kind in ("full", "freeze"):
+        return [f"quantization_bit does not work with {kind}: remove it, or set finetuning_type: lora"]
+    if installed("bitsandbytes") is None:
+        return ["quantization_bit: bitsandbytes is not installed here; `make train` builds the environment with it"]
+    return []
+
+
+def serving_doubts(finetuning_args: Any) -> list[str]:
+    """What a user should know before training an adapter that vLLM will not serve."""
+    if finetuning_args.finetuning_type != "lora":
+        return []
+    found = {
+        "use_dora": finetuning_args.use_dora,
+        "additional_target": finetuning_args.additional_target,
+        "pissa_init": finetuning_args.pissa_init and not finetuning_args.pissa_convert,
+    }
+    return [
+        f"{name}: vLLM serves no such adapter; after the training, merge it with `make merge`, and serve the folder "
+        "that this writes: make serve ADAPTER=models/…"
+        for name, given in found.items()
+        if given
+    ]
 
 
 def length_problems(given: dict[str, Any]) -> list[str]:

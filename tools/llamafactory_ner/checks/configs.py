@@ -72,7 +72,7 @@ _OF_SOFT_PROMPTS = (*_OF_ALL, "num_virtual_tokens", "num_layers", "token_dim", "
 
 
 class ModelConfig(msgspec.Struct, frozen=True):
-    """A base model's sizes; None: its configuration does not say."""
+    """A base model's sizes, and how its weights are quantised; None: its configuration does not say."""
 
     max_position_embeddings: Count | None = None
     num_hidden_layers: Count | None = None
@@ -80,6 +80,7 @@ class ModelConfig(msgspec.Struct, frozen=True):
     num_attention_heads: Count | None = None
     num_key_value_heads: Count | None = None
     head_dim: Count | None = None
+    quantization_config: dict[str, Any] | None = None
 
 
 def read_adapter_config(folder: Path, remedy: str = "restore the file") -> AdapterConfig | None:

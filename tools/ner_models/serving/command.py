@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ner_models.base_models import FILE_NAME, RECIPES, base_model_of, is_small
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
 from ner_models.serving.process import HOST, PORT, check_port
-from ner_models.serving.soft_prompts import P_TUNING, SoftPrompts
+from ner_models.serving.soft_prompts import P_TUNING, SoftPrompts, chat_template
 
 MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM record needs about 1,000
 CPU_CACHE_BYTES = 1 << 30  # vLLM would take a share of the whole machine's memory
@@ -124,8 +125,10 @@ def more_arguments(text: str, ours: Sequence[str]) -> list[str]:
     return words
 
 
-def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], soft: SoftPrompts) -> list[str]:
-    """The whole vLLM command for a base model and its adapters.
+def vllm_command(
+    settings: Settings, base: Path, served_base: str, adapters: Sequence[Adapter], soft: SoftPrompts
+) -> list[str]:
+    """The whole vLLM command for a base model, under the name that it is served under, and its adapters.
 
     Raises:
         UserError: vLLM is not installed here, or see `more_arguments`.
@@ -137,7 +140,7 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
     command = [
         *entry_point(as_word(model)),
         *("--host", settings.host, "--port", str(settings.port)),
-        *("--served-model-name", base.resolve().name, *soft.names),
+        *("--served-model-name", served_base, *soft.names),
         *("--max-model-len", str(settings.context(base))),
         # The model's own sampling defaults (Qwen2.5: repetition_penalty 1.05) would hurt copying.
         *("--generation-config", "vllm"),
@@ -145,6 +148,9 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         *("--load-format", "safetensors"),
         *("--dtype", settings.dtype or number_format(base).name),
     ]
+    if may_think(base):
+        # Otherwise Qwen3 would think before it answers, which the recipes do not train; a request may ask for it.
+        command += ["--default-chat-template-kwargs", json.dumps({"enable_thinking": False})]
     if on_cpu():
         command += ["--kv-cache-memory-bytes", str(CPU_CACHE_BYTES), "--enforce-eager", "--block-size", str(CPU_BLOCK)]
     else:
@@ -159,6 +165,13 @@ def vllm_command(settings: Settings, base: Path, adapters: Sequence[Adapter], so
         command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
         command += [lora_module(adapter) for adapter in lora]
     return command + soft.arguments + more
+
+
+def may_think(base: Path) -> bool:
+    """Whether a model's chat template lets requests decide if the model thinks before it answers."""
+    with suppress(UserError):
+        return "enable_thinking" in chat_template(base)
+    return False
 
 
 def lora_module(adapter: Adapter) -> str:

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from llamafactory_ner.checks.configs import LORA, read_model_config
-from ner_common.adapters import served_name
+from ner_common.adapters import is_whole_model, served_name
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked, write_atomically
@@ -49,7 +49,7 @@ def serve(
     """Start vLLM in the background and wait until it answers; its command is printed.
 
     Args:
-        adapters: adapter folders, each ``DIR`` or ``NAME=DIR``.
+        adapters: folders of adapters, or of one whole model (see `read_models`), each ``DIR`` or ``NAME=DIR``.
         base: the base model's folder; by default the one the adapters were trained on.
         settings: how vLLM should serve.
         api_key: what clients must send as bearer token.
@@ -67,12 +67,11 @@ def serve(
     check_key(api_key)
     if not 0 < timeout < float("inf"):
         raise UserError(f"--timeout {timeout}: not a number of seconds to wait; give one above 0")
-    loaded = [load_adapter(*_name_and_path(text)) for text in adapters]
-    base = base or common_base(loaded)
-    check(base, loaded)
-    names = [base.resolve().name, *(adapter.name for adapter in loaded)]
-    soft = soft_prompts.plan(base, base.resolve().name, loaded, settings.context(base), STATE)
-    command = vllm_command(settings, base, loaded, soft)
+    base, served_base, loaded = read_models([_name_and_path(text) for text in adapters], base)
+    names = [served_base, *(adapter.name for adapter in loaded)]
+    check(base, names, loaded)
+    soft = soft_prompts.plan(base, served_base, loaded, settings.context(base), STATE)
+    command = vllm_command(settings, base, served_base, loaded, soft)
     if not dry_run:
         process.require_free(settings.host, settings.port)
     assignments = [f"{name}={value}" for name, value in soft.environment.items()]
@@ -90,7 +89,8 @@ def serve(
         server = process.start(server, environment)
         seconds = process.wait_until_healthy(server, timeout)
         require_served(server, api_key)
-    print(f"ready after {seconds:.0f} s: {process.describe(server, loaded[-1].path if loaded else None)}")
+    trained = [adapter.path for adapter in loaded] or ([base] if adapters else [])
+    print(f"ready after {seconds:.0f} s: {process.describe(server, trained[-1] if trained else None)}")
     return server
 
 
@@ -116,6 +116,26 @@ def _name_and_path(text: str) -> tuple[str, Path]:
     return served_name(Path(text)), Path(text)
 
 
+def read_models(named: Sequence[tuple[str, Path]], base: Path | None) -> tuple[Path, str, list[Adapter]]:
+    """The base model, the name it is served under, and the adapters.
+
+    A folder that holds a whole model, as full fine-tuning and merging leave it, is a base model with a given name.
+
+    Raises:
+        UserError: there are two base models, or none; or see `load_adapter`.
+    """
+    whole = [(name, path) for name, path in named if is_whole_model(path)]
+    loaded = [load_adapter(name, path) for name, path in named if not is_whole_model(path)]
+    if not whole:
+        base = base or common_base(loaded)
+        return base, base.resolve().name, loaded
+    name, path = whole[0]
+    if others := [other for other in (*(other for _, other in whole[1:]), base) if other]:
+        problem = f"a whole model, and so is {rooted(others[0])}, but a server has one"
+        raise UserError(f"{rooted(path)}: {problem}; serve them one after the other, or each on its own --port")
+    return path, name, loaded
+
+
 def common_base(adapters: list[Adapter]) -> Path:
     """The base model that all adapters were trained on.
 
@@ -132,8 +152,8 @@ def common_base(adapters: list[Adapter]) -> Path:
     return Path(bases[0])
 
 
-def check(base: Path, adapters: list[Adapter]) -> None:
-    """Refuse before the slow start what vLLM would refuse after it.
+def check(base: Path, names: Sequence[str], adapters: list[Adapter]) -> None:
+    """Refuse before the slow start what vLLM would refuse after it; `names` are those of the models to serve.
 
     Raises:
         UserError: no base model, two models share a name, an adapter has another base, or vLLM cannot serve it.
@@ -144,7 +164,6 @@ def check(base: Path, adapters: list[Adapter]) -> None:
             f"{rooted(base)}: no model there (no config.json); `make download`, or name its folder with --base"
         )
     check_weights(base, "download the model again, or convert its weights to safetensors")
-    names = [base.resolve().name, *(adapter.name for adapter in adapters)]
     for name in names:
         check_name(name)
     if doubled := [name for name, count in Counter(names).items() if count > 1]:
@@ -208,7 +227,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "adapters",
         nargs="*",
         metavar="[NAME=]DIR",
-        help="Adapter folders, such as saves/MODEL/METHOD/CORPUS. Clients ask for an adapter by its NAME.",
+        help="Adapter folders, such as saves/MODEL/METHOD/CORPUS, or the folder of one fully fine-tuned or merged "
+        "model. Clients ask for each by its NAME.",
     )
     add("--base", type=Path, metavar="DIR", help="The base model (default: the one the adapters were trained on).")
     add("--host", default=process.HOST, help=f"The address of this machine to listen on {shown}")
