@@ -105,9 +105,11 @@ train-chatglm3: ## the same as `make train MODEL=chatglm3-6b`, with METHOD=prefi
 preview: known-recipe .venv-train/.ready ## print training records as the model sees them, with the trained part marked
 	@.venv-train/bin/ner-data preview $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) $(WORDS)
 
-merge: known-merge .venv-train/.ready ## merge the LoRA adapter into its base model: models/MODEL-METHOD-CORPUS
+merge: known-merge .venv-train/.ready ## merge the LoRA adapter into its base model, models/MODEL-METHOD-CORPUS, and compare 50 answers
 	@$(LLAMAFACTORY) export $(call q,recipes/$(MODEL)/merge.yaml) $(BASE_ARG) $(call q,adapter_name_or_path=$(ADAPTER)) \
 	  $(call q,export_dir=models/$(NAME)) $(WORDS)
+	@.venv-train/bin/ner-model check-merge $(call q,$(or $(call in_args,export_dir),models/$(NAME))) --base $(call q,$(WEIGHTS)) \
+	  --adapter $(call q,$(or $(call in_args,adapter_name_or_path),$(ADAPTER))) --corpus $(call q,$(CORPUS)) --split $(call q,$(SPLIT))
 
 # Refuse a request for something that does not exist, before any environment is built.
 refuse = { echo $(call q,$(1)) >&2; exit 2; }

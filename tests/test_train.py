@@ -45,14 +45,63 @@ def test_training_goes_on_from_the_last_checkpoint(chain: Path, tmp_path: Path) 
     assert json.loads((tmp_path / "a/trainer_state.json").read_text())["global_step"] == 6
 
 
-def test_merging_writes_one_plain_checkpoint(chain: Path, adapter: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def merged(chain: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merged") / "nano-lora-demo"
     command = [tool(".venv-train", "llamafactory-cli"), "export", "recipes/nano/merge.yaml"]
-    overrides = [f"adapter_name_or_path={adapter}", f"export_dir={tmp_path / 'merged'}"]
+    overrides = [f"adapter_name_or_path={adapter}", f"export_dir={folder}"]
     environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner"}
     subprocess.run([*command, *overrides], cwd=chain, env=environment, check=True)
-    assert (tmp_path / "merged/model.safetensors").is_file()
-    assert not list((tmp_path / "merged").glob("*.bin"))
-    assert not (tmp_path / "merged/adapter_config.json").exists()
+    return folder
+
+
+def check_merge(chain: Path, merged: Path, adapter: Path, *more: str) -> Result:
+    words = [merged, "--base", "data/nano", "--adapter", adapter, "--corpus", "demo", "--prompts", "5", *more]
+    command = [tool(".venv-train", "ner-model"), "check-merge", *map(str, words)]
+    done = subprocess.run(command, cwd=chain, capture_output=True, text=True)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def test_merging_writes_one_plain_checkpoint_with_the_adapters_answers(
+    chain: Path, adapter: Path, merged: Path
+) -> None:
+    assert (merged / "model.safetensors").is_file()
+    assert not list(merged.glob("*.bin"))
+    assert not (merged / "adapter_config.json").exists()
+    result = check_merge(chain, merged, adapter)
+    assert result.code == 0, result
+    assert result.out == f"{merged}: 0 of 5 greedy answers differ from those of the adapter (0%; at most 10%)\n"
+
+
+def test_a_merge_that_changed_the_answers_fails_and_lists_them(chain: Path, adapter: Path, merged: Path) -> None:
+    # The base model itself: a merge that lost the adapter.
+    result = check_merge(chain, chain / "data/nano", adapter)
+    assert result.code == 1, result
+    assert result.out.count("\n  adapter: ") == result.out.count("\n  merged:  ") == 5
+    assert "5 of 5 greedy answers differ from those of the adapter (100%, more than 10%)" in result.out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--most-different", "2"], "--most-different 2.0: not a share; give one from 0 to 1"),
+        (["--split", "tset"], "data/gold/demo/tset.jsonl: no such file; run `make data CORPUS=demo`"),
+        (
+            ["--base", "data/corpora"],
+            "data/corpora: no *.safetensors (none there), and only safetensors are loaded; run `make download`",
+        ),
+        (["--adapter", "data/nano"], "data/nano"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(
+    chain: Path, adapter: Path, merged: Path, more: list[str], message: str
+) -> None:
+    assert message in one_line_error(check_merge(chain, merged, adapter, *more))
+
+
+def test_a_folder_without_a_merged_model_is_one_line(chain: Path, adapter: Path, tmp_path: Path) -> None:
+    message = one_line_error(check_merge(chain, tmp_path, adapter))
+    assert f"/{tmp_path.name}: no *.safetensors" in message and message.endswith("; run `make merge`")
 
 
 def test_preview_shows_the_loss_on_the_answer_and_its_end_only(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,10 @@ COMMANDS = {
         "ner_models.serving.baking",
         "Merge a P-tuning adapter and its base model into a checkpoint that any vLLM serves.",
     ),
+    "check-merge": (
+        "ner_models.merged",
+        "Compare the answers of a merged model with those of the adapter that was merged.",
+    ),
     "pretrain-nano": ("ner_models.nano.pretrain", "Pretrain nano, the embedded base model, on generated text."),
     "serve": (
         "ner_models.serving.serve",
