@@ -70,7 +70,7 @@ MAKEFLAGS += --no-print-directory
 export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval report select demo run-demo \
+.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval predict-batch report select demo run-demo \
         bench-train nano test \
         test-all lint lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
@@ -149,6 +149,14 @@ eval: known-model known-adapter .venv/.ready ## send every record of SPLIT to th
 	@.venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \
 	  --split $(call q,$(SPLIT)) --base-url $(call q,http://127.0.0.1:$(PORT)/v1) --run $(RUN)
 	@.venv/bin/ner-eval score runs/$(RUN)
+
+predict-batch: known-model known-adapter .venv/.ready .venv-serve/.ready ## the same in vLLM without a server, which must not run meanwhile on a GPU
+	@ask() { .venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \
+	  --split $(call q,$(SPLIT)) --batch --run $(RUN); }; run=runs/$(RUN); ask; \
+	if [ -e "$$run/batch-requests.jsonl" ]; then \
+	  .venv-serve/bin/ner-model answer-batch $(call q,$(NAME)=$(ADAPTER)) --requests "$$run/batch-requests.jsonl" \
+	    --results "$$run/batch-results.jsonl" $(if $(DTYPE),--dtype $(call q,$(DTYPE))); ask; fi; \
+	.venv/bin/ner-eval score "$$run"
 
 report: known-model .venv/.ready ## write runs/NAME-SPLIT/report.html: figures, errors, confusions (COMPARE=another run)
 	@.venv/bin/ner-eval report runs/$(RUN) $(if $(COMPARE),--compare $(call q,$(COMPARE)))

@@ -25,6 +25,10 @@ COMMANDS = {
         "ner_models.serving.serve",
         "Start a vLLM server with a base model and its adapters, and wait until it answers.",
     ),
+    "answer-batch": (
+        "ner_models.serving.offline",
+        "Have vLLM answer a file of requests without a server.",
+    ),
     "stop": ("ner_models.serving.stop", "Stop the server that `ner-model serve` started on a port."),
 }
 

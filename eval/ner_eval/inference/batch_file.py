@@ -1,6 +1,6 @@
 """Asking offline: ``ner-eval predict --batch`` writes a run's requests as an OpenAI batch file, and reads the results.
 
-In between, ``vllm run-batch`` or any service for such files answers the requests.
+In between, ``ner-model answer-batch`` or any service for such files answers the requests.
 
 A line of ``batch-requests.jsonl`` (``body`` is the body of the HTTP request)::
 
@@ -83,6 +83,7 @@ def work_offline(
         if left or any(prediction.error for prediction in stored.values()):
             (run / RESULTS).unlink(missing_ok=True)  # its answers are stored; the next results are another file
         if not left:
+            (run / REQUESTS).unlink(missing_ok=True)
             return finish(run, ids)
         write_requests(run / REQUESTS, manifest, left)
         print(f"{rooted(run / REQUESTS)}: {len(left)} requests; have them answered, for example with")
@@ -92,11 +93,10 @@ def work_offline(
 
 
 def command(run: Path, model: str, adapter: Path | None) -> str:
-    """The vLLM command that answers the requests (the CPU build has no ``vllm`` command)."""
-    files = ["-i", rooted(run / REQUESTS), "-o", rooted(run / RESULTS)]
-    words = ["python", "-m", "vllm.entrypoints.openai.run_batch", *files, "--model", "BASE_MODEL_FOLDER"]
-    named = ["--enable-lora", "--lora-modules", f"{model}={adapter}"] if adapter else ["--served-model-name", model]
-    return shlex.join([*words, *named, "--generation-config", "vllm"])
+    """The command by which vLLM answers the requests."""
+    files = ["--requests", rooted(run / REQUESTS), "--results", rooted(run / RESULTS)]
+    named = f"{model}={adapter}" if adapter else f"{model}=MODEL_FOLDER"
+    return shlex.join([".venv-serve/bin/ner-model", "answer-batch", named, *files])
 
 
 def _counts(new: Sequence[Prediction], failures: Counter[str]) -> str:

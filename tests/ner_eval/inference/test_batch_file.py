@@ -1,6 +1,6 @@
 import json
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from faulty import Faulty
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import read_predictions
+from support import ROOT, tool
 
 from .test_real_server import answers
 
@@ -32,7 +33,8 @@ def ids(numbers: range) -> list[str]:
 
 def test_requests_are_those_a_server_would_get_and_results_become_the_run(work, ner_eval) -> None:
     ended = ner_eval(*BATCH)
-    assert ended.code == 0 and "40 requests" in ended.out and "run_batch -i runs/" in ended.out
+    assert ended.code == 0 and "40 requests" in ended.out
+    assert "  .venv-serve/bin/ner-model answer-batch nano=MODEL_FOLDER --requests runs/" in ended.out
     requests = [json.loads(line) for line in REQUESTS.read_text().splitlines()]
     with Faulty() as server:
         ner_eval(*BATCH[:1], *BATCH[2:], "--base-url", server.base_url, "--run", "online", "--concurrency", 1)
@@ -45,6 +47,7 @@ def test_requests_are_those_a_server_would_get_and_results_become_the_run(work, 
     assert ended.code == 0 and "stored 40 new answers, failed 0" in ended.out and "40 answers, 120 tokens" in ended.out
     assert [p.id for p in read_predictions(RUN)] == ids(range(40))
     assert read_manifest(RUN).base_urls == ()
+    assert not REQUESTS.exists()
 
 
 def test_failed_requests_are_asked_again_offline_or_online(work, ner_eval) -> None:
@@ -80,23 +83,14 @@ def test_results_of_something_else_are_refused_and_nothing_is_stored(work, ner_e
 @pytest.mark.serve
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_vllm_run_batch_gives_the_answers_that_the_server_gives(work, ner_eval, server, model_folder) -> None:
-    name = server.models[0]
-    arguments = ("predict", "--model", name, "--corpus", "demo", "--prompt", "data/alpaca/demo.prompt.json")
+def test_vllm_without_a_server_gives_the_answers_that_the_server_gives(work, ner_eval, server, adapter) -> None:
+    name = server.models[1]
+    arguments = ("predict", "--model", name, "--corpus", "demo", "--adapter", adapter)
     assert ner_eval(*arguments, "--base-url", server.base_url, "--run", "online").code == 0
     ended = ner_eval(*arguments, "--batch", "--run", "offline")
-    [command] = [line.split() for line in ended.out.splitlines() if line.startswith("  python")]
-    command = [sys.executable if word == "python" else word for word in command]
-    command = [str(model_folder) if word == "BASE_MODEL_FOLDER" else word for word in command]
-    options = [
-        "--dtype",
-        "float32",
-        "--max-model-len",
-        "1024",
-        "--kv-cache-memory-bytes",
-        "268435456",
-        "--enforce-eager",
-    ]
-    subprocess.run([*command, *options], check=True, capture_output=True)
+    [command] = [shlex.split(line) for line in ended.out.splitlines() if "answer-batch" in line]
+    base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    options = ["--base", str(ROOT / base), "--max-model-len", "1024"]
+    subprocess.run([tool(".venv-serve", "ner-model"), *command[1:], *options], check=True, capture_output=True)
     assert ner_eval(*arguments, "--batch", "--run", "offline").code == 0
     assert answers("offline") == answers("online")

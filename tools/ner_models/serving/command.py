@@ -133,13 +133,23 @@ def vllm_command(
     Raises:
         UserError: vLLM is not installed here, or see `more_arguments`.
     """
-    lora = [adapter for adapter in adapters if adapter.kind == LORA]
     p_tuned = [adapter for adapter in adapters if adapter.kind == P_TUNING]
-    more = more_arguments(settings.vllm_args, soft.arguments)
     model = baked_folder(p_tuned, base) if p_tuned else base
+    address = ["--host", settings.host, "--port", str(settings.port)]
+    return [*entry_point(as_word(model)), *address, *engine_arguments(settings, base, served_base, adapters, soft)]
+
+
+def engine_arguments(
+    settings: Settings, base: Path, served_base: str, adapters: Sequence[Adapter], soft: SoftPrompts
+) -> list[str]:
+    """The arguments of vLLM that say how it answers, whether to a server's clients or to a file of requests.
+
+    Raises:
+        UserError: see `more_arguments`.
+    """
+    lora = [adapter for adapter in adapters if adapter.kind == LORA]
+    more = more_arguments(settings.vllm_args, soft.arguments)
     command = [
-        *entry_point(as_word(model)),
-        *("--host", settings.host, "--port", str(settings.port)),
         *("--served-model-name", served_base, *soft.names),
         *("--max-model-len", str(settings.context(base))),
         # The model's own sampling defaults (Qwen2.5: repetition_penalty 1.05) would hurt copying.

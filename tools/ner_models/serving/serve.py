@@ -67,9 +67,8 @@ def serve(
     check_key(api_key)
     if not 0 < timeout < float("inf"):
         raise UserError(f"--timeout {timeout}: not a number of seconds to wait; give one above 0")
-    base, served_base, loaded = read_models([_name_and_path(text) for text in adapters], base)
+    base, served_base, loaded = read_models(adapters, base)
     names = [served_base, *(adapter.name for adapter in loaded)]
-    check(base, names, loaded)
     soft = soft_prompts.plan(base, served_base, loaded, settings.context(base), STATE)
     command = vllm_command(settings, base, served_base, loaded, soft)
     if not dry_run:
@@ -116,24 +115,28 @@ def _name_and_path(text: str) -> tuple[str, Path]:
     return served_name(Path(text)), Path(text)
 
 
-def read_models(named: Sequence[tuple[str, Path]], base: Path | None) -> tuple[Path, str, list[Adapter]]:
-    """The base model, the name it is served under, and the adapters.
+def read_models(words: Sequence[str], base: Path | None) -> tuple[Path, str, list[Adapter]]:
+    """The base model, the name it is served under, and the adapters; `words` are ``DIR`` or ``NAME=DIR``.
 
     A folder that holds a whole model, as full fine-tuning and merging leave it, is a base model with a given name.
 
     Raises:
-        UserError: there are two base models, or none; or see `load_adapter`.
+        UserError: there are two base models, or none; or see `load_adapter` and `check`.
     """
+    named = [_name_and_path(word) for word in words]
     whole = [(name, path) for name, path in named if is_whole_model(path)]
     loaded = [load_adapter(name, path) for name, path in named if not is_whole_model(path)]
-    if not whole:
+    if whole:
+        served_base, path = whole[0]
+        if others := [other for other in (*(other for _, other in whole[1:]), base) if other]:
+            problem = f"a whole model, and so is {rooted(others[0])}, but a server has one"
+            raise UserError(f"{rooted(path)}: {problem}; serve them one after the other, or each on its own --port")
+        base = path
+    else:
         base = base or common_base(loaded)
-        return base, base.resolve().name, loaded
-    name, path = whole[0]
-    if others := [other for other in (*(other for _, other in whole[1:]), base) if other]:
-        problem = f"a whole model, and so is {rooted(others[0])}, but a server has one"
-        raise UserError(f"{rooted(path)}: {problem}; serve them one after the other, or each on its own --port")
-    return path, name, loaded
+        served_base = base.resolve().name
+    check(base, [served_base, *(adapter.name for adapter in loaded)], loaded)
+    return base, served_base, loaded
 
 
 def common_base(adapters: list[Adapter]) -> Path:
@@ -223,6 +226,21 @@ def require_served(started: Server, api_key: str | None) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, shown = parser.add_argument, "(default: %(default)s)."
+    add_model_arguments(parser)
+    add("--host", default=process.HOST, help=f"The address of this machine to listen on {shown}")
+    add("--port", type=int, default=process.PORT, help=f"The port to listen on {shown}")
+    add(
+        "--api-key",
+        default=os.environ.get("VLLM_API_KEY"),
+        help="A key that clients must send as a bearer token (default: $VLLM_API_KEY).",
+    )
+    add("--timeout", type=float, default=900.0, help=f"How many seconds the start may take {shown}")
+    add("--dry-run", action="store_true", help="Print vLLM's command, and write and start nothing.")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is served, and how vLLM computes it."""
+    add, shown = parser.add_argument, "(default: %(default)s)."
     add(
         "adapters",
         nargs="*",
@@ -231,13 +249,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model. Clients ask for each by its NAME.",
     )
     add("--base", type=Path, metavar="DIR", help="The base model (default: the one the adapters were trained on).")
-    add("--host", default=process.HOST, help=f"The address of this machine to listen on {shown}")
-    add("--port", type=int, default=process.PORT, help=f"The port to listen on {shown}")
-    add(
-        "--api-key",
-        default=os.environ.get("VLLM_API_KEY"),
-        help="A key that clients must send as a bearer token (default: $VLLM_API_KEY).",
-    )
     add(
         "--dtype",
         help="The number format: auto, float32, bfloat16, or half for cards without bf16 (default: the base "
@@ -256,7 +267,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"The share of the GPU's memory to use, above 0 and up to 1 {shown}",
     )
     add("--tensor-parallel-size", type=int, default=1, help=f"The number of GPUs to spread the model over {shown}")
-    add("--timeout", type=float, default=900.0, help=f"How many seconds the start may take {shown}")
     add(
         "--vllm-args",
         default="",
@@ -264,7 +274,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="More arguments for vLLM in one string, quoted as for a shell. They override ours, except those that "
         "decide what is served and where.",
     )
-    add("--dry-run", action="store_true", help="Print vLLM's command, and write and start nothing.")
 
 
 def run(args: argparse.Namespace) -> None:
