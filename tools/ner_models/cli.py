@@ -16,6 +16,7 @@ COMMANDS = {
         "ner_models.serving.baking",
         "Merge a P-tuning adapter and its base model into a checkpoint that any vLLM serves.",
     ),
+    "train": ("ner_models.peft_training.train", "Train a LoRA adapter by plain transformers and PEFT, without llamafactory."),
     "pretrain-nano": ("ner_models.nano.pretrain", "Pretrain nano, the embedded base model, on generated text."),
     "serve": (
         "ner_models.serving.serve",
@@ -26,6 +27,6 @@ COMMANDS = {
 
 entry_point = program(
     "ner-model",
-    "Download, convert and pretrain base models, and serve them with the adapters trained on them.",
+    "Download, convert, pretrain and train models, and serve them with the adapters trained on them.",
     COMMANDS,
 )
