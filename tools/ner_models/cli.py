@@ -16,7 +16,7 @@ COMMANDS = {
         "ner_models.serving.baking",
         "Merge a P-tuning adapter and its base model into a checkpoint that any vLLM serves.",
     ),
-    "train": ("ner_models.peft_training.train", "Train a LoRA adapter by plain transformers and PEFT, without llamafactory."),
+    "train": ("ner_models.peft_training.train", "Train a LoRA adapter by transformers and PEFT alone."),
     "pretrain-nano": ("ner_models.nano.pretrain", "Pretrain nano, the embedded base model, on generated text."),
     "serve": (
         "ner_models.serving.serve",

@@ -36,14 +36,23 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("bf16=1", "bf16: expected bool, got int; "),
         ("learning_rate=.nan", "learning_rate: expected float > 0"),
         ("lora_dropout=1.0", "lora_dropout: expected float < 1.0; "),
-        ("eval_strategy=no", "early_stopping_steps stops by the evaluations' losses: it needs eval_strategy: steps and "),
+        (
+            "eval_strategy=no",
+            "early_stopping_steps stops by the evaluations' losses: it needs eval_strategy: steps and ",
+        ),
         ("load_best_model_at_end=false", "it needs eval_strategy: steps and load_best_model_at_end: true"),
         ("val_size=0", "evaluation (do_eval, eval_strategy) needs held-out records: set val_size: 0.1"),
         ("dataset=river_train", "the data set 'river_train' is not registered in data/alpaca/dataset_info.json; run "),
         ("dataset=[]", "dataset names no data set"),
         ("model_name_or_path=models/none", "model_name_or_path models/none: no model there (no config.json); run "),
-        ("template=vicuna", "template is 'vicuna', but servers ask 'data/nano' with its own chat template, 'qwen' in "),
-        ("finetuning_type=lora", "finetuning_type is 'lora', which `llamafactory-cli train` trains; `ner-model train` "),
+        (
+            "template=vicuna",
+            "template is 'vicuna', but servers ask 'data/nano' with its own chat template, 'qwen' in ",
+        ),
+        (
+            "finetuning_type=lora",
+            "finetuning_type is 'lora', which `llamafactory-cli train` trains; `ner-model train` ",
+        ),
         ("max_steps", "'max_steps': not an override; write key=value"),
         ("dataset=[a", "'dataset=[a': not YAML (line 1: "),
     ],
@@ -57,7 +66,10 @@ def test_an_override_that_cannot_be_trained_is_one_line(cli, checkout: Path, ove
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("recipes/nano/lora.yaml", "recipes/nano/lora.yaml: finetuning_type is 'lora', which `llamafactory-cli train`"),
+        (
+            "recipes/nano/lora.yaml",
+            "recipes/nano/lora.yaml: finetuning_type is 'lora', which `llamafactory-cli train`",
+        ),
         ("recipes/nano/none.yaml", "recipes/nano/none.yaml: no such file; name a recipe, such as "),
         ("recipes", "recipes: is a folder, not a file; "),
         ("data/alpaca/dataset_info.json", "finetuning_type is None, which "),
@@ -109,14 +121,18 @@ def test_training_goes_on_from_the_last_checkpoint_that_was_saved_whole(tmp_path
         checkpoint_to_resume(recipe_into(out, "lora_rank=8"))
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "model.safetensors", "model-00001-of-00002.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["adapter_model.safetensors", "model.safetensors", "model-00001-of-00002.safetensors"]
+)
 def test_a_folder_with_weights_and_no_checkpoint_is_not_written_into(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "ner_training.json").touch()  # of a training that was interrupted before its first checkpoint
     assert checkpoint_to_resume(recipe_into(out)) is None
     (out / name).touch()
-    with pytest.raises(UserError, match=re.escape(f"out: holds {name} already, and no checkpoint to go on from; set ")):
+    with pytest.raises(
+        UserError, match=re.escape(f"out: holds {name} already, and no checkpoint to go on from; set ")
+    ):
         checkpoint_to_resume(recipe_into(out))
     assert checkpoint_to_resume(recipe_into(out, "overwrite_output_dir=true")) is None
 
@@ -124,7 +140,25 @@ def test_a_folder_with_weights_and_no_checkpoint_is_not_written_into(tmp_path: P
 # --- anything at all ---------------------------------------------------------------------------------------------------
 
 VALUES = (
-    *(None, True, False, 0, -1, 1, 2**70, 1e308, float("inf"), float("nan"), "", " ", "x", "1", "true", "1e3", "9e999"),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2**70,
+        1e308,
+        float("inf"),
+        float("nan"),
+        "",
+        " ",
+        "x",
+        "1",
+        "true",
+        "1e3",
+        "9e999",
+    ),
     *("\x1b[31m", "a\nb", "a\0b", "../..", "/", "saves/nano/lora/x", "²", "中文", "x" * 5000, "[" * 200, "lora"),
     *([], [None], ["x"], [[]], {}, {"x": 1}, {1: 2}, "demo_train", ["demo_train"], "peft_lora", "no", "steps"),
 )
@@ -151,7 +185,7 @@ def test_any_recipe_is_read_or_refused_in_one_line(
         text = yaml.safe_dump(given, allow_unicode=True)
         if rng.random() < 0.2:
             at = rng.randrange(len(text))
-            text = text[:at] + rng.choice(VALUES[11:15] + ("{", "*a", "\t", "")) + text[at + rng.randrange(9) :]
+            text = text[:at] + rng.choice((*VALUES[11:15], "{", "*a", "\t", "")) + text[at + rng.randrange(9) :]
         path.write_text(text, encoding="utf-8")
         words = [f"{rng.choice(list(whole))}={rng.choice(VALUES)}" for _ in range(rng.choice([0, 0, 1]))]
         try:

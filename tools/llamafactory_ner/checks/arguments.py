@@ -16,7 +16,7 @@ def argument_problems(given: dict[str, Any], lora_only: set[str]) -> list[str]:
     """Problems in the arguments as written (`given`: name -> value), before defaults are filled in."""
     method = METHODS.get(str(given.get("finetuning_type")))
     if given.get("finetuning_type") == PEFT_LORA:
-        return [f"finetuning_type {PEFT_LORA} is trained without llamafactory: `make train` or `ner-model train RECIPE`"]
+        return [f"finetuning_type {PEFT_LORA} is trained without llamafactory: run `make train` or `ner-model train`"]
     if method is None:
         misplaced = [name for name in ARGUMENTS if name in given]
         return [f"{', '.join(misplaced)}: only for finetuning_type {NAMES}"] if misplaced else []

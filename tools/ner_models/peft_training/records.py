@@ -1,6 +1,6 @@
 """The records of a recipe as token ids: alpaca files, the model's own chat template, a seeded part held out.
 
-Token ids and labels are those of LLaMA-Factory, and so are the records that are held out with a ``val_size`` and ``seed``.
+Token ids and labels are those of LLaMA-Factory, and so are the records that are held out.
 """
 
 from pathlib import Path
@@ -39,8 +39,8 @@ def load_chats(recipe: Recipe, data: TrainingData) -> Any:
     """The records of all data sets of a recipe, compared with the prompt specs beside their files.
 
     Returns:
-        A data set with columns named as LLaMA-Factory's: `RECORD` (the id), ``_system``, ``_prompt`` (the user's turn),
-        ``_response``.
+        A data set with LLaMA-Factory's columns ``_system``, ``_prompt`` (the user's turn) and ``_response``, and
+        `RECORD`, the id.
 
     Raises:
         UserError: a file is missing or not of this form.
@@ -68,7 +68,8 @@ def _load_file(path: Path, columns: Columns, most: int | None, data: TrainingDat
     rows = _rows(path)
     needed = [columns.prompt, columns.query, columns.response, *([columns.system] if columns.system else [])]
     if lacking := [name for name in needed if name not in rows.column_names]:
-        raise UserError(f"{rooted(path)}: its records have no {', '.join(map(escaped, lacking))}; {FIX}")
+        remedy = f"run `make data`, or name its columns in {REGISTRY}"
+        raise UserError(f"{rooted(path)}: its records have no {', '.join(map(escaped, lacking))}; {remedy}")
     rows = rows.select(range(min(len(rows), most or len(rows))))
     chats: dict[str, list[Any]] = {"_system": [], "_prompt": [], "_response": []}
     for number, row in enumerate(rows, start=1):
@@ -139,9 +140,7 @@ def encoded(chats: Any, tokenizer: Any, cutoff_len: int) -> Any:
     return records
 
 
-def encode(
-    tokenizer: Any, system: str, turns: list[dict[str, str]], answer: str
-) -> tuple[list[int], list[int]]:
+def encode(tokenizer: Any, system: str, turns: list[dict[str, str]], answer: str) -> tuple[list[int], list[int]]:
     """A record as token ids and labels: of the answer and what ends it, `IGNORED` for all before.
 
     The two are encoded one after the other, as in generation.
@@ -150,6 +149,8 @@ def encode(
     asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": answer}], tokenize=False)
     if not whole.startswith(asked):
-        raise UserError("this model's chat template changes a question once it is answered; train with llamafactory-cli")
+        raise UserError(
+            "this model's chat template changes a question once it is answered; train with llamafactory-cli"
+        )
     before, after = (tokenizer.encode(text, add_special_tokens=False) for text in (asked, whole[len(asked) :]))
     return before + after, [IGNORED] * len(before) + after

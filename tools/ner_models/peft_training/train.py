@@ -1,4 +1,4 @@
-"""Train a LoRA adapter with plain transformers and PEFT: ``ner-model train recipes/MODEL/peft_lora.yaml [key=value …]``.
+"""Train a LoRA adapter with plain transformers and PEFT: ``ner-model train recipes/MODEL/peft_lora.yaml``.
 
 The same files, prompt, shared rows, held-out records and output folder as with llamafactory-cli and our plugin, so the
 adapter is served, selected, merged and evaluated like any other. llamafactory itself is not imported.
@@ -45,7 +45,8 @@ def train(path: Path, overrides: Sequence[str] = ()) -> None:
     with args.main_process_first(desc="reading the data sets"):
         chats = load_chats(recipe, data)
         data.check(args)
-        records = [encoded(part, tokenizer, recipe.cutoff_len) if part else None for part in hold_out(chats, recipe, data)]
+        parts = hold_out(chats, recipe, data)
+        records = [part and encoded(part, tokenizer, recipe.cutoff_len) for part in parts]
 
     model = lora_model(recipe)
     callbacks = [training_recorder(str(path), given, data, PACKAGES), *reporter()]
@@ -75,7 +76,7 @@ def one_process_per_gpu(recipe: Recipe) -> None:
 
     if (count := torch.cuda.device_count()) > 1 and not recipe.use_cpu and "LOCAL_RANK" not in os.environ:
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])
+        os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])  # noqa: S606
 
 
 def trainer_arguments(recipe: Recipe, checkpoint: Path | None) -> Any:
