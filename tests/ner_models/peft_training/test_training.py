@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ner_common.fingerprints import prompt_fingerprint
 from support import Result, one_line_error, tool
 
 pytestmark = pytest.mark.train
@@ -254,6 +255,23 @@ def test_a_missing_or_broken_file_and_a_registry_of_another_kind_are_one_line(re
     assert "alpaca/demo_train.json: not a list of records (" in refused()
     (tmp_path / "alpaca/demo_train.json").unlink()
     assert "alpaca/demo_train.json: no such file; run `make data`" in refused()
+
+
+def test_a_checkpoint_of_another_prompt_is_not_continued(refused, tmp_path: Path) -> None:
+    spec = json.loads((tmp_path / "alpaca/demo.prompt.json").read_text(encoding="utf-8"))
+    other = {
+        **spec,
+        "instruction": "找",
+        "fingerprint": prompt_fingerprint(spec["system"], "找", spec["labels"], spec["answer_form"]),
+    }
+    checkpoint = tmp_path / "before/checkpoint-200"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    (checkpoint / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 16, "lora_alpha": 32}))
+    (checkpoint / "ner_prompt.json").write_text(json.dumps(other))
+    message = refused(f"output_dir={tmp_path / 'before'}")
+    assert f"before/checkpoint-200 was trained with another prompt ({other['fingerprint']}; " in message
+    assert [path.name for path in tmp_path.joinpath("before").iterdir()] == ["checkpoint-200"]
 
 
 def test_llamafactory_refuses_the_recipe_in_one_line(chain: Path, tmp_path: Path) -> None:
