@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields, replace
 
 from llamafactory_ner.checks.arguments import base_folder_problem
-from llamafactory_ner.checks.configs import read_adapter_config
+from llamafactory_ner.checks.configs import Line, read_adapter_config
 from llamafactory_ner.checks.datasets import dataset_problems, split
 from llamafactory_ner.checks.recipe import recipe_problems, template_problem
 from llamafactory_ner.methods import PEFT_LORA
@@ -25,7 +25,7 @@ Count = Annotated[int, Meta(ge=1, le=1 << 40)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 Amount = Annotated[float, Meta(ge=0, le=1e9)]
 Rate = Annotated[float, Meta(gt=0, le=10)]
-Text = Annotated[str, Meta(min_length=1, max_length=4096)]
+Text = Annotated[Line, Meta(min_length=1)]
 When = Literal["no", "steps", "epoch"]
 # What YAML reads as text, although LLaMA-Factory and Python read a number.
 EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
