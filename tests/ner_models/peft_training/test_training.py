@@ -207,20 +207,14 @@ def write(folder: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (lambda items: items[4].update(instruction="找"), "the system text or instruction of 1 of 2,000 records ("),
+        (lambda items: items[4].update(output=None), "demo_train.json: record 5: output: not there, or no text; "),
         (
-            lambda items: items[4].update(instruction="找"),
-            "the system text or instruction of 1 of 2,000 records (the first: ",
+            lambda _: [{"instruction": "x"}],
+            "demo_train.json: record 1: input, output, system: not there, or no text; ",
         ),
-        (
-            lambda items: items[4].update(output=None),
-            "alpaca/demo_train.json: record 5: not all of its parts are text; ",
-        ),
-        (
-            lambda items: [{"instruction": "x", "input": "x"}],
-            "alpaca/demo_train.json: its records have no output, system; ",
-        ),
-        (lambda items: ["x"], "alpaca/demo_train.json: its records have no instruction, input, output, system; "),
-        (lambda items: {"x": 1}, "alpaca/demo_train.json: its records have no instruction, input, output, system; "),
+        (lambda items: [*items, "x"], "alpaca/demo_train.json: [2000]: expected object, got str; run `make data`"),
+        (lambda _: {"x": 1}, "alpaca/demo_train.json: expected array, got object; run `make data`"),
     ],
 )
 def test_data_that_cannot_be_trained_on_are_one_line(refused, tmp_path: Path, change, words: str) -> None:
@@ -252,7 +246,7 @@ def test_a_missing_or_broken_file_and_a_registry_of_another_kind_are_one_line(re
     assert "dataset_info.json: the entry 'demo_train': formatting: invalid enum value 'sharegpt'" in refused()
     registry.write_text(json.dumps({"demo_train": entry}))
     (tmp_path / "alpaca/demo_train.json").write_text("[{")
-    assert "alpaca/demo_train.json: not a list of records (" in refused()
+    assert "alpaca/demo_train.json:1: not JSON (" in refused()
     (tmp_path / "alpaca/demo_train.json").unlink()
     assert "alpaca/demo_train.json: no such file; run `make data`" in refused()
 

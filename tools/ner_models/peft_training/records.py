@@ -11,11 +11,14 @@ from msgspec import Struct
 from llamafactory_ner.checks.datasets import FIX, split
 from llamafactory_ner.prompts import Prompt, spec_beside
 from llamafactory_ner.shared_rows import IGNORED
-from llamafactory_ner.training_data import RECORD, TrainingData, column, ids
+from llamafactory_ner.training_data import RECORD, TrainingData, column
 from ner_common.decoding import convert
 from ner_common.errors import UserError, escaped, one_line, rooted
+from ner_common.files import read_json
 from ner_data.alpaca import REGISTRY, read_registry
 from ner_models.peft_training.recipe import Recipe
+
+LARGEST = 1 << 32  # bytes of a training file; CLUENER's has 10 million
 
 
 class Columns(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,44 +68,26 @@ def _load_file(path: Path, columns: Columns, most: int | None, data: TrainingDat
     # The spec first: if both files are replaced now, the records differ from it and are refused.
     spec = spec_beside(path)
     prompt = Prompt.read(spec) if spec else None
-    rows = _rows(path)
-    needed = [columns.prompt, columns.query, columns.response, *([columns.system] if columns.system else [])]
-    if lacking := [name for name in needed if name not in rows.column_names]:
-        remedy = f"run `make data`, or name its columns in {REGISTRY}"
-        raise UserError(f"{rooted(path)}: its records have no {', '.join(map(escaped, lacking))}; {remedy}")
-    rows = rows.select(range(min(len(rows), most or len(rows))))
-    chats: dict[str, list[Any]] = {"_system": [], "_prompt": [], "_response": []}
+    rows = read_json(path, "run `make data`", list[dict[str, Any]], LARGEST)[:most]
+    if not rows:
+        raise UserError(f"{rooted(path)}: has no records; run `make data`")
+    chats: dict[str, list[Any]] = {RECORD: [], "_system": [], "_prompt": [], "_response": []}
     for number, row in enumerate(rows, start=1):
-        parts = [row[columns.prompt], row[columns.query], row[columns.response]]
-        system = row[columns.system] if columns.system else ""
-        if not all(isinstance(part, str) for part in [*parts, system]):
-            raise UserError(f"{rooted(path)}: record {number}: not all of its parts are text; correct the file")
-        chats["_system"].append(system)
-        chats["_prompt"].append([{"role": "user", "content": "\n".join(part for part in parts[:2] if part)}])
-        chats["_response"].append(parts[2])
-    dataset = Dataset.from_dict(chats | {RECORD: ids(rows)})
+        names = [columns.prompt, columns.query, columns.response, *([columns.system] if columns.system else [])]
+        if wrong := [name for name in names if not isinstance(row.get(name), str)]:
+            problem = f"record {number}: {', '.join(map(escaped, wrong))}: not there, or no text"
+            raise UserError(f"{rooted(path)}: {problem}; run `make data`, or name its columns in {REGISTRY}")
+        asked, text, answer, *system = (row[name] for name in names)
+        chats[RECORD].append("" if row.get("id") is None else str(row["id"]))
+        chats["_system"].append(system[0] if system else "")
+        chats["_prompt"].append([{"role": "user", "content": "\n".join(part for part in (asked, text) if part)}])
+        chats["_response"].append(answer)
+    dataset = Dataset.from_dict(chats)
     if prompt:
-        data.compare(path, prompt, column(rows, columns.prompt), dataset)
+        data.compare(path, prompt, [row[columns.prompt] for row in rows], dataset)
     else:
         data.without.append(path.stem)
     return dataset
-
-
-def _rows(path: Path) -> Any:
-    """The records of a JSON file as a data set."""
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
-    if not path.is_file():
-        raise UserError(f"{rooted(path)}: no such file; run `make data`")
-    try:
-        rows = load_dataset("json", data_files=[str(path)], split="train")
-    except (DatasetGenerationError, ValueError) as error:
-        problem = escaped(str(error.__cause__ or error), 200)
-        raise UserError(f"{rooted(path)}: not a list of records ({problem}); run `make data`") from None
-    if not len(rows):
-        raise UserError(f"{rooted(path)}: has no records; run `make data`")
-    return rows
 
 
 def hold_out(chats: Any, recipe: Recipe, data: TrainingData) -> tuple[Any, Any]:
