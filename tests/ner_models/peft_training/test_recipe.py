@@ -81,6 +81,13 @@ def test_a_file_that_is_no_recipe_of_this_command_is_one_line(cli, checkout: Pat
     assert words in one_line_error(cli("ner-model", "train", recipe))
 
 
+def test_data_sets_are_looked_for_where_llamafactory_does(checkout: Path) -> None:
+    text = RECIPE.read_text(encoding="utf-8").replace("dataset_dir: data/alpaca\n", "")
+    (checkout / RECIPE).write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"data/dataset_info\.json: no such file; run `make data`"):
+        read_recipe(RECIPE, [])
+
+
 def test_several_problems_are_named_together(cli) -> None:
     message = one_line_error(cli("ner-model", "train", RECIPE, "val_size=0", "model_name_or_path=models/none"))
     assert "needs held-out records" in message and "no model there" in message

@@ -150,6 +150,18 @@ def test_two_processes_train_as_one_that_accumulates(chain: Path, trained: Calla
     assert (two / "ner_held_out.json").read_bytes() == (one / "ner_held_out.json").read_bytes()
 
 
+def test_only_the_layers_that_are_named_are_trained(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ner_models.peft_training.recipe import read_recipe
+    from ner_models.peft_training.train import lora_model
+
+    monkeypatch.chdir(chain)
+    model = lora_model(read_recipe(RECIPE, ["lora_target=q_proj,v_proj"])[0])
+    trained = {name.split(".lora_")[0].split(".")[-1] for name, part in model.named_parameters() if part.requires_grad}
+    assert trained == {"q_proj", "v_proj"}
+    with pytest.raises(SystemExit):
+        lora_model(read_recipe(RECIPE, ["lora_target=[p_proj]"])[0])
+
+
 def test_several_gpus_are_used_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -249,6 +261,7 @@ def test_a_missing_or_broken_file_and_a_registry_of_another_kind_are_one_line(re
     assert "alpaca/demo_train.json:1: not JSON (" in refused()
     (tmp_path / "alpaca/demo_train.json").unlink()
     assert "alpaca/demo_train.json: no such file; run `make data`" in refused()
+    assert "the entry 'demo_train': expected object, got null; " in refused("dataset_dir=ONLINE")
 
 
 def test_a_checkpoint_of_another_prompt_is_not_continued(refused, tmp_path: Path) -> None:

@@ -69,9 +69,9 @@ class Recipe(OfTheTrainer, frozen=True, kw_only=True, forbid_unknown_fields=True
     model_name_or_path: Text
     finetuning_type: Literal["peft_lora"]
     lora_rank: Annotated[int, Meta(ge=1, le=4096)] = 8
-    lora_alpha: Annotated[float, Meta(gt=0, le=1e6)] = 16
+    lora_alpha: Annotated[int, Meta(ge=1, le=1 << 20)] = 16
     lora_dropout: Share = 0.0
-    lora_target: str | list[str] = "all"  # or names of linear layers
+    lora_target: str | list[str] = "all"  # every linear layer but the output, or their names
     dataset_dir: Text = "data"
     dataset: str | list[str]
     template: Text  # that of model.yaml; the text is rendered with the model's own chat template
@@ -151,7 +151,7 @@ def _problems(recipe: Recipe, given: dict[str, Any]) -> list[str]:
         found.append("dataset names no data set")
     model = recipe.model_name_or_path
     found += filter(None, [base_folder_problem(model) or template_problem(model, recipe.template)])
-    return found + dataset_problems(given, Recipe.dataset_dir)
+    return found + dataset_problems(given, recipe.dataset_dir)
 
 
 def checkpoint_to_resume(recipe: Recipe) -> Path | None:

@@ -54,7 +54,7 @@ def load_chats(recipe: Recipe, data: TrainingData) -> Any:
     loaded = []
     for name in split(recipe.dataset):
         try:
-            entry = convert(registry[name], Entry)
+            entry = convert(registry.get(name), Entry)
         except ValueError as error:
             path = Path(recipe.dataset_dir, REGISTRY)
             raise UserError(f"{rooted(path)}: the entry {one_line(name)}: {error}; {FIX}") from None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llamafactory_ner.checks.datasets import split
 from llamafactory_ner.checks.refusal import stop, user_errors_in_one_line, warn
 from llamafactory_ner.checks.sharing import sharing_doubts
 from llamafactory_ner.number_format import in_format
@@ -109,12 +110,13 @@ def lora_model(recipe: Recipe) -> Any:
     if recipe.use_cpu or not torch.accelerator.is_available():
         model = in_format(model, torch.bfloat16 if recipe.bf16 else torch.float32, frozen=True)
     model.config.use_cache = False
+    targets = split(recipe.lora_target)
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=recipe.lora_rank,
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
-        target_modules="all-linear" if recipe.lora_target == "all" else recipe.lora_target,
+        target_modules="all-linear" if targets == ["all"] else targets,
     )
     try:
         model = get_peft_model(model, config)
