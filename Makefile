@@ -3,13 +3,13 @@
 
 CORPUS ?= cluener#      cluener | tcm | demo | any data/corpora/*.yaml
 MODEL  ?= qwen2-7b#     a folder of recipes/; `make help` lists them with their methods
-METHOD ?= lora#         a recipe of that folder: lora | p_tuning | prefix_tuning
+METHOD ?= lora#         a recipe of that folder: lora | peft_lora | qlora | dora | full | p_tuning | prefix_tuning
 SPLIT  ?= $(if $(filter cluener,$(CORPUS)),dev,test)# CLUENER publishes no gold for its test split
 RAW    ?=#              folder with raw files to use instead of a download
 FORM   ?=#              answer form of the training files: a module of tools/ner_data/answers (default: json_list)
 PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrations K --seed S --repeat-text
 PORT   ?= 8000
-ARGS   ?=#              key=value overrides for llamafactory-cli
+ARGS   ?=#              key=value overrides of the recipe
 DTYPE  ?=#              number format for serving (default: what suits the machine); half for cards without bf16
 KEEP   ?=#              1: `make select` only shows which checkpoint is best
 ACCELERATOR ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
@@ -58,7 +58,10 @@ methods    = $(filter-out model merge,$(basename $(notdir $(wildcard recipes/$(1
 # Recipes name the weights too, for use without make; under make, model.yaml decides.
 BASE_ARG = $(call q,model_name_or_path=$(WEIGHTS))
 # The stock command, with its log in a file and a progress bar instead.
-LLAMAFACTORY = .venv-train/bin/python -m llamafactory_ner.quiet .venv-train/bin/llamafactory-cli
+QUIET        = .venv-train/bin/python -m llamafactory_ner.quiet
+LLAMAFACTORY = $(QUIET) .venv-train/bin/llamafactory-cli
+# What trains a recipe: ours, without LLaMA-Factory, if its finetuning_type says so.
+TRAINER = $(if $(shell grep -sE '^finetuning_type:[[:space:]]*peft_' $(call q,$(RECIPE))),$(QUIET) .venv-train/bin/ner-model,$(LLAMAFACTORY))
 # glibc returns the memory of every tensor above 128 kB to the kernel at once; keeping it makes training on a CPU faster. That
 # of tensors above 32 MB goes back: batches differ in length, so what is kept of these would soon fill the memory.
 CPU_ENV  = $(if $(filter cpu,$(ACCELERATOR)),MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_MMAP_THRESHOLD_=33554432)
@@ -94,7 +97,7 @@ train-qwen: train ## the same as `make train`
 train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with recipes/MODEL/METHOD.yaml (ARGS="key=value …" overrides it)
 	@$(if $(FORM)$(PROMPT_ARGS),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
-	@$(CPU_ENV) $(LLAMAFACTORY) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
+	@$(CPU_ENV) $(TRAINER) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
 	  $(call q,output_dir=$(ADAPTER)) $(WORDS)
 	@$(if $(filter-out $(USUAL),$(ADAPTER)),echo $(call q,serve and evaluate it with: make serve eval ADAPTER=$(call q,$(ADAPTER)) \
 	  MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS)))
@@ -179,7 +182,7 @@ demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA
 run-demo: known-run .venv/.ready .venv-train/.ready .venv-serve/.ready
 	@trap '$(MAKE) stop' EXIT; trap 'exit 130' INT TERM; \
 	echo "== 1/5 data: generate the demo corpus"; $(MAKE) data; \
-	echo $(call q,== 2/5 train: $(METHOD) on $(WEIGHTS) with llamafactory-cli); \
+	echo $(call q,== 2/5 train: $(METHOD) on $(WEIGHTS) with $(notdir $(lastword $(TRAINER)))); \
 	$(MAKE) train ARGS=$(call q,overwrite_output_dir=true $(ARGS)); \
 	echo "== 3/5 serve: vLLM with the base model and the adapter"; $(MAKE) serve; \
 	echo "== 4/5 eval: the base model, untuned"; rm -rf runs/$(call q,$(BASE)-demo-$(SPLIT)) runs/$(RUN); \

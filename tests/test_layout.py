@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "ner_eval.reporting": {"ner_eval.metrics", "ner_eval.checkpoints"},
     "ner_models.chatglm3": set(),
     "ner_models.nano": set(),
+    "ner_models.peft_training": set(),
     "ner_models.serving": {"ner_models.base_models"},
     "ner_data.formats": {"ner_data.gold"},
     "ner_data.answers": {"ner_data.gold", "ner_data.alignment"},

@@ -173,6 +173,22 @@ def test_train_chatglm3_takes_the_method_it_is_given(
     assert re.findall(r"llamafactory-cli train '(\S+)'", done.stdout) == [f"recipes/chatglm3-6b/{method}.yaml"]
 
 
+@pytest.mark.parametrize(("method", "program"), [("peft_lora", "ner-model"), ("lora", "llamafactory-cli")])
+def test_a_recipe_is_trained_by_what_its_finetuning_type_names(checkout: Path, method: str, program: str) -> None:
+    """The content decides, not the name: a copy under another name is trained by the same program."""
+    (checkout / "recipes/nano/mine.yaml").write_text((checkout / f"recipes/nano/{method}.yaml").read_text("utf-8"))
+    for name in (method, "mine"):
+        done = make("-n", "train", "MODEL=nano", f"METHOD={name}", "ACCELERATOR=cpu", NO_BUILD, folder=checkout)
+        words = shlex.split(done.stdout)
+        at = words.index("llamafactory_ner.quiet")
+        assert words[at : at + 4] == [
+            "llamafactory_ner.quiet",
+            f".venv-train/bin/{program}",
+            "train",
+            f"recipes/nano/{name}.yaml",
+        ]
+
+
 # --- what users write reaches the programs as it is --------------------------------------------------------------------
 
 PROGRAMS = (".venv/bin/ner-data", ".venv/bin/ner-eval", ".venv-train/bin/python", ".venv-serve/bin/ner-model")

@@ -31,15 +31,17 @@ def checkout(chain: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_best_of_three_checkpoints_is_served_asked_and_published(checkout: Path) -> None:
-    done = make("train", *OPTIONS, f"ARGS={SHORT}", folder=checkout, timeout=500)
+@pytest.mark.parametrize("method", ["lora", pytest.param("peft_lora", marks=pytest.mark.slow)])
+def test_the_best_of_three_checkpoints_is_served_asked_and_published(checkout: Path, method: str) -> None:
+    options = [*OPTIONS, f"METHOD={method}"]
+    done = make("train", *options, f"ARGS={SHORT}", folder=checkout, timeout=500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    adapter, port = checkout / "saves/nano/lora/demo", free_port()
+    adapter, port = checkout / f"saves/nano/{method}/demo", free_port()
     before = contents(adapter)
-    done = make("select", *OPTIONS, f"PORT={port}", folder=checkout, timeout=500)
+    done = make("select", *options, f"PORT={port}", folder=checkout, timeout=500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert_free(port)
-    runs = checkout / "runs/nano-lora-demo-select"
+    runs = checkout / f"runs/nano-{method}-demo-select"
     result = json.loads((runs / "select.json").read_text())
     rows = {row["name"]: row for row in result["checkpoints"]}
     assert list(rows) == ["checkpoint-30", "checkpoint-60", "checkpoint-90"] and result["records"] == 40
@@ -57,7 +59,7 @@ def test_the_best_of_three_checkpoints_is_served_asked_and_published(checkout: P
     answers = {(runs / row["run"] / "predictions.jsonl").read_text() for row in rows.values()}
     assert len(answers) == 3  # three models answered, not one under three names
     begin = time.monotonic()
-    again = make("select", *OPTIONS, f"PORT={port}", folder=checkout, timeout=60)
+    again = make("select", *options, f"PORT={port}", folder=checkout, timeout=60)
     assert again.returncode == 0 and "held it already" in again.stdout, again.stderr
     assert "starting vLLM" not in again.stdout and time.monotonic() - begin < 30
     assert contents(adapter) == after

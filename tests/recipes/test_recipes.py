@@ -13,6 +13,7 @@ from support import ROOT
 YAML = sorted((ROOT / "recipes").rglob("*.yaml"))
 RECIPES = [path for path in YAML if path.name != FILE_NAME]
 TRAINING = [path for path in RECIPES if path.stem != "merge"]
+PEFT = [path for path in TRAINING if path.stem == "peft_lora"]  # trained without llamafactory
 NAMES = [str(path.relative_to(ROOT / "recipes")) for path in RECIPES]
 MODELS = sorted({path.parent.name for path in YAML})
 # What depends on the method: its own arguments, learning rate and epochs, and the folder and number of its results.
@@ -21,6 +22,10 @@ OF_A_METHOD = re.compile(
     r"prompt_encoder_\w+|prefix_projection|save_total_limit"
 )
 SCHEDULE = {"learning_rate", "num_train_epochs", "output_dir"}
+# What peft_lora.yaml leaves out, because only llamafactory knows it, and how often it evaluates and saves.
+OF_LLAMAFACTORY = {"stage", "do_train", "trust_remote_code", "overwrite_cache", "preprocessing_num_workers"}
+BEST_AT_END = {"eval_strategy", "eval_steps", "do_eval", "save_steps", "save_total_limit", "warmup_steps"}
+BEST_AT_END |= {"load_best_model_at_end", "early_stopping_steps"}
 READMES = (ROOT / "README.md", ROOT / "README_zh.md")
 
 
@@ -68,15 +73,21 @@ def test_the_methods_of_a_model_differ_only_where_the_method_differs(path: Path)
     differing = {key for key in differing - SCHEDULE if not OF_A_METHOD.fullmatch(key)}
     if "num_virtual_tokens" in recipe and recipe["cutoff_len"] < lora["cutoff_len"]:
         differing.remove("cutoff_len")  # the soft prompt takes positions of the context
+    if path in PEFT:
+        assert not OF_LLAMAFACTORY & set(recipe)
+        differing -= OF_LLAMAFACTORY | BEST_AT_END
     assert differing == set()
 
 
 @pytest.mark.train
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
 def test_llamafactory_accepts_the_recipe(path: Path, tmp_path: Path) -> None:
+    """Those of `ner-model train` too, as a LoRA of its own: their keys are llamafactory's."""
     from llamafactory.hparams import get_infer_args, get_train_args
 
     recipe = load(path)
+    if path in PEFT:
+        recipe |= {"finetuning_type": "lora", "stage": "sft", "do_train": True}
     if path in TRAINING:
         import torch
 
@@ -111,6 +122,12 @@ def test_the_documented_override_for_cards_without_bf16_is_accepted(
     assert overrides == ["bf16=false", "fp16=true"]
     for readme in READMES:
         assert f'ARGS="{" ".join(overrides)}"' in re.sub(r"\s+", " ", readme.read_text(encoding="utf-8"))
+    if path in PEFT:
+        from ner_models.peft_training.recipe import read_recipe
+
+        recipe, _ = read_recipe(path.relative_to(ROOT), overrides)
+        assert (recipe.fp16, recipe.bf16) == (True, False)
+        return
     # As llamafactory-cli takes them.
     monkeypatch.setattr("sys.argv", ["train", str(path), *overrides, f"output_dir={tmp_path}"])
     model_args, _, training_args, _, _ = get_train_args(read_args())
@@ -164,6 +181,26 @@ def test_the_7b_recipe_has_the_parameters_it_was_asked_for(model: str) -> None:
     }
     assert {key: recipe[key] for key in expected} == expected
     assert recipe.get("save_strategy", "steps") == "steps"  # llamafactory's default
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("path", PEFT, ids=lambda path: path.parent.name)
+def test_the_recipe_without_llamafactory_has_the_parameters_it_was_asked_for(path: Path, tmp_path: Path) -> None:
+    from ner_models.peft_training.recipe import read_recipe
+    from ner_models.peft_training.train import trainer_arguments
+
+    recipe, given = read_recipe(path.relative_to(ROOT), [f"output_dir={tmp_path}"])
+    assert set(given) - {"use_cpu"} == set(load(path)) - {"use_cpu"}  # which is chosen where there is no GPU
+    args = trainer_arguments(recipe, None)
+    expected = {"num_train_epochs": 5.0, "lr_scheduler_type": "cosine", "warmup_steps": 0.05}
+    expected |= {"eval_steps": 200, "save_steps": 200, "load_best_model_at_end": True, "metric_for_best_model": "loss"}
+    if path.parent.name != "nano":  # which says so in its header
+        expected |= {"learning_rate": 1e-4, "gradient_checkpointing": True, "per_device_train_batch_size": 32}
+        assert given["bf16"] is load(path)["bf16"] or recipe.use_cpu
+    assert {key: getattr(args, key) for key in expected} == expected
+    assert args.eval_strategy == args.save_strategy == "steps" and not args.greater_is_better
+    lora = (recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout, recipe.lora_target)
+    assert lora == (16, 32, 0.2, "all") and recipe.early_stopping_steps == 5 and recipe.share_prompt
 
 
 @pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])

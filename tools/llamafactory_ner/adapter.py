@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from llamafactory_ner.methods import METHODS
-from llamafactory_ner.number_format import in_format
+from llamafactory_ner.number_format import FROZEN_BASE, in_format
 
 
 def hook(module: ModuleType) -> None:
@@ -18,7 +18,7 @@ def hook(module: ModuleType) -> None:
     @wraps(original)
     def init_adapter(config: Any, model: Any, model_args: Any, finetuning_args: Any, is_trainable: bool) -> Any:
         if is_trainable:
-            model = in_format(model, model_args, finetuning_args)
+            model = in_format(model, model_args.compute_dtype, finetuning_args.finetuning_type in FROZEN_BASE)
         if finetuning_args.finetuning_type not in METHODS:
             return original(config, model, model_args, finetuning_args, is_trainable)
         return init_soft_prompt(model, model_args, finetuning_args, is_trainable, module.logger)

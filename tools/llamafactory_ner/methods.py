@@ -113,6 +113,8 @@ ARGUMENTS = {
     ),
     "prefix_projection": Argument(bool, False, "Whether an MLP produces the prefix in prefix_tuning."),
 }
+# What `ner-model train` trains without llamafactory: LoRA by transformers and PEFT alone.
+PEFT_LORA = "peft_lora"
 # Fields that hold for every finetuning type.
 SHARING = {
     "share_prompt": Argument(

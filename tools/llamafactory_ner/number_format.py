@@ -28,16 +28,15 @@ def suited(given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "bf16": chosen.name == "bfloat16", "use_cpu": True}
 
 
-def in_format(model: Any, model_args: Any, finetuning_args: Any) -> Any:
-    """A base model in the number format that it is trained in; LLaMA-Factory loads weights as they were published.
+def in_format(model: Any, wanted: Any, frozen: bool) -> Any:
+    """A base model in the number format that it is trained in; weights are loaded as they were published.
 
     Args:
         model: as loaded; on a GPU, or quantised, it is returned as it is.
+        wanted: torch's dtype; bfloat16 only matters if the weights are ``frozen``.
     """
     import torch
 
-    wanted = model_args.compute_dtype
-    frozen = finetuning_args.finetuning_type in FROZEN_BASE
     if model.device.type != "cpu" or getattr(model, "quantization_method", None) is not None:
         return model
     if wanted is torch.float32 or (wanted is torch.bfloat16 and frozen):

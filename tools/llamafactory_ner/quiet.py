@@ -1,5 +1,7 @@
 """Run llamafactory-cli with its log in a file: ``python -m llamafactory_ner.quiet llamafactory-cli train RECIPE …``.
 
+The same for ``ner-model train RECIPE …``, which trains without llamafactory.
+
 Shown are a progress bar with the loss, what the plugin has to say, and what was written. The log is a file next to the
 output folder, saves/nano/lora/demo.log for saves/nano/lora/demo, to which every run is appended; it holds a training
 record as an example, so it is not put into a folder that gets shared. The exit code is llamafactory's.
@@ -70,7 +72,8 @@ def run(command: list[str]) -> int:
         file.write(f"== {now()} {' '.join(command)}\n".encode(errors="backslashreplace"))
         file.flush()
         start = file.tell()
-        print(f"log of llamafactory: {rooted(log)}", file=sys.stderr, flush=True)
+        program = escaped(Path(command[0]).name.removesuffix("-cli"))
+        print(f"log of {program}: {rooted(log)}", file=sys.stderr, flush=True)
         code, refused = watch(command, file)
     if code == 0:
         print_result(folder)

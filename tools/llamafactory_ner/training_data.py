@@ -107,16 +107,19 @@ class TrainingData:
             train, held = original(dataset, eval_dataset, data_args, seed)
             drawn = held.get("validation") if dataset is not None and eval_dataset is None else None
             if RECORD in (getattr(drawn, "column_names", None) or []):
-                every, records = list(column(dataset, RECORD)), tuple(column(drawn, RECORD))
-                # With an id that occurs twice, a held-out record may have been trained on as well.
-                if all(every) and len(set(every)) == len(every):
-                    asked = (turns[-1]["content"] for turns in column(drawn, "_prompt"))
-                    texts = texts_checksum(zip(records, asked, strict=True))
-                    names = tuple(map(str, data_args.dataset))
-                    self.held_out = HeldOut(names, float(data_args.val_size), seed, texts, records)
+                self.hold_out(dataset, drawn, data_args.dataset, data_args.val_size, seed)
             return train, held
 
         return split_dataset
+
+    def hold_out(self, dataset: Any, drawn: Any, names: Iterable[Any], val_size: float, seed: int) -> None:
+        """Note which records are held out: those ``drawn`` from a data set, if its ids tell them apart."""
+        every, records = list(column(dataset, RECORD)), tuple(column(drawn, RECORD))
+        # With an id that occurs twice, a held-out record may have been trained on as well.
+        if all(every) and len(set(every)) == len(every):
+            asked = (turns[-1]["content"] for turns in column(drawn, "_prompt"))
+            texts = texts_checksum(zip(records, asked, strict=True))
+            self.held_out = HeldOut(tuple(map(str, names)), float(val_size), seed, texts, records)
 
     def encode(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `_get_preprocessed_dataset`: take the counts out of the encoded data set."""

@@ -82,7 +82,9 @@ def store_held_out(folder: Path, held_out: HeldOut | None, resumes: bool) -> str
     return f"{folder}: {what}; {remedy}" if resumes and recorded else None
 
 
-def training_recorder(recipe: str | None, arguments: Mapping[str, Any], data: TrainingData) -> Any:
+def training_recorder(
+    recipe: str | None, arguments: Mapping[str, Any], data: TrainingData, packages: tuple[str, ...] = PACKAGES
+) -> Any:
     """A Trainer callback that writes ``ner_training.json`` and ``ner_prompt.json``, in the first process only."""
     from transformers import TrainerCallback
 
@@ -98,7 +100,7 @@ def training_recorder(recipe: str | None, arguments: Mapping[str, Any], data: Tr
                     warn(f"the data were encoded earlier, so their prompt is unknown and {folder} gets no {FILE_NAME}")
                 if note := store_held_out(folder, data.held_out, data.resumes):
                     warn(note)
-                write_training_record(folder, recipe, arguments, PACKAGES)
+                write_training_record(folder, recipe, arguments, packages)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")

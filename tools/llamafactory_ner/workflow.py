@@ -21,16 +21,11 @@ def hook(module: ModuleType) -> None:
             original(model_args, data_args, training_args, finetuning_args, *rest)
             return
         refuse_model(model_args, data_args, finetuning_args)
-        from llamafactory_ner import label_loss, shared_attention
-
-        shared_attention.register()
         load_model, collator = host.load_model, host.SFTDataCollatorWith4DAttentionMask
 
         def load_sharing_model(*args: Any, **kwargs: Any) -> Any:
             model = load_model(*args, **kwargs)
-            base = model.get_base_model() if hasattr(model, "get_base_model") else model
-            base.set_attn_implementation(shared_attention.IMPLEMENTATIONS[finetuning_args.share_prompt_attention])
-            label_loss.register(base)
+            read_shared_rows(model, finetuning_args.share_prompt_attention)
             return model
 
         host.load_model, host.SFTDataCollatorWith4DAttentionMask = load_sharing_model, lambda **_: shared_row
@@ -45,11 +40,30 @@ def hook(module: ModuleType) -> None:
 def refuse_model(model_args: Any, data_args: Any, finetuning_args: Any) -> None:
     """Stop if the model, judged by its configuration, cannot share a prompt."""
     from llamafactory.model.loader import load_config
+
+    longest = data_args.cutoff_len + (finetuning_args.num_virtual_tokens or 0)
+    refuse_config(load_config(model_args), model_args.model_name_or_path, longest)
+
+
+def refuse_config(config: Any, name: str, longest: int) -> None:
+    """`refuse_model` for the configuration of the model of this name, and records of at most ``longest`` tokens."""
     from transformers import AutoModelForCausalLM
 
-    config = load_config(model_args)
-    longest = data_args.cutoff_len + (finetuning_args.num_virtual_tokens or 0)
     architecture = AutoModelForCausalLM._model_mapping.get(type(config), None)
     forward = inspect.signature(architecture.forward).parameters if architecture else {}
     if problem := model_problem(config, architecture, forward, longest):
-        stop(f"share_prompt does not work with {model_args.model_name_or_path}: {problem}; set share_prompt: false")
+        stop(f"share_prompt does not work with {name}: {problem}; set share_prompt: false")
+
+
+def read_shared_rows(model: Any, attention: str) -> None:
+    """Make a loaded model, or the base of a PEFT model, read batches of `shared_row`.
+
+    Args:
+        attention: ``sdpa`` or ``flex_attention``.
+    """
+    from llamafactory_ner import label_loss, shared_attention
+
+    shared_attention.register()
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base.set_attn_implementation(shared_attention.IMPLEMENTATIONS[attention])
+    label_loss.register(base)

@@ -39,9 +39,9 @@ class NotJSON(ValueError):
 @overload
 def decode_json(data: bytes | str) -> Any: ...
 @overload
-def decode_json(data: bytes | str, type: type[T]) -> T: ...
-def decode_json(data: bytes | str, type: Any = Any) -> Any:
-    """Read one JSON value as a value of ``type``.
+def decode_json(data: bytes | str, type: type[T], size: int = SIZE) -> T: ...
+def decode_json(data: bytes | str, type: Any = Any, size: int = SIZE) -> Any:
+    """Read one JSON value of at most ``size`` bytes as a value of ``type``.
 
     Raises:
         NotJSON: it is not UTF-8, not JSON, too large, or nested too deeply.
@@ -53,8 +53,8 @@ def decode_json(data: bytes | str, type: Any = Any) -> Any:
         data = data.encode() if isinstance(data, str) else data
     except UnicodeEncodeError:
         raise NotJSON("a lone surrogate, which UTF-8 cannot encode") from None
-    if len(data) > SIZE:
-        raise NotJSON(f"{len(data):,} bytes, more than {SIZE:,}")
+    if len(data) > size:
+        raise NotJSON(f"{len(data):,} bytes, more than {size:,}")
     if data.count(b"[") + data.count(b"{") > DEPTH and _depth(data) > DEPTH:
         raise NotJSON(f"nested more than {DEPTH} levels deep")
     try:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
-from ner_common.decoding import NotJSON, decode_json, decode_yaml
+from ner_common.decoding import SIZE, NotJSON, decode_json, decode_yaml
 from ner_common.errors import UserError, one_line, rooted
 
 T = TypeVar("T")
@@ -149,15 +149,15 @@ def _is_gbk(data: bytes) -> bool:
 @overload
 def read_json(path: Path, remedy: str) -> Any: ...
 @overload
-def read_json(path: Path, remedy: str, type: type[T]) -> T: ...
-def read_json(path: Path, remedy: str, type: Any = Any) -> Any:
-    """Read one JSON document as a value of ``type`` (see `ner_common.decoding`).
+def read_json(path: Path, remedy: str, type: type[T], size: int = SIZE) -> T: ...
+def read_json(path: Path, remedy: str, type: Any = Any, size: int = SIZE) -> Any:
+    """Read one JSON document of at most ``size`` bytes as a value of ``type`` (see `ner_common.decoding`).
 
     Raises:
         UserError: see `read_text`; or the text is not JSON, or of another type.
     """
     try:
-        return decode_json(read_text(path, remedy), type)
+        return decode_json(read_text(path, remedy), type, size)
     except NotJSON as error:
         raise UserError(f"{rooted(path)}:{error.line}: not JSON ({error}); {remedy}") from None
     except ValueError as error:

@@ -90,6 +90,8 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
     try:
         config: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(recipe), OmegaConf.from_cli(overrides)))
         _check_datasets(recipe, config)
+        if config.get("finetuning_type") == "peft_lora":  # trained without llamafactory, on the same token ids
+            config["finetuning_type"] = "lora"
         # Keep only what affects the encoding: write nothing, split nothing, start no logger.
         config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
         config |= {"bf16": False, "fp16": False}  # refused where the recipe would not train

@@ -20,6 +20,7 @@ COMMANDS = {
         "ner_models.merged",
         "Compare the answers of a merged model with those of the adapter that was merged.",
     ),
+    "train": ("ner_models.peft_training.train", "Train a LoRA adapter by transformers and PEFT alone."),
     "pretrain-nano": ("ner_models.nano.pretrain", "Pretrain nano, the embedded base model, on generated text."),
     "serve": (
         "ner_models.serving.serve",
@@ -34,6 +35,6 @@ COMMANDS = {
 
 entry_point = program(
     "ner-model",
-    "Download, convert and pretrain base models, and serve them with the adapters trained on them.",
+    "Download, convert, pretrain and train models, and serve them with the adapters trained on them.",
     COMMANDS,
 )

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from llamafactory_ner.methods import ARGUMENTS, METHODS, NAMES, UNSUPPORTED, Method, is_set
+from llamafactory_ner.methods import ARGUMENTS, METHODS, NAMES, PEFT_LORA, UNSUPPORTED, Method, is_set
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError
 from ner_common.files import read_json
@@ -16,6 +16,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 def argument_problems(given: dict[str, Any], lora_only: set[str]) -> list[str]:
     """Problems in the arguments as written (`given`: name -> value), before defaults are filled in."""
     method = METHODS.get(str(given.get("finetuning_type")))
+    if given.get("finetuning_type") == PEFT_LORA:
+        return [f"finetuning_type {PEFT_LORA} is trained without llamafactory: run `make train` or `ner-model train`"]
     if method is None:
         misplaced = [name for name in ARGUMENTS if name in given]
         return [f"{', '.join(misplaced)}: only for finetuning_type {NAMES}"] if misplaced else []

@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from typing import Any
 
-from llamafactory_ner.methods import is_set
+from llamafactory_ner.methods import PEFT_LORA, is_set
 
 REMEDY = "or set share_prompt: false"
 # Arguments of llamafactory and of transformers' trainer, and what to do instead.
@@ -49,7 +49,7 @@ def sharing_problems(given: Mapping[str, Any]) -> list[str]:
 
 def sharing_doubts(finetuning_args: Any) -> list[str]:
     """What a user should know of a training with `share_prompt`."""
-    dropout = finetuning_args.lora_dropout if finetuning_args.finetuning_type == "lora" else 0
+    dropout = finetuning_args.lora_dropout if finetuning_args.finetuning_type in ("lora", PEFT_LORA) else 0
     if not (finetuning_args.share_prompt and dropout):
         return []
     return [

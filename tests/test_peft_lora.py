@@ -1,0 +1,54 @@
+"""LoRA without llamafactory, from make to the label table: trained, merged, served by vLLM, asked, scored."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from make_support import link, link_environments, make
+from support import assert_free, free_port
+
+pytestmark = pytest.mark.serve
+
+# A real training, but a short one.
+SHORT = "max_steps=120 eval_steps=60 save_steps=60 val_size=32"
+
+
+@pytest.fixture
+def checkout(chain: Path, tmp_path: Path) -> Path:
+    """A copy of the repository with demo's data and everything built."""
+    link(tmp_path, "Makefile", "pyproject.toml", "requirements", "data/corpora", "data/nano", "recipes")
+    link_environments(tmp_path)
+    for name in ("data/gold/demo", "data/alpaca"):
+        shutil.copytree(chain / name, tmp_path / name)
+    return tmp_path
+
+
+def test_an_adapter_trained_without_llamafactory_is_merged_served_and_scored(checkout: Path) -> None:
+    port = free_port()
+    options = ["MODEL=nano", "METHOD=peft_lora", "CORPUS=demo", "ACCELERATOR=cpu", "PYTHON=false", f"PORT={port}"]
+
+    def run(*targets: str) -> tuple[str, str]:
+        done = make(*targets, *options, folder=checkout, timeout=500)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout, done.stderr
+
+    result, shown = run("train", f"ARGS={SHORT}")
+    assert "adapter: saves/nano/peft_lora/demo" in result.splitlines()
+    assert re.search(
+        r"^training loss \d\.\d{4}, evaluation loss \d\.\d{4} \(plot: saves/\S+\.png\)$", result, re.MULTILINE
+    )
+    assert shown.startswith("log of ner-model: saves/nano/peft_lora/demo.log\n")
+    assert re.search(r"^step 20/120: loss \d\.\d{4}$", shown, re.MULTILINE)
+    assert re.search(r"^step 120/120: eval_loss \d\.\d{4}$", shown, re.MULTILINE)
+    run("merge")
+    assert (checkout / "models/nano-peft_lora-demo/model.safetensors").is_file()
+    try:
+        run("serve")
+        table, _ = run("eval")
+    finally:
+        run("stop")
+    assert_free(port)
+    f1 = re.search(r"^ *Micro Avg\.(?: +\d\.\d{4}){2} (\d\.\d{4})$", table, re.MULTILINE)
+    assert f1 and float(f1[1]) > 0.1, table  # untuned: 0.006
