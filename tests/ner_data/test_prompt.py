@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ner_common.errors import UserError
 from ner_data import answers
 from ner_data.gold import Entity, Mention, Parsed, Record
-from ner_data.prompt import PromptSpec, escape, instruction, unescape
+from ner_data.prompt import PromptSpec, escape, escape_entities, instruction, restored, unescape
 
 SPEC = PromptSpec(
     "x", "系统", instruction([("name", "姓名"), ("药", "药")], "json_list"), ("name", "药"), "json_list", 64
@@ -43,6 +43,11 @@ def test_entities_of_any_text_come_back_as_they_were(form: str, text: str, data:
         entities.append(Entity(start, end, "name", text[start:end]))
     record = Record("1", text, tuple(entities))
     spec = replace(SPEC, answer_form=form)
+    # In "<|< " the escaped text has "< " twice, once with an inserted space: a surface alone does not say which.
+    escaped, moved = escape_entities(text, entities)
+    for entity, shown in zip(entities, moved, strict=True):
+        at = [n for n in range(len(escaped)) if escaped.startswith(shown.text, n)]
+        assume(form == "inline" or {restored(Mention("name", shown.text, n), text).text for n in at} == {entity.text})
     parsed = spec.parse(spec.render(record), text)
     assert parsed.problems == ()
     found = [mention.text for mention in parsed.mentions]
