@@ -153,7 +153,7 @@ eval: known-model known-adapter .venv/.ready ## send every record of SPLIT to th
 	  --split $(call q,$(SPLIT)) --base-url $(call q,http://127.0.0.1:$(PORT)/v1) --run $(RUN)
 	@.venv/bin/ner-eval score runs/$(RUN)
 
-predict-batch: known-model known-adapter .venv/.ready .venv-serve/.ready ## the same in vLLM without a server, which must not run meanwhile on a GPU
+predict-batch: known-model known-adapter .venv/.ready .venv-serve/.ready ## the same in vLLM without a server (on a GPU, stop a running one first)
 	@ask() { .venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \
 	  --split $(call q,$(SPLIT)) --batch --run $(RUN); }; run=runs/$(RUN); ask; \
 	if [ -e "$$run/batch-requests.jsonl" ]; then \

@@ -88,6 +88,15 @@ def test_data_sets_are_looked_for_where_llamafactory_does(checkout: Path) -> Non
         read_recipe(RECIPE, [])
 
 
+def test_a_base_model_with_pickled_weights_is_one_line(cli, checkout: Path) -> None:
+    base = checkout / "models/pickled"
+    base.mkdir(parents=True)
+    (base / "config.json").write_text("{}")
+    (base / "pytorch_model.bin").touch()
+    message = one_line_error(cli("ner-model", "train", RECIPE, "model_name_or_path=models/pickled"))
+    assert "models/pickled: no *.safetensors (only *.bin), and only safetensors are loaded; " in message
+
+
 def test_several_problems_are_named_together(cli) -> None:
     message = one_line_error(cli("ner-model", "train", RECIPE, "val_size=0", "model_name_or_path=models/none"))
     assert "needs held-out records" in message and "no model there" in message

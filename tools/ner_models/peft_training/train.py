@@ -21,6 +21,7 @@ from llamafactory_ner.training_data import TrainingData
 from llamafactory_ner.tuner import training_recorder
 from llamafactory_ner.workflow import read_shared_rows, refuse_config
 from ner_common.errors import escaped
+from ner_common.weights import check_weights
 from ner_models.peft_training.recipe import Recipe, checkpoint_to_resume, read_recipe
 from ner_models.peft_training.records import encoded, hold_out, load_chats
 
@@ -30,6 +31,8 @@ PACKAGES = ("transformers", "peft", "torch")
 def train(path: Path, overrides: Sequence[str] = ()) -> None:
     """Train by a recipe; everything that a user can get wrong is refused before the model is loaded."""
     recipe, given = read_recipe(path, overrides)
+    if (base := Path(recipe.model_name_or_path)).is_dir():
+        check_weights(base, "download the model again, or convert its weights to safetensors")
     one_process_per_gpu(recipe)
     from transformers import AutoConfig, AutoTokenizer, EarlyStoppingCallback, Trainer
 
@@ -106,7 +109,7 @@ def lora_model(recipe: Recipe) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(recipe.model_name_or_path, dtype="auto")
+    model = AutoModelForCausalLM.from_pretrained(recipe.model_name_or_path, dtype="auto", use_safetensors=True)
     if recipe.use_cpu or not torch.accelerator.is_available():
         model = in_format(model, torch.bfloat16 if recipe.bf16 else torch.float32, frozen=True)
     model.config.use_cache = False
