@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -44,3 +45,12 @@ def link_environments(folder: Path) -> None:
         link(folder, *(f"{environment}/{name}" for name in ("bin", "lib", "pyvenv.cfg")))
         (folder / environment / ".locked").touch()
         (folder / environment / ".ready").touch()
+
+
+def copy_with_demo(chain: Path, folder: Path) -> Path:
+    """A copy of the repository with demo's data, taken from ``chain``, and everything built."""
+    link(folder, "Makefile", "pyproject.toml", "requirements", "data/corpora", "data/nano", "recipes")
+    link_environments(folder)
+    for name in ("data/gold/demo", "data/alpaca"):
+        shutil.copytree(chain / name, folder / name)
+    return folder

@@ -1,12 +1,11 @@
 """LoRA without llamafactory, from make to the label table: trained, merged, served by vLLM, asked, scored."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-from make_support import link, link_environments, make
+from make_support import copy_with_demo, make
 from support import assert_free, free_port
 
 pytestmark = pytest.mark.serve
@@ -17,12 +16,7 @@ SHORT = "max_steps=120 eval_steps=60 save_steps=60 val_size=32"
 
 @pytest.fixture
 def checkout(chain: Path, tmp_path: Path) -> Path:
-    """A copy of the repository with demo's data and everything built."""
-    link(tmp_path, "Makefile", "pyproject.toml", "requirements", "data/corpora", "data/nano", "recipes")
-    link_environments(tmp_path)
-    for name in ("data/gold/demo", "data/alpaca"):
-        shutil.copytree(chain / name, tmp_path / name)
-    return tmp_path
+    return copy_with_demo(chain, tmp_path)
 
 
 def test_an_adapter_trained_without_llamafactory_is_merged_served_and_scored(checkout: Path) -> None:

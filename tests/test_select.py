@@ -1,13 +1,12 @@
 """A training with checkpoints, all of them in one vLLM, and the best in the place of the last: as a user does it."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from make_support import link, link_environments, make
+from make_support import copy_with_demo, make
 from support import assert_free, free_port
 from trained import contents
 
@@ -23,12 +22,7 @@ OPTIONS = ["MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", "PYTHON=false"]
 
 @pytest.fixture
 def checkout(chain: Path, tmp_path: Path) -> Path:
-    """A copy of the repository with demo's data and everything built."""
-    link(tmp_path, "Makefile", "pyproject.toml", "requirements", "data/corpora", "data/nano", "recipes")
-    link_environments(tmp_path)
-    for name in ("data/gold/demo", "data/alpaca"):
-        shutil.copytree(chain / name, tmp_path / name)
-    return tmp_path
+    return copy_with_demo(chain, tmp_path)
 
 
 @pytest.mark.parametrize("method", ["lora", pytest.param("peft_lora", marks=pytest.mark.slow)])

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from llamafactory_ner.checks.datasets import split
 from llamafactory_ner.checks.refusal import user_errors_in_one_line, warn
 from llamafactory_ner.parser import as_mapping, checked_recipe, recipe_of
 from llamafactory_ner.progress import reporter
@@ -53,11 +54,11 @@ def _with_records(module: Any) -> Callable[..., None]:
         args = checked_recipe(module) if args is None else args
         original(args)
         given = as_mapping(args)
-        adapters, folder = given.get("adapter_name_or_path"), Path(str(given.get("export_dir")))
-        named = adapters if isinstance(adapters, list) else str(adapters or "").split(",")
-        for name in (FILE_NAME, TRAINING):
-            if (record := Path(named[-1].strip(), name)).is_file() and named[-1] and folder.is_dir():
-                shutil.copyfile(record, folder / name)
+        folder = Path(str(given.get("export_dir")))
+        for adapter in filter(None, split(given.get("adapter_name_or_path"))[-1:]):
+            for name in (FILE_NAME, TRAINING):
+                if (record := Path(adapter, name)).is_file() and folder.is_dir():
+                    shutil.copyfile(record, folder / name)
 
     return export_model
 

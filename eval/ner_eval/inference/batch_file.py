@@ -95,8 +95,7 @@ def work_offline(
 def command(run: Path, model: str, adapter: Path | None) -> str:
     """The command by which vLLM answers the requests."""
     files = ["--requests", rooted(run / REQUESTS), "--results", rooted(run / RESULTS)]
-    named = f"{model}={adapter}" if adapter else f"{model}=MODEL_FOLDER"
-    return shlex.join([".venv-serve/bin/ner-model", "answer-batch", named, *files])
+    return shlex.join([".venv-serve/bin/ner-model", "answer-batch", f"{model}={adapter or 'MODEL_FOLDER'}", *files])
 
 
 def _counts(new: Sequence[Prediction], failures: Counter[str]) -> str:

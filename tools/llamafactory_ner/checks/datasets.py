@@ -48,7 +48,7 @@ def entry_problem(path: Path, name: str, registry: dict[str, Any]) -> str | None
 
 
 def split(names: Any) -> list[str]:
-    """The data sets in an argument: a list, or comma-separated names."""
+    """The names in an argument, such as data sets: a list, or comma-separated."""
     if names is None or isinstance(names, list):
         return [str(name) for name in names or []]
     return [name.strip() for name in str(names).split(",")]
