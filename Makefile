@@ -67,6 +67,7 @@ TRAINER = $(if $(shell grep -sE '^finetuning_type:[[:space:]]*peft_' $(call q,$(
 CPU_ENV  = $(if $(filter cpu,$(ACCELERATOR)),MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_MMAP_THRESHOLD_=33554432)
 TORCH    = $(if $(filter cpu,$(ACCELERATOR)),requirements/torch-cpu.txt)
 
+.DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -77,12 +78,16 @@ export TOKENIZERS_PARALLELISM := false
         bench-train nano test \
         test-all lint lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
+##@ Start here
+demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA, vLLM, label table
+	@$(MAKE) run-demo MODEL=nano CORPUS=demo
+
 help: ## list the targets, and the base models with their methods
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^##@ / {print substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Base models, with the methods that each has a recipe for'
 	@$(foreach model,$(MODELS),printf '  MODEL=%-13s METHOD=%s\n' '$(model)' '$(call methods,$(model))';)
 
-# --- stages ----------------------------------------------------------------------------------------------------------
-
+##@ Data and training
 data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files, and register them (CORPUS, RAW, FORM, PROMPT_ARGS)
 	@$(if $(RAW),,.venv/bin/ner-data fetch $(call q,$(CORPUS)))
 	@.venv/bin/ner-data convert $(call q,$(CORPUS)) $(if $(RAW),--raw $(call q,$(RAW)))
@@ -145,6 +150,7 @@ need-gpu: known-model
 	@$(if $(filter cpu-true,$(ACCELERATOR)-$(NEEDS_GPU)),$(call refuse,$(MODEL) needs a GPU and found no NVIDIA driver here; \
 	  `make demo` shows the whole pipeline on a CPU),:)
 
+##@ Serving and evaluation
 serve: known-model known-adapter .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder)
 	@.venv-serve/bin/ner-model serve $(call q,$(NAME)=$(ADAPTER)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE)))
 
@@ -176,9 +182,6 @@ select: known-model known-adapter .venv/.ready .venv-serve/.ready ## ask all che
 stop: ## stop the server that `make serve` started
 	@if [ -x .venv-serve/bin/ner-model ]; then .venv-serve/bin/ner-model stop --port $(call q,$(PORT)); fi
 
-demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA, vLLM, label table
-	@$(MAKE) run-demo MODEL=nano CORPUS=demo
-
 run-demo: known-run .venv/.ready .venv-train/.ready .venv-serve/.ready
 	@trap '$(MAKE) stop' EXIT; trap 'exit 130' INT TERM; \
 	echo "== 1/5 data: generate the demo corpus"; $(MAKE) data; \
@@ -192,14 +195,13 @@ run-demo: known-run .venv/.ready .venv-train/.ready .venv-serve/.ready
 	echo "== 5/5 eval: the fine-tuned model"; $(MAKE) eval; \
 	echo; echo "outputs: adapter "$(call q,$(ADAPTER))", loss plot "$(call q,$(ADAPTER))"/training_loss.png, answers and scores runs/"$(RUN)
 
+##@ This repository
 bench-train: .venv-train/.ready ## compare training with stock llamafactory: speed, memory, loss curves (MODEL may be a folder; ARGS="--steps 20")
 	@test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json || $(MAKE) data
 	@$(CPU_ENV) .venv-train/bin/python tests/bench/training.py --model $(call q,$(MODEL)) --corpus $(call q,$(CORPUS)) $(WORDS)
 
 nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about an hour on one core)
 	@$(CPU_ENV) .venv-train/bin/ner-model pretrain-nano --out data/nano
-
-# --- quality ---------------------------------------------------------------------------------------------------------
 
 test: lint .venv-train/.ready .venv-serve/.ready ## run lint, types, and the tests with the real llamafactory and vLLM
 	@tests/run "not slow"

@@ -42,7 +42,9 @@ def test_help_lists_every_public_target_with_one_line() -> None:
     assert done.returncode == 0, done.stderr
     described = re.findall(r"^  make ([a-z0-9-]+) +\S.*$", done.stdout, re.MULTILINE)
     assert sorted(described) == sorted(targets() - INTERNAL)
-    assert len(done.stdout.splitlines()) == len(described) + len(MODELS)
+    headings = re.findall(r"^\S.*$", done.stdout, re.MULTILINE)
+    assert len(headings) == 5
+    assert len(done.stdout.splitlines()) == len(headings) + len(described) + len(MODELS)
 
 
 def test_help_lists_the_base_models_with_their_methods() -> None:

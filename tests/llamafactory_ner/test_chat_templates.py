@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ner_data.alpaca import COLUMNS, item
 from ner_data.gold import Record
@@ -26,7 +27,9 @@ WORDS = (
 )
 QWEN3 = (
     "{%- for message in messages %}"
-    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{{- '<|im_start|>' + message.role + '\\n' }}"
+    "{%- if loop.last and message.role == 'assistant' %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
+    "{{- message.content + '<|im_end|>\\n' }}"
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}"
     "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
@@ -109,6 +112,21 @@ def test_qwen3_is_trained_and_asked_not_to_think_with_the_same_token_ids(recipe:
     for prompt, answer in rows:
         assert prompt[-4:] == [THINK, BLANK_LINE, END_OF_THINK, BLANK_LINE]
         assert tokenizer.decode(answer) == f"{ANSWER}<|im_end|>\n"
+
+
+@pytest.mark.parametrize("model", ["qwen3-0.6b", "qwen3-4b", "qwen3-8b"])
+def test_without_llamafactory_qwen3_is_trained_with_the_same_token_ids(model: str, qwen3, trained) -> None:
+    from ner_models.peft_training.records import encode as encode_without
+
+    folder, tokenizer = qwen3
+    recipe = yaml.safe_load((ROOT / "recipes" / model / "peft_lora.yaml").read_text(encoding="utf-8"))
+    rows = trained(f"{model}/lora.yaml", folder)
+    for text, (prompt, answer) in zip(TEXTS, rows, strict=True):
+        system, *turns = SPEC.messages(text)
+        told = {"enable_thinking": recipe["enable_thinking"]}
+        ids, labels = encode_without(tokenizer, system["content"], turns, ANSWER, told)
+        assert ids == prompt + answer
+        assert labels == [IGNORED] * len(prompt) + answer
 
 
 def test_without_the_empty_thinking_block_the_ids_would_differ(qwen3, trained) -> None:

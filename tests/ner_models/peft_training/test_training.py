@@ -77,7 +77,7 @@ def test_token_ids_and_labels_are_those_of_llamafactory(chain: Path, monkeypatch
 
     monkeypatch.chdir(chain)
     recipe, _ = read_recipe(RECIPE, [])
-    ours = encoded(load_chats(recipe, TrainingData()), AutoTokenizer.from_pretrained("data/nano"), recipe.cutoff_len)
+    ours = encoded(load_chats(recipe, TrainingData()), AutoTokenizer.from_pretrained("data/nano"), recipe)
     _, theirs = encode(RECIPE, [], 10_000)
     assert len(theirs) == len(ours) == 2000
     assert [(list(row["input_ids"]), list(row["labels"])) for row in ours] == theirs

@@ -75,6 +75,7 @@ class Recipe(OfTheTrainer, frozen=True, kw_only=True, forbid_unknown_fields=True
     dataset_dir: Text = "data"
     dataset: str | list[str]
     template: Text  # that of model.yaml; the text is rendered with the model's own chat template
+    enable_thinking: bool | None = None  # told to that template, if it is given
     cutoff_len: Count = 2048
     max_samples: Count | None = None
     val_size: Amount = 0.0  # below 1: a share

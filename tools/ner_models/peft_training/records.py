@@ -104,35 +104,42 @@ def hold_out(chats: Any, recipe: Recipe, data: TrainingData) -> tuple[Any, Any]:
     return parts["train"], parts["test"]
 
 
-def encoded(chats: Any, tokenizer: Any, cutoff_len: int) -> Any:
+def encoded(chats: Any, tokenizer: Any, recipe: Recipe) -> Any:
     """The records of `load_chats` as ``input_ids`` and ``labels``.
 
     Raises:
         UserError: a record has more than ``cutoff_len`` tokens: cut, its answer would be cut first.
     """
+    told = {} if recipe.enable_thinking is None else {"enable_thinking": recipe.enable_thinking}
 
     def encode_row(row: dict[str, Any]) -> dict[str, list[int]]:
-        inputs, labels = encode(tokenizer, row["_system"], row["_prompt"], row["_response"])
+        inputs, labels = encode(tokenizer, row["_system"], row["_prompt"], row["_response"], told)
         return {"input_ids": inputs, "labels": labels}
 
     records = chats.map(
         encode_row, remove_columns=chats.column_names, keep_in_memory=True, load_from_cache_file=False, desc="tokens"
     )
     lengths = [len(inputs) for inputs in column(records, "input_ids")]
-    if longer := sum(length > cutoff_len for length in lengths):
-        problem = f"{longer:,} of {len(lengths):,} records have more tokens than cutoff_len allows ({cutoff_len:,})"
+    if longer := sum(length > recipe.cutoff_len for length in lengths):
+        problem = (
+            f"{longer:,} of {len(lengths):,} records have more tokens than cutoff_len allows ({recipe.cutoff_len:,})"
+        )
         raise UserError(f"{problem}; set cutoff_len={max(lengths)}, or shorten the texts")
     return records
 
 
-def encode(tokenizer: Any, system: str, turns: list[dict[str, str]], answer: str) -> tuple[list[int], list[int]]:
+def encode(
+    tokenizer: Any, system: str, turns: list[dict[str, str]], answer: str, told: dict[str, bool]
+) -> tuple[list[int], list[int]]:
     """A record as token ids and labels: of the answer and what ends it, `IGNORED` for all before.
 
-    The two are encoded one after the other, as in generation.
+    The two are encoded one after the other, as in generation. ``told``: the chat template's own arguments.
     """
     messages = [*([{"role": "system", "content": system}] if system else []), *turns]
-    asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": answer}], tokenize=False)
+    asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **told)
+    whole = tokenizer.apply_chat_template(
+        [*messages, {"role": "assistant", "content": answer}], tokenize=False, **told
+    )
     if not whole.startswith(asked):
         raise UserError(
             "this model's chat template changes a question once it is answered; train with llamafactory-cli"

@@ -50,7 +50,7 @@ def train(path: Path, overrides: Sequence[str] = ()) -> None:
         chats = load_chats(recipe, data)
         data.check(args)
         parts = hold_out(chats, recipe, data)
-        records = [part and encoded(part, tokenizer, recipe.cutoff_len) for part in parts]
+        records = [part and encoded(part, tokenizer, recipe) for part in parts]
 
     model = lora_model(recipe)
     callbacks = [training_recorder(str(path), given, data, PACKAGES), *reporter()]
