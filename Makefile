@@ -11,6 +11,7 @@ PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrati
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides of the recipe
 DTYPE  ?=#              number format for serving (default: what suits the machine); half for cards without bf16
+TRACK  ?=#              tensorboard | swanlab | wandb: where trainings report to, and `make eval` adds its scores
 KEEP   ?=#              1: `make select` only shows which checkpoint is best
 ACCELERATOR ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -31,12 +32,14 @@ override PROMPT_ARGS := $(strip $(call given,PROMPT_ARGS))
 override PORT        := $(strip $(call given,PORT))
 override ARGS        := $(strip $(call given,ARGS))
 override DTYPE       := $(strip $(call given,DTYPE))
+override TRACK       := $(strip $(call given,TRACK))
 override KEEP        := $(strip $(call given,KEEP))
 override COMPARE     := $(call given,COMPARE)
 override ACCELERATOR := $(strip $(call given,ACCELERATOR))
 override PYTHON      := $(call given,PYTHON)
 override TORCH_INDEX := $(strip $(call given,TORCH_INDEX))
 $(if $(filter cpu cuda,$(ACCELERATOR)),,$(error ACCELERATOR=$(ACCELERATOR): must be cpu or cuda))
+$(if $(filter-out tensorboard swanlab wandb,$(TRACK))$(word 2,$(TRACK)),$(error TRACK=$(TRACK): must be tensorboard, swanlab or wandb))
 
 WORDS   = $(foreach word,$(ARGS),$(call q,$(word)))
 in_args = $(patsubst $(1)=%,%,$(lastword $(filter $(1)=%,$(ARGS))))
@@ -57,6 +60,7 @@ MODELS    := $(sort $(patsubst recipes/%/model.yaml,%,$(wildcard recipes/*/model
 methods    = $(filter-out model merge,$(basename $(notdir $(wildcard recipes/$(1)/*.yaml))))
 # Recipes name the weights too, for use without make; under make, model.yaml decides.
 BASE_ARG = $(call q,model_name_or_path=$(WEIGHTS))
+TRACKING := $(if $(TRACK),.venv-train/.ready)
 # The stock command, with its log in a file and a progress bar instead.
 QUIET        = .venv-train/bin/python -m llamafactory_ner.quiet
 LLAMAFACTORY = $(QUIET) .venv-train/bin/llamafactory-cli
@@ -103,7 +107,7 @@ train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with r
 	@$(if $(FORM)$(PROMPT_ARGS),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
 	@$(CPU_ENV) $(TRAINER) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
-	  $(call q,output_dir=$(ADAPTER)) $(WORDS)
+	  $(call q,output_dir=$(ADAPTER)) $(addprefix report_to=,$(TRACK)) $(WORDS)
 	@$(if $(filter-out $(USUAL),$(ADAPTER)),echo $(call q,serve and evaluate it with: make serve eval ADAPTER=$(call q,$(ADAPTER)) \
 	  MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS)))
 
@@ -154,10 +158,11 @@ need-gpu: known-model
 serve: known-model known-adapter .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder)
 	@.venv-serve/bin/ner-model serve $(call q,$(NAME)=$(ADAPTER)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE)))
 
-eval: known-model known-adapter .venv/.ready ## send every record of SPLIT to the server, score the answers, print the label table
+eval: known-model known-adapter .venv/.ready $(TRACKING) ## send every record of SPLIT to the server, score the answers, print the label table
 	@.venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \
 	  --split $(call q,$(SPLIT)) --base-url $(call q,http://127.0.0.1:$(PORT)/v1) --run $(RUN)
 	@.venv/bin/ner-eval score runs/$(RUN)
+	@$(if $(TRACK),.venv-train/bin/ner-eval track runs/$(RUN) --tracker $(TRACK))
 
 predict-batch: known-model known-adapter .venv/.ready .venv-serve/.ready ## the same in vLLM without a server (on a GPU, stop a running one first)
 	@ask() { .venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \

@@ -15,6 +15,7 @@ from llamafactory_ner.checks.arguments import (
     model_problems,
     quantization_problems,
     serving_doubts,
+    tracker_problems,
 )
 from llamafactory_ner.checks.base_model import base_doubt
 from llamafactory_ner.checks.configs import read_adapter_config
@@ -24,6 +25,7 @@ from llamafactory_ner.checks.refusal import note, stop, user_errors_in_one_line,
 from llamafactory_ner.checks.sharing import sharing_doubts, sharing_problems
 from llamafactory_ner.methods import METHODS
 from llamafactory_ner.number_format import suited
+from llamafactory_ner.tracking import begin_runs
 
 
 def hook(module: ModuleType) -> None:
@@ -50,7 +52,8 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
                 _refuse(argument_problems(given, lora_only_arguments()) + sharing_problems(given))
             if module.TrainingArguments in parser.dataclass_types:
                 given = as_mapping(args)
-                _refuse(dataset_problems(given, module.DataArguments.dataset_dir) + quantization_problems(given))
+                problems = dataset_problems(given, module.DataArguments.dataset_dir) + quantization_problems(given)
+                _refuse(problems + tracker_problems(given))
         return original(parser, args, allow_extra_keys=allow_extra_keys)
 
     return parse_args
@@ -131,6 +134,7 @@ def _with_lora_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
             training_args.label_names = training_args.label_names or ["labels"]
             if training_args.ddp_find_unused_parameters is None:
                 training_args.ddp_find_unused_parameters = False
+        begin_runs(training_args)
         return parsed
 
     return get_train_args

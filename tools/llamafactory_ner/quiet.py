@@ -126,7 +126,9 @@ def watch(command: list[str], log: Any) -> tuple[int, bool]:
     with tempfile.TemporaryDirectory() as folder, screen() as show:
         events = Path(folder) / "events"
         events.touch()
-        environment = {**os.environ, EVENTS: str(events)}
+        # llamafactory-cli starts torchrun by its name; it is beside this program's python.
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        environment = {**os.environ, "PATH": programs, EVENTS: str(events)}
         with events.open("rb") as told, child(command, environment, log) as process:
             while True:
                 try:

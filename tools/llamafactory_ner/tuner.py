@@ -14,6 +14,7 @@ from llamafactory_ner.checks.refusal import user_errors_in_one_line, warn
 from llamafactory_ner.parser import as_mapping, checked_recipe, recipe_of
 from llamafactory_ner.progress import reporter
 from llamafactory_ner.prompts import FILE_NAME, store_prompt
+from llamafactory_ner.tracking import tracked_runs
 from llamafactory_ner.training_data import TrainingData
 from ner_common.errors import UserError
 from ner_common.files import write_json
@@ -101,7 +102,7 @@ def training_recorder(
                     warn(f"the data were encoded earlier, so their prompt is unknown and {folder} gets no {FILE_NAME}")
                 if note := store_held_out(folder, data.held_out, data.resumes):
                     warn(note)
-                write_training_record(folder, recipe, arguments, packages)
+                write_training_record(folder, recipe, arguments, packages, tracked_runs(folder, args.report_to))
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")

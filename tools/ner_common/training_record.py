@@ -11,11 +11,15 @@ of the training's checkpoints the folder holds now::
 
     "selected": {"checkpoint": "checkpoint-400", "step": 400, "compared": 9, "f1": 0.8312,
                  "interval": [0.8055, 0.8561], "records": 200, "weights": "0f3a…", "at": "2026-11-24T10:02:11+00:00"}
+
+A training that reports to a tracker also has its run there, to which `ner-eval track` adds scores::
+
+    "tracked": {"tensorboard": "saves/nano/lora/demo/runs/Nov24_08-40-00_host", "swanlab": "k3j…"}
 """
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +34,8 @@ from ner_common.files import read_json, read_object, write_json
 from ner_common.machine import hardware, installed
 
 FILE_NAME = "ner_training.json"
+# What a training may report to such that scores can be added: the names are transformers' and the packages'.
+TRACKERS = ("tensorboard", "swanlab", "wandb")
 
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
@@ -70,10 +76,15 @@ class TrainingRecord:
     hardware: str
     versions: dict[str, str]
     selected: Selected | None = None
+    tracked: dict[str, str] = field(default_factory=dict)
 
 
 def write_training_record(
-    folder: Path, recipe: str | None, arguments: Mapping[str, Any], packages: tuple[str, ...]
+    folder: Path,
+    recipe: str | None,
+    arguments: Mapping[str, Any],
+    packages: tuple[str, ...],
+    tracked: Mapping[str, str] = {},
 ) -> None:
     """Record a training that is about to start, in the folder that will hold the adapter.
 
@@ -81,6 +92,7 @@ def write_training_record(
         recipe: the recipe's path, if one was named.
         arguments: the training's arguments by name.
         packages: distributions whose installed versions are recorded.
+        tracked: tracker -> the run there: an id, or TensorBoard's folder.
     """
     base = arguments.get("model_name_or_path")
     record = TrainingRecord(
@@ -90,9 +102,12 @@ def write_training_record(
         arguments=dict(arguments),
         hardware=hardware(),
         versions={name: found for name in packages if (found := installed(name))},
+        tracked=dict(tracked),
     )
     value = asdict(record)
     del value["selected"]  # nothing has been chosen yet
+    if not tracked:
+        del value["tracked"]
     write_json(folder / FILE_NAME, value)
 
 

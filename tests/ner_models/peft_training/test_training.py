@@ -174,20 +174,18 @@ def test_several_gpus_are_used_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> N
     recipe = train.Recipe(
         finetuning_type="peft_lora", model_name_or_path="x", dataset="x", template="x", output_dir="x"
     )
-    train.one_process_per_gpu(recipe)
+    train.start_processes(recipe)
     monkeypatch.setenv("LOCAL_RANK", "0")
-    train.one_process_per_gpu(recipe)
-    words = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "4",
-        "ner-model",
-        "train",
-        "recipe.yaml",
+    train.start_processes(recipe)
+    monkeypatch.delenv("LOCAL_RANK")
+    for name, value in (("NNODES", "2"), ("NODE_RANK", "1"), ("MASTER_ADDR", "10.0.0.1"), ("MASTER_PORT", "8600")):
+        monkeypatch.setenv(name, value)
+    train.start_processes(recipe)
+    torchrun, program = "-m torch.distributed.run --nproc-per-node 4", "ner-model train recipe.yaml"
+    assert [" ".join(words) for words in started] == [
+        f"{torchrun} --standalone {program}",
+        f"{torchrun} --nnodes 2 --node-rank 1 --master-addr 10.0.0.1 --master-port 8600 {program}",
     ]
-    assert started == [words]
 
 
 # --- refused before the model is loaded ---------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 """Checks for arguments that do not work with a soft prompt, with the remedy for each."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llamafactory_ner.checks.datasets import split
 from llamafactory_ner.methods import ARGUMENTS, METHODS, NAMES, PEFT_LORA, UNSUPPORTED, Method, is_set
 from ner_common.decoding import decode_json
-from ner_common.errors import UserError
+from ner_common.errors import UserError, one_line
 from ner_common.files import read_json
 from ner_common.machine import installed
+from ner_common.training_record import TRACKERS
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -47,6 +50,22 @@ def quantization_problems(given: dict[str, Any]) -> list[str]:
     if installed("bitsandbytes") is None:
         return ["quantization_bit: bitsandbytes is not installed here; `make train` builds the environment with it"]
     return []
+
+
+def tracker_problems(given: Mapping[str, Any]) -> list[str]:
+    """Problems with what a training reports to (``report_to``, ``use_swanlab``), as written."""
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    names = set(split(given.get("report_to"))) - {"none", "all"}
+    if is_set(given.get("use_swanlab")):
+        names.add("swanlab")
+    if unknown := sorted(names - INTEGRATION_TO_CALLBACK.keys()):
+        return [f"report_to: {', '.join(map(one_line, unknown))}: no tracker; choose {', '.join(TRACKERS)} or none"]
+    return [
+        f"report_to: {name} is not installed here; run `.venv-train/bin/pip install {name}`, or set report_to: none"
+        for name in sorted(names.intersection(TRACKERS))
+        if installed(name) is None
+    ]
 
 
 def serving_doubts(finetuning_args: Any) -> list[str]:

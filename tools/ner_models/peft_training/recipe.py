@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import fields, replace
 
-from llamafactory_ner.checks.arguments import base_folder_problem
+from llamafactory_ner.checks.arguments import base_folder_problem, tracker_problems
 from llamafactory_ner.checks.configs import Line, read_adapter_config
 from llamafactory_ner.checks.datasets import dataset_problems, split
 from llamafactory_ner.checks.recipe import recipe_problems, template_problem
@@ -152,7 +152,7 @@ def _problems(recipe: Recipe, given: dict[str, Any]) -> list[str]:
         found.append("dataset names no data set")
     model = recipe.model_name_or_path
     found += filter(None, [base_folder_problem(model) or template_problem(model, recipe.template)])
-    return found + dataset_problems(given, recipe.dataset_dir)
+    return found + dataset_problems(given, recipe.dataset_dir) + tracker_problems(given)
 
 
 def checkpoint_to_resume(recipe: Recipe) -> Path | None:

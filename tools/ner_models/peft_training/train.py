@@ -17,6 +17,7 @@ from llamafactory_ner.checks.sharing import sharing_doubts
 from llamafactory_ner.number_format import in_format
 from llamafactory_ner.progress import reporter
 from llamafactory_ner.shared_rows import shared_row
+from llamafactory_ner.tracking import begin_runs
 from llamafactory_ner.training_data import TrainingData
 from llamafactory_ner.tuner import training_recorder
 from llamafactory_ner.workflow import read_shared_rows, refuse_config
@@ -33,7 +34,7 @@ def train(path: Path, overrides: Sequence[str] = ()) -> None:
     recipe, given = read_recipe(path, overrides)
     if (base := Path(recipe.model_name_or_path)).is_dir():
         check_weights(base, "download the model again, or convert its weights to safetensors")
-    one_process_per_gpu(recipe)
+    start_processes(recipe)
     from transformers import AutoConfig, AutoTokenizer, EarlyStoppingCallback, Trainer
 
     checkpoint = checkpoint_to_resume(recipe)
@@ -52,6 +53,7 @@ def train(path: Path, overrides: Sequence[str] = ()) -> None:
         parts = hold_out(chats, recipe, data)
         records = [part and encoded(part, tokenizer, recipe) for part in parts]
 
+    begin_runs(args)
     model = lora_model(recipe)
     callbacks = [training_recorder(str(path), given, data, PACKAGES), *reporter()]
     if recipe.early_stopping_steps:
@@ -74,13 +76,24 @@ def train(path: Path, overrides: Sequence[str] = ()) -> None:
         plot_losses(trainer.state.log_history, Path(recipe.output_dir, "training_loss.png"))
 
 
-def one_process_per_gpu(recipe: Recipe) -> None:
-    """Start this program again under torchrun if it has several GPUs, as llamafactory-cli does."""
+def start_processes(recipe: Recipe) -> None:
+    """Start this program again under torchrun if it has several GPUs, as llamafactory-cli does, by its variables.
+
+    Those are FORCE_TORCHRUN, NPROC_PER_NODE, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT.
+    """
     import torch
 
-    if (count := torch.cuda.device_count()) > 1 and not recipe.use_cpu and "LOCAL_RANK" not in os.environ:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])  # noqa: S606
+    asked, count = os.environ.get, torch.cuda.device_count()
+    forced = asked("FORCE_TORCHRUN", "0").lower() in ("1", "true", "y")
+    if "LOCAL_RANK" in os.environ or not (forced or (count > 1 and not recipe.use_cpu)):
+        return
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", asked("NPROC_PER_NODE", str(max(count, 1)))]
+    if (nodes := asked("NNODES", "1")) == "1":
+        torchrun += ["--standalone"]
+    else:
+        torchrun += ["--nnodes", nodes, "--node-rank", asked("NODE_RANK", "0")]
+        torchrun += ["--master-addr", asked("MASTER_ADDR", "127.0.0.1"), "--master-port", asked("MASTER_PORT", "29500")]
+    os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])  # noqa: S606
 
 
 def trainer_arguments(recipe: Recipe, checkpoint: Path | None) -> Any:
