@@ -41,6 +41,11 @@ def test_zero_3_in_a_configuration_file_is_refused(refused, tmp_path: Path) -> N
     assert "ZeRO-2" in refused(finetuning_type="p_tuning", deepspeed=str(tmp_path / "ds.json"))
 
 
+def test_a_soft_prompt_under_fsdp_of_accelerate_is_refused(refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "fsdp does not work with p_tuning: use plain data parallelism" in refused(finetuning_type="p_tuning")
+
+
 # The functions with which `llamafactory-cli export`, `api` and `chat` read their arguments.
 INFERENCE = {"do_train": None, "per_device_train_batch_size": None, "learning_rate": None, "num_train_epochs": None}
 INFERENCE |= dict.fromkeys(("logging_steps", "disable_tqdm", "save_strategy", "report_to", "use_cpu"))

@@ -1,8 +1,9 @@
 """Hook of `llamafactory.hparams.parser`: refuse what cannot work, in one line and before any model loads."""
 
 import copy
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
@@ -134,7 +135,19 @@ def _with_lora_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
             training_args.label_names = training_args.label_names or ["labels"]
             if training_args.ddp_find_unused_parameters is None:
                 training_args.ddp_find_unused_parameters = False
+        if training_args.fsdp:
+            as_accelerate_launches(training_args.fsdp_config)
         begin_runs(training_args)
         return parsed
 
     return get_train_args
+
+
+def as_accelerate_launches(fsdp_config: Mapping[str, Any]) -> None:
+    """Say in the environment that FSDP is on, as `accelerate launch` does; llamafactory and accelerate read it there.
+
+    Without it, accelerate saves FSDP2's parameters in pieces, and no adapter or model that could be served.
+    """
+    os.environ["ACCELERATE_USE_FSDP"] = "true"
+    os.environ["FSDP_VERSION"] = str(fsdp_config.get("version", 1))
+    os.environ.setdefault("FSDP_STATE_DICT_TYPE", "FULL_STATE_DICT")

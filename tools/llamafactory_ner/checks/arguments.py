@@ -1,5 +1,6 @@
 """Checks for arguments that do not work with a soft prompt, with the remedy for each."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +29,9 @@ def argument_problems(given: dict[str, Any], lora_only: set[str]) -> list[str]:
     if misplaced := sorted(lora_only & set(given)):
         remedy = "remove it, or set finetuning_type: lora"
         problems.append(f"{', '.join(misplaced)}: not an argument of {method.name}; {remedy}")
+    launched = {"fsdp": os.environ.get("ACCELERATE_USE_FSDP")}  # by `accelerate launch`
     for name, remedy in UNSUPPORTED.items():
-        if is_set(given.get(name)):
+        if is_set(given.get(name) or launched.get(name)):
             problems.append(f"{name} does not work with {method.name}: {remedy}")
     if given.get("stage", "sft") != "sft":
         problems.append(f"stage {given['stage']} does not work with {method.name}: use stage: sft, or LoRA")

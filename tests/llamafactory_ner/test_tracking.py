@@ -1,0 +1,150 @@
+"""Trackers: TensorBoard for real through both trainers, SwanLab offline where it is installed; scores in the same run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ner_eval.runs.manifest import read_manifest, write_manifest
+from ner_eval.track import tagged, track
+from support import ROOT, Result, one_line_error
+
+pytestmark = pytest.mark.train
+PREVIOUS = ROOT / "tests/previous"
+
+
+def logged(folder: Path) -> dict[str, dict[int, float]]:
+    """The scalars of TensorBoard's event files: tag -> step -> value."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+
+
+def run_of(adapter: Path, folder: Path) -> Path:
+    """A scored run whose model is the one in a folder."""
+    shutil.copytree(PREVIOUS / "run", folder)
+    manifest = read_manifest(folder)
+    record = json.loads((adapter / "ner_training.json").read_text())
+    (folder / "manifest.json").unlink()
+    from msgspec.structs import replace
+
+    write_manifest(folder, replace(manifest, folder=str(adapter), training=record))
+    return folder
+
+
+def train(kind: str, recipe: dict[str, Any], folder: Path, **environment: str) -> Result:
+    """Train in a process of its own, by llamafactory or without it."""
+    import yaml
+
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    module = ["llamafactory.cli", "train"] if kind == "lora" else ["ner_models.cli", "train"]
+    code = f"import sys; sys.argv[1:1] = {module[1:]!r}; from {module[0]} import *; "
+    code += "main()" if kind == "lora" else "entry_point()"
+    variables = os.environ | {"AUTOWRAPT_BOOTSTRAP": "llamafactory_ner", **environment}
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=folder, env=variables, capture_output=True, text=True)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def tracked(recipe, tmp_path: Path):
+    """The recipe of a training of three steps that reports to a tracker."""
+
+    def build(kind: str, tracker: str, **overrides: object) -> dict[str, Any]:
+        ours = {"stage": None, "do_train": None, "disable_tqdm": None, "overwrite_cache": None}
+        extra = ours if kind == "peft_lora" else {}
+        return recipe(finetuning_type=kind, num_virtual_tokens=None, max_steps=3, report_to=tracker, **extra, **overrides)
+
+    return build
+
+
+@pytest.mark.parametrize("kind", ["lora", "peft_lora"])
+def test_tensorboard_has_the_losses_and_then_the_scores(kind, tracked, tmp_path: Path) -> None:
+    done = train(kind, tracked(kind, "tensorboard"), tmp_path)
+    assert done.code == 0, done.err[-3000:]
+    out = tmp_path / "out"
+    there = Path(json.loads((out / "ner_training.json").read_text())["tracked"]["tensorboard"])
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+    assert len(losses) == 3
+    assert logged(there)["train/loss"] == pytest.approx(losses)
+
+    _, values = track(run_of(out, tmp_path / "run"), "tensorboard")
+    scalars = logged(there)
+    assert scalars["train/loss"] == pytest.approx(losses)
+    assert values["score-demo-test/micro_f1"] == pytest.approx(0.7907, abs=1e-4)
+    assert len(values) == 2 + 3 * 10
+    for tag, value in values.items():
+        assert scalars[tag] == {3: pytest.approx(value)}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("swanlab") is None, reason="absent: swanlab, which is no part of the environment")
+@pytest.mark.parametrize("kind", ["lora", "peft_lora"])
+def test_swanlab_offline_has_the_losses_and_the_scores_in_one_run(kind, tracked, tmp_path: Path, monkeypatch) -> None:
+    done = train(kind, tracked(kind, "swanlab"), tmp_path, SWANLAB_MODE="offline")
+    assert done.code == 0, done.err[-3000:]
+    run = json.loads((tmp_path / "out/ner_training.json").read_text())["tracked"]["swanlab"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SWANLAB_MODE", "offline")
+    there, _ = track(run_of(tmp_path / "out", tmp_path / "run"), "swanlab")
+    assert there == run
+    folders = sorted((tmp_path / "swanlog").glob(f"run-*{run}"))
+    assert len(folders) == 2  # offline, what is added later lies in a folder of its own, under the same id
+    written = [b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file()) for folder in folders]
+    assert b"train/loss" in written[0] and b"score-demo-test/micro_f1" in written[1]
+
+
+@pytest.mark.parametrize("kind", ["lora", "peft_lora"])
+def test_a_tracker_that_is_not_installed_is_refused_before_the_model_loads(kind, tracked, tmp_path: Path) -> None:
+    recipe = tracked(kind, "wandb")
+    (tmp_path / "model").mkdir()
+    shutil.copy(Path(recipe["model_name_or_path"]) / "config.json", tmp_path / "model")  # no weights: loading would fail
+    done = train(kind, recipe | {"model_name_or_path": str(tmp_path / "model")}, tmp_path)
+    assert done.code == 2 and not (tmp_path / "out").exists()
+    (line,) = [line for line in done.err.splitlines() if line.startswith("llamafactory_ner: ")]
+    assert "wandb is not installed here; run `.venv-train/bin/pip install wandb`" in line
+
+
+def test_an_unknown_tracker_is_refused(refused) -> None:
+    assert "report_to: tensorbord: no tracker; choose tensorboard, swanlab, wandb or none" in refused(
+        report_to="tensorbord", finetuning_type="lora", num_virtual_tokens=None
+    )
+
+
+def test_swanlab_without_a_login_is_refused_before_the_model_loads(tracked, tmp_path: Path) -> None:
+    pytest.importorskip("swanlab", reason="absent: swanlab, which is no part of the environment")
+    done = train("peft_lora", tracked("peft_lora", "swanlab"), tmp_path, HOME=str(tmp_path), SWANLAB_MODE="online")
+    assert done.code == 2
+    assert "set SWANLAB_MODE=offline" in done.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({}, "the training reported to no tracker, not to tensorboard; train again with TRACK=tensorboard"),
+        ({"tracked": {"wandb": "x"}}, "reported to wandb, not to tensorboard; train again with TRACK=tensorboard"),
+        ({"started": "2026-01-01T00:00:00+00:00"}, "holds another training now; ask that one with `make eval`"),
+    ],
+)
+def test_scores_are_only_added_to_the_run_of_their_training(record, said, tmp_path: Path, cli) -> None:
+    written = {"started": "2026-11-29T00:00:00+00:00", "recipe": None, "base_model": None, "arguments": {}}
+    written |= {"hardware": "", "versions": {}}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/ner_training.json").write_text(json.dumps(written))
+    run = run_of(tmp_path / "out", tmp_path / "run")
+    (tmp_path / "out/ner_training.json").write_text(json.dumps(written | record))
+    assert said in one_line_error(cli("ner-eval", "track", run, "--tracker", "tensorboard"))
+
+
+def test_a_run_without_its_model_has_nothing_to_be_tracked_with(tmp_path: Path, cli) -> None:
+    shutil.copytree(PREVIOUS / "run", tmp_path / "run")
+    error = one_line_error(cli("ner-eval", "track", tmp_path / "run", "--tracker", "tensorboard"))
+    assert "is not on this machine; run this where the model was trained" in error
