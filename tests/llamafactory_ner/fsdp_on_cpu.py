@@ -1,4 +1,4 @@
-"""A process of a training by llamafactory with FSDP on a CPU; accelerate shards on accelerators only, torch anywhere.
+"""A process of a training by llamafactory with FSDP on a CPU: torch can do that, accelerate expects an accelerator.
 
 Run by torchrun with the arguments of ``llamafactory-cli train``.
 """
@@ -14,7 +14,7 @@ initialise = AcceleratorState.__init__
 
 def sharded(self: Any, *args: Any, **given: Any) -> None:
     initialise(self, *args, **given)
-    if plugin := given.get("fsdp_plugin"):
+    if plugin := given.get("fsdp_plugin") or vars(self).get("fsdp_plugin"):  # all states are one
         self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, plugin
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ner_eval.runs.manifest import read_manifest, write_manifest
-from ner_eval.track import tagged, track
+from ner_eval.track import track
 from support import ROOT, Result, one_line_error
 
 pytestmark = pytest.mark.train
@@ -33,8 +34,6 @@ def run_of(adapter: Path, folder: Path) -> Path:
     manifest = read_manifest(folder)
     record = json.loads((adapter / "ner_training.json").read_text())
     (folder / "manifest.json").unlink()
-    from msgspec.structs import replace
-
     write_manifest(folder, replace(manifest, folder=str(adapter), training=record))
     return folder
 
@@ -49,7 +48,9 @@ def train(kind: str, recipe: dict[str, Any], folder: Path, **environment: str) -
     code = f"import sys; sys.argv[1:1] = {module[1:]!r}; from {module[0]} import *; "
     code += "main()" if kind == "lora" else "entry_point()"
     variables = os.environ | {"AUTOWRAPT_BOOTSTRAP": "llamafactory_ner", **environment}
-    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=folder, env=variables, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=folder, env=variables, capture_output=True, text=True
+    )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -60,7 +61,9 @@ def tracked(recipe, tmp_path: Path):
     def build(kind: str, tracker: str, **overrides: object) -> dict[str, Any]:
         ours = {"stage": None, "do_train": None, "disable_tqdm": None, "overwrite_cache": None}
         extra = ours if kind == "peft_lora" else {}
-        return recipe(finetuning_type=kind, num_virtual_tokens=None, max_steps=3, report_to=tracker, **extra, **overrides)
+        return recipe(
+            finetuning_type=kind, num_virtual_tokens=None, max_steps=3, report_to=tracker, **extra, **overrides
+        )
 
     return build
 
@@ -105,9 +108,10 @@ def test_swanlab_offline_has_the_losses_and_the_scores_in_one_run(kind, tracked,
 @pytest.mark.parametrize("kind", ["lora", "peft_lora"])
 def test_a_tracker_that_is_not_installed_is_refused_before_the_model_loads(kind, tracked, tmp_path: Path) -> None:
     recipe = tracked(kind, "wandb")
-    (tmp_path / "model").mkdir()
-    shutil.copy(Path(recipe["model_name_or_path"]) / "config.json", tmp_path / "model")  # no weights: loading would fail
-    done = train(kind, recipe | {"model_name_or_path": str(tmp_path / "model")}, tmp_path)
+    model = tmp_path / "model"  # without weights: loading would fail
+    model.mkdir()
+    shutil.copy(Path(recipe["model_name_or_path"]) / "config.json", model)
+    done = train(kind, recipe | {"model_name_or_path": str(model)}, tmp_path)
     assert done.code == 2 and not (tmp_path / "out").exists()
     (line,) = [line for line in done.err.splitlines() if line.startswith("llamafactory_ner: ")]
     assert "wandb is not installed here; run `.venv-train/bin/pip install wandb`" in line

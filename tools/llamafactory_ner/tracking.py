@@ -22,7 +22,8 @@ def begin_runs(training_args: Any) -> None:
     try:
         import_module("swanlab").init(name=Path(training_args.output_dir).name)
     except Exception as error:  # no login, no network, a service that refuses: all before anything was loaded
-        stop(f"report_to: swanlab: {one_line(str(error))}; run `.venv-train/bin/swanlab login`, or set SWANLAB_MODE=offline")
+        remedy = "run `.venv-train/bin/swanlab login`, or set SWANLAB_MODE=offline"
+        stop(f"report_to: swanlab: {one_line(str(error))}; {remedy}")
 
 
 def tracked_runs(folder: Path, trackers: Collection[str]) -> dict[str, str]:

@@ -89,10 +89,11 @@ def start_processes(recipe: Recipe) -> None:
         return
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", asked("NPROC_PER_NODE", str(max(count, 1)))]
     if (nodes := asked("NNODES", "1")) == "1":
-        torchrun += ["--standalone"]
+        torchrun.append("--standalone")
     else:
+        address, port = asked("MASTER_ADDR", "127.0.0.1"), asked("MASTER_PORT", "29500")
         torchrun += ["--nnodes", nodes, "--node-rank", asked("NODE_RANK", "0")]
-        torchrun += ["--master-addr", asked("MASTER_ADDR", "127.0.0.1"), "--master-port", asked("MASTER_PORT", "29500")]
+        torchrun += ["--master-addr", address, "--master-port", port]
     os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])  # noqa: S606
 
 
