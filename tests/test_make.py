@@ -175,6 +175,27 @@ def test_train_chatglm3_takes_the_method_it_is_given(
     assert re.findall(r"llamafactory-cli train '(\S+)'", done.stdout) == [f"recipes/chatglm3-6b/{method}.yaml"]
 
 
+@pytest.mark.parametrize("method", ["lora", "peft_lora"])
+def test_a_tracker_is_named_to_both_trainers_and_gets_the_scores(checkout: Path, method: str) -> None:
+    (checkout / f"saves/nano/{method}/demo").mkdir(parents=True)
+    asked = ("-n", "train", "eval", "MODEL=nano", f"METHOD={method}", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD)
+    words = shlex.split(make(*asked, "TRACK=tensorboard", folder=checkout).stdout)
+    assert words.count("report_to=tensorboard") == 1
+    at = words.index("track")
+    run = f"runs/nano-{method}-demo-test"
+    assert words[at - 1 : at + 4] == [".venv-train/bin/ner-eval", "track", run, "--tracker", "tensorboard"]
+    plain = shlex.split(make(*asked, folder=checkout).stdout)
+    assert "track" not in plain and not any(word.startswith("report_to=") for word in plain)
+
+
+@pytest.mark.parametrize("value", ["tensorbord", "tensorboard wandb", "$(shell touch built)"])
+def test_an_unknown_tracker_is_refused(checkout: Path, value: str) -> None:
+    done = make("train", f"TRACK={value}", NO_BUILD, folder=checkout)
+    assert (done.returncode, done.stdout) == (2, "") and not (checkout / "built").exists()
+    (line,) = done.stderr.splitlines()
+    assert f"TRACK={value}: must be tensorboard, swanlab or wandb" in line
+
+
 @pytest.mark.parametrize(("method", "program"), [("peft_lora", "ner-model"), ("lora", "llamafactory-cli")])
 def test_a_recipe_is_trained_by_what_its_finetuning_type_names(checkout: Path, method: str, program: str) -> None:
     """The content decides, not the name: a copy under another name is trained by the same program."""

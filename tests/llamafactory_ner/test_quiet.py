@@ -86,6 +86,11 @@ def test_a_refusal_is_shown_once_with_exit_code_2_whatever_started_the_process(f
     assert (done.returncode, done.stdout, done.stderr) == (2, "", LOG + "llamafactory_ner: lora_rank: no\n")
 
 
+def test_llamafactory_finds_the_torchrun_of_its_environment(fake, tmp_path: Path) -> None:
+    told = TELL.replace("json.dumps(%s)", "json.dumps({'say': os.environ['PATH'].split(os.pathsep)[0]})")
+    assert run(fake(told), tmp_path).stderr == f"{LOG}llamafactory_ner: {Path(sys.executable).parent}\n"
+
+
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_ctrl_c_ends_both_and_exits_with_130(fake, tmp_path: Path, stubborn: bool) -> None:
     handler = "signal.signal(signal.SIGINT, signal.SIG_IGN)\n" if stubborn else ""

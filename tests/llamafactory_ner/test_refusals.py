@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from llamafactory_ner.checks.arguments import base_folder_problem
+from support import ROOT
 
 pytestmark = pytest.mark.train
 
@@ -44,6 +45,19 @@ def test_zero_3_in_a_configuration_file_is_refused(refused, tmp_path: Path) -> N
 def test_a_soft_prompt_under_fsdp_of_accelerate_is_refused(refused, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert "fsdp does not work with p_tuning: use plain data parallelism" in refused(finetuning_type="p_tuning")
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ({"deepspeed": "no.json"}, "deepspeed: no.json: no such file; name one in recipes/deepspeed/"),
+        ({"deepspeed": str(ROOT / "recipes/deepspeed/z3.json")}, "deepspeed: "),
+        ({"fsdp": "full_shard", "fsdp_config": "no.json"}, "fsdp_config: no.json: no such file; name one in recipes/"),
+        ({"fsdp": ["full_shard", "auto_wrap"]}, "fsdp: only under torchrun; set FORCE_TORCHRUN=1 before the command"),
+    ],
+)
+def test_what_spreads_a_training_needs_its_file_and_torchrun(argument, named, refused) -> None:
+    assert named in refused(finetuning_type="lora", num_virtual_tokens=None, **argument)
 
 
 # The functions with which `llamafactory-cli export`, `api` and `chat` read their arguments.

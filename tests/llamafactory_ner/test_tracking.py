@@ -59,7 +59,8 @@ def tracked(recipe, tmp_path: Path):
     """The recipe of a training of three steps that reports to a tracker."""
 
     def build(kind: str, tracker: str, **overrides: object) -> dict[str, Any]:
-        ours = {"stage": None, "do_train": None, "disable_tqdm": None, "overwrite_cache": None}
+        ours = dict.fromkeys(("stage", "do_train", "disable_tqdm", "overwrite_cache"))
+        ours |= {"model_name_or_path": str(ROOT / "data/nano")}  # which has a chat template
         extra = ours if kind == "peft_lora" else {}
         return recipe(
             finetuning_type=kind, num_virtual_tokens=None, max_steps=3, report_to=tracker, **extra, **overrides

@@ -16,6 +16,7 @@ from llamafactory_ner.checks.arguments import (
     model_problems,
     quantization_problems,
     serving_doubts,
+    sharding_problems,
     tracker_problems,
 )
 from llamafactory_ner.checks.base_model import base_doubt
@@ -54,7 +55,7 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
             if module.TrainingArguments in parser.dataclass_types:
                 given = as_mapping(args)
                 problems = dataset_problems(given, module.DataArguments.dataset_dir) + quantization_problems(given)
-                _refuse(problems + tracker_problems(given))
+                _refuse(problems + tracker_problems(given) + sharding_problems(given))
         return original(parser, args, allow_extra_keys=allow_extra_keys)
 
     return parse_args
@@ -136,6 +137,8 @@ def _with_lora_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
             if training_args.ddp_find_unused_parameters is None:
                 training_args.ddp_find_unused_parameters = False
         if training_args.fsdp:
+            if training_args.device.type == "cpu":
+                warn("fsdp: on a CPU, accelerate leaves the whole model in every process; remove it")
             as_accelerate_launches(training_args.fsdp_config)
         begin_runs(training_args)
         return parsed

@@ -70,6 +70,21 @@ def tracker_problems(given: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def sharding_problems(given: Mapping[str, Any]) -> list[str]:
+    """Problems with what spreads a training over GPUs (``deepspeed``, ``fsdp``), as written."""
+    problems = []
+    for name, folder in (("deepspeed", "recipes/deepspeed"), ("fsdp_config", "recipes")):
+        file = given.get(name)
+        if isinstance(file, str) and not file.lstrip().startswith("{") and not Path(file).is_file():
+            problems.append(f"{name}: {one_line(file)}: no such file; name one in {folder}/")
+    used = [name for name in ("deepspeed", "fsdp") if is_set(given.get(name))]
+    if "deepspeed" in used and installed("deepspeed") is None:
+        problems.append("deepspeed: not installed here; it is part of the environment for NVIDIA GPUs")
+    elif used and "LOCAL_RANK" not in os.environ:
+        problems.append(f"{used[0]}: only under torchrun; set FORCE_TORCHRUN=1 before the command")
+    return problems
+
+
 def serving_doubts(finetuning_args: Any) -> list[str]:
     """What a user should know before training an adapter that vLLM will not serve."""
     if finetuning_args.finetuning_type != "lora":
