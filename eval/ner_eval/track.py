@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import read_object
 from ner_common.machine import installed
 from ner_common.training_record import FILE_NAME, load_training_record
@@ -44,7 +44,7 @@ def track(run: str | Path, tracker: str) -> tuple[str, dict[str, float]]:
         problem = f"{rooted(adapter)} holds another training now"
         raise UserError(f"{rooted(folder)}: {problem}; ask that one with `make eval` into another run")
     if (there := record.tracked.get(tracker)) is None:
-        reports = ", ".join(map(one_line, record.tracked)) or "no tracker"
+        reports = ", ".join(map(escaped, record.tracked)) or "no tracker"
         problem = f"the training reported to {reports}, not to {tracker}"
         raise UserError(f"{rooted(adapter / FILE_NAME)}: {problem}; train again with TRACK={tracker}")
     step = read_object(adapter / "trainer_state.json").get("global_step")

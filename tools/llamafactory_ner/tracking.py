@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llamafactory_ner.checks.refusal import stop
-from ner_common.errors import one_line
+from ner_common.errors import escaped
 
 
 def begin_runs(training_args: Any) -> None:
@@ -23,7 +23,7 @@ def begin_runs(training_args: Any) -> None:
         import_module("swanlab").init(name=Path(training_args.output_dir).name)
     except Exception as error:  # no login, no network, a service that refuses: all before anything was loaded
         remedy = "run `.venv-train/bin/swanlab login`, or set SWANLAB_MODE=offline"
-        stop(f"report_to: swanlab: {one_line(str(error))}; {remedy}")
+        stop(f"report_to: swanlab: {escaped(str(error), 300)}; {remedy}")
 
 
 def tracked_runs(folder: Path, trackers: Collection[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from llamafactory_ner.checks.datasets import split
 from llamafactory_ner.methods import ARGUMENTS, METHODS, NAMES, PEFT_LORA, UNSUPPORTED, Method, is_set
 from ner_common.decoding import decode_json
-from ner_common.errors import UserError, one_line
+from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import read_json
 from ner_common.machine import installed
 from ner_common.training_record import TRACKERS
@@ -62,7 +62,7 @@ def tracker_problems(given: Mapping[str, Any]) -> list[str]:
     if is_set(given.get("use_swanlab")):
         names.add("swanlab")
     if unknown := sorted(names - INTEGRATION_TO_CALLBACK.keys()):
-        return [f"report_to: {', '.join(map(one_line, unknown))}: no tracker; choose {', '.join(TRACKERS)} or none"]
+        return [f"report_to: {', '.join(map(escaped, unknown))}: no tracker; choose {', '.join(TRACKERS)} or none"]
     return [
         f"report_to: {name} is not installed here; run `.venv-train/bin/pip install {name}`, or set report_to: none"
         for name in sorted(names.intersection(TRACKERS))
@@ -76,7 +76,7 @@ def sharding_problems(given: Mapping[str, Any]) -> list[str]:
     for name, folder in (("deepspeed", "recipes/deepspeed"), ("fsdp_config", "recipes")):
         file = given.get(name)
         if isinstance(file, str) and not file.lstrip().startswith("{") and not Path(file).is_file():
-            problems.append(f"{name}: {one_line(file)}: no such file; name one in {folder}/")
+            problems.append(f"{name}: {rooted(Path(file))}: no such file; name one in {folder}/")
     used = [name for name in ("deepspeed", "fsdp") if is_set(given.get(name))]
     if "deepspeed" in used and installed("deepspeed") is None:
         problems.append("deepspeed: not installed here; it is part of the environment for NVIDIA GPUs")
