@@ -140,7 +140,8 @@ def _with_lora_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
             if training_args.device.type == "cpu":
                 warn("fsdp: on a CPU, accelerate leaves the whole model in every process; remove it")
             as_accelerate_launches(training_args.fsdp_config)
-        begin_runs(training_args)
+        if training_args.do_train:
+            begin_runs(training_args)
         return parsed
 
     return get_train_args

@@ -17,7 +17,7 @@ from ner_common.errors import escaped
 
 def begin_runs(training_args: Any) -> None:
     """Begin SwanLab's run in the first process, if the training reports there."""
-    if not training_args.do_train or "swanlab" not in training_args.report_to or training_args.process_index:
+    if "swanlab" not in training_args.report_to or training_args.process_index:
         return
     try:
         import_module("swanlab").init(name=Path(training_args.output_dir).name)
