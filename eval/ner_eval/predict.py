@@ -220,9 +220,8 @@ async def _ask(work: _Work) -> list[Prediction]:
             except Exchanged as error:
                 kept_as = work.folder / f"{PREDICTIONS}.of-two-models"
                 (work.folder / PREDICTIONS).replace(kept_as)
-                raise Exchanged(
-                    f"{error}: the answers may be of both, and are in {rooted(kept_as)}; ask again"
-                ) from None
+                remedy = f"its answers, which may be of both, are in {rooted(kept_as)}; ask again with another --run"
+                raise Exchanged(f"{error}; {remedy}") from None
             except ServerUnavailable as error:
                 remedy = "start the server (`make serve`) and run the same command again to continue"
                 raise ServerUnavailable(f"{error}; {work.kept()}: {remedy}") from None
