@@ -73,8 +73,8 @@ class ExchangeAdapters:
             return await refuse(send, 400, str(error))
         async with self.lock:
             if not await self._drained():
-                problem = f"answers of the version before the served one are still under way after {DRAIN_S:.0f} s"
-                return await refuse(send, 409, f"{problem}; try again later")
+                early = f"after {DRAIN_S:.0f} s, answers of the version before the served one are still under way"
+                return await refuse(send, 409, f"{early}; try again later")
             problem = await self._exchange(scope["app"].state.openai_serving_models, wanted)
         if problem:
             return await refuse(send, 400, problem)
