@@ -50,7 +50,6 @@ def problems(expression: str, samples: Samples) -> list[str]:
     for selector in selectors:
         name, matchers, window = selector.groups()
         kind, labels = samples.get(name, ("absent", []))
-        known |= {label for each in labels for label in each}
         rated = bool(window) and expression[: selector.start()].endswith("rate(")
         quantile = (
             rated
@@ -61,12 +60,9 @@ def problems(expression: str, samples: Samples) -> list[str]:
         fits = {"gauge": not window, "counter": rated and name.endswith("_total"), "histogram": quantile}
         if not fits.get(kind):
             found.append(f"{name}: {kind}")
-        asked = MATCHER.findall(matchers)
-        found += (
-            [f"{name}: no label {label}" for label, *_ in asked if label not in TARGET and label not in labels[:1][0]]
-            if labels
-            else []
-        )
+        asked, own = MATCHER.findall(matchers), {label for each in labels for label in each}
+        found += [f"{name}: no label {label}" for label, *_ in asked if label not in TARGET | own]
+        known |= own
         exact = {label: value for label, operator, value in asked if operator == "="}
         if not any(exact.items() <= each.items() for each in labels):
             found.append(f"{name}: no sample with {exact}")
