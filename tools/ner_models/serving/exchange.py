@@ -1,11 +1,11 @@
 """ASGI middleware for vLLM: exchanges the adapter behind a name while requests for it are being answered.
 
-vLLM's own HTTP API cannot do that (0.32, tried under load): to unload a name and load it again leaves a moment in
-which requests for it get 404; to load "in place" keeps the adapter's number, so answers under way continue with the
-other weights, requests that wait bring the old weights back, and every step reads the adapter from the disk again. So
-the function behind that API is called here for the new version as if its name were new, which gives it a number of its
-own, and only then does the name mean it: requests that were there before finish with the version they began with, and
-no block of the prefix cache is shared, because each version has a path of its own.
+vLLM's own HTTP API cannot do that (0.32; docs/log.md): to unload a name and load it again leaves a moment in which
+requests for it get 404; to load "in place" keeps the adapter's number, so answers under way continue with the other
+weights and are neither version's, and the adapter is read from the disk again at every step. So the function behind
+that API is called here for the new version as if its name were new, which gives it a number of its own, and only then
+does the name mean it: requests that were there before finish with the version they began with, and no block of the
+prefix cache is shared, because each version has a path of its own.
 
 Only `ner-model reload` may ask for it: with the mark of the server, which its owner alone can read. vLLM's own routes
 for adapters, which would load any path for any client, stay switched off.
