@@ -72,15 +72,16 @@ async def find_model(client: Client, name: str, wait: float, adapter: Path | Non
     """
     answers = await asyncio.gather(*(_list(client, server, wait) for server in client.servers))
     folders: dict[str, Path | None] = {}
+    weights: dict[str, str | None] = {}  # as they are now: a folder may be trained into again
     for server, answer in zip(client.servers, answers, strict=True):
         if isinstance(answer, str) and any(isinstance(other, dict) for other in answers):
             client.mark_down(server, answer)
         elif isinstance(answer, str):
             raise UserError(f"{server.url}: {answer}; start the server with `make serve`, or name another --base-url")
-        elif problem := _lacks(server, name, answer) or _differs(server, name, answer[name], folders, adapter):
+        elif problem := _lacks(server, name, answer) or _differs(server, name, answer[name], weights, adapter):
             raise UserError(problem)
         else:
-            folders[server.url] = answer[name]
+            folders[server.url], weights[server.url] = answer[name], weights_fingerprint(answer[name])
     url, folder = next(iter(folders.items()))
     first = next(server for server in client.servers if server.url == url)
 
@@ -89,7 +90,7 @@ async def find_model(client: Client, name: str, wait: float, adapter: Path | Non
             answer = _read(server, models)
         except UserError as error:
             return str(error)
-        return _lacks(server, name, answer) or _differs(server, name, answer[name], folders, adapter)
+        return _lacks(server, name, answer) or _differs(server, name, answer[name], weights, adapter)
 
     client.unfit = unfit
     return Served(name, folder, await _version(client, first), folders)
@@ -118,13 +119,13 @@ def _lacks(server: Server, name: str, answer: Mapping[str, Path | None]) -> str 
 
 
 def _differs(
-    server: Server, name: str, folder: Path | None, others: Mapping[str, Path | None], adapter: Path | None
+    server: Server, name: str, folder: Path | None, others: Mapping[str, str | None], adapter: Path | None
 ) -> str | None:
-    """Why a server must not be asked: its weights are not those of the other servers, or not the adapter's."""
+    """Why a server must not be asked: its weights are not those found before (by address), or not the adapter's."""
     weights = weights_fingerprint(folder)
-    for url, other in others.items():
-        if folder and other and weights and (theirs := weights_fingerprint(other)) and theirs != weights:
-            problem = f"serves another {name} ({rooted(folder)}) than {url} ({rooted(other)})"
+    for url, theirs in others.items():
+        if weights and theirs and theirs != weights:
+            problem = f"serves {name} with other weights ({weights}) than {url} did ({theirs})"
             return f"{server.url}: {problem}; ask them one after the other, or exchange one with `ner-model reload`"
     served = folder / WEIGHTS if folder else None
     named = adapter / WEIGHTS if adapter else None
