@@ -13,6 +13,8 @@ ARGS   ?=#              key=value overrides of the recipe
 DTYPE  ?=#              number format for serving (default: what suits the machine); half for cards without bf16
 TRACK  ?=#              tensorboard | swanlab | wandb: where trainings report to, and `make eval` adds its scores
 KEEP   ?=#              1: `make select` only shows which checkpoint is best
+RELOADABLE ?=#          1: `make reload` may exchange the adapter of the server
+ROLLBACK ?=#            1: `make reload` goes back to the version before
 ACCELERATOR ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 PYTHON ?= $(firstword $(shell for p in python3.11 python3.12 python3.13 python3; do \
             $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo $$p; done))
@@ -34,6 +36,8 @@ override ARGS        := $(strip $(call given,ARGS))
 override DTYPE       := $(strip $(call given,DTYPE))
 override TRACK       := $(strip $(call given,TRACK))
 override KEEP        := $(strip $(call given,KEEP))
+override RELOADABLE  := $(strip $(call given,RELOADABLE))
+override ROLLBACK    := $(strip $(call given,ROLLBACK))
 override COMPARE     := $(call given,COMPARE)
 override ACCELERATOR := $(strip $(call given,ACCELERATOR))
 override PYTHON      := $(call given,PYTHON)
@@ -48,6 +52,8 @@ USUAL  := saves/$(MODEL)/$(METHOD)/$(CORPUS)
 ADAPTER = $(or $(call in_args,output_dir),$(USUAL))
 override ADAPTER := $(patsubst %/,%,$(call given,ADAPTER))
 NAME    = $(if $(filter-out $(USUAL),$(ADAPTER)),$(notdir $(ADAPTER)),$(MODEL)-$(METHOD)-$(CORPUS))
+# Another folder's adapter is exchanged for the one that is served under the usual name.
+SERVED := $(if $(filter command environment,$(firstword $(origin NAME))),$(call given,NAME),$(MODEL)-$(METHOD)-$(CORPUS))
 override NAME := $(call given,NAME)
 RUN     = $(call q,$(NAME)-$(SPLIT))
 # Values in recipes/MODEL/model.yaml, read with sed because no environment may exist yet.
@@ -78,7 +84,7 @@ MAKEFLAGS += --no-print-directory
 export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval predict-batch report select demo run-demo \
+.PHONY: help data download train-qwen train-chatglm3 train merge preview serve reload stop eval predict-batch report select demo run-demo \
         bench-train nano test \
         test-all lint sbom audit lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
@@ -156,7 +162,12 @@ need-gpu: known-model
 
 ##@ Serving and evaluation
 serve: known-model known-adapter .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder)
-	@.venv-serve/bin/ner-model serve $(call q,$(NAME)=$(ADAPTER)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE)))
+	@.venv-serve/bin/ner-model serve $(call q,$(NAME)=$(ADAPTER)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE))) \
+	  $(if $(RELOADABLE),--reloadable)
+
+reload: known-model $(if $(ROLLBACK),,known-adapter) .venv-serve/.ready ## exchange the adapter of the server that `make serve RELOADABLE=1` started (ADAPTER=DIR: for that of another folder; ROLLBACK=1: go back)
+	@.venv-serve/bin/ner-model reload --port $(call q,$(PORT)) \
+	  $(if $(ROLLBACK),--rollback $(call q,$(SERVED)),$(call q,$(SERVED)=$(ADAPTER)))
 
 eval: known-model known-adapter .venv/.ready $(TRACKING) ## send every record of SPLIT to the server, score the answers, print the label table
 	@.venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \

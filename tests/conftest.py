@@ -77,11 +77,12 @@ def adapter(chain: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server(chain: Path, adapter: Path) -> Iterator[Served]:
-    """One real vLLM server for the whole run: nano and its LoRA adapter."""
+    """One real vLLM server for the whole run: nano and its LoRA adapter, which `ner-model reload` may exchange."""
     port = free_port()
     program = tool(".venv-serve", "ner-model")
     try:
-        subprocess.run([program, "serve", f"nano-lora={adapter}", "--port", str(port)], cwd=chain, check=True)
+        words = [f"nano-lora={adapter}", "--port", str(port), "--reloadable"]
+        subprocess.run([program, "serve", *words], cwd=chain, check=True)
         yield Served(f"http://127.0.0.1:{port}/v1", ["nano", "nano-lora"], port, chain)
     finally:
         subprocess.run([program, "stop", "--port", str(port)], cwd=chain, check=True)

@@ -150,13 +150,13 @@ def test_a_second_server_on_the_port_is_refused_and_writes_nothing(
     changes = {"num_layers": sizes["num_hidden_layers"], "token_dim": sizes["hidden_size"], "num_virtual_tokens": 8}
     prefix = write_adapter(tmp_path / "prefix", Path("data/nano"), peft_type="PREFIX_TUNING", **changes)
     state = server.folder / ".serve"
-    before = {path.name: path.read_bytes() for path in state.iterdir()}
+    before = {path.name: path.read_bytes() for path in state.iterdir() if path.is_file()}
     for served in (adapter, prefix):  # with a prefix, a chat template is written at the start
         command = [tool(".venv-serve", "ner-model"), "serve", f"other={served}", "--port", str(server.port)]
         done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=60)
         message = one_line_error(Result(done.returncode, done.stdout, done.stderr))
         assert f"port {server.port} is busy: a server for nano, nano-lora runs there" in message
-    after = {path.name: path.read_bytes() for path in state.iterdir()}
+    after = {path.name: path.read_bytes() for path in state.iterdir() if path.is_file()}
     assert after.keys() == before.keys()
     assert all(after[name].startswith(content) for name, content in before.items())  # the log may have grown
 

@@ -24,16 +24,17 @@ from itertools import chain
 from pathlib import Path
 
 from ner_common.commands import positive
-from ner_common.errors import UserError
+from ner_common.errors import UserError, rooted
 from ner_common.fingerprints import weights_fingerprint
 from ner_data.prompt import PromptSpec
 from ner_eval.arguments import add_prompt_arguments, add_server_arguments, connection, prompting
-from ner_eval.inference.client import Connection, ServerUnavailable, run_async, shown
+from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.documents import FORMATS, Document, read_documents
+from ner_eval.inference.failures import ServerUnavailable, shown
 from ner_eval.inference.http import encoded
 from ner_eval.inference.recognizer import Asker, Recognized
 from ner_eval.inference.request import request_body, sampling
-from ner_eval.inference.served_model import choose_prompt, find_model
+from ner_eval.inference.served_model import Exchanged, choose_prompt, find_model, require_unchanged
 from ner_eval.inference.splitting import segments
 from ner_eval.reporting.terminal import highlight
 from ner_eval.runs.output_file import Asked, Store, open_output
@@ -144,7 +145,7 @@ async def _extract(
 ) -> Extracted:
     count, connection = Extracted(), asked.connection
     async with connection.client() as client, AsyncExitStack() as stack:
-        served = await find_model(client, asked.model, connection.wait)
+        served = await find_model(client, asked.model, connection.wait, asked.adapter)
         folder = asked.adapter or served.folder
         spec = asked.spec(folder)
         how = (asked.structured, connection.openai_only, connection.concurrency, asked.longest)
@@ -165,6 +166,10 @@ async def _extract(
                     await store.add(f"{line(document, found)}\n".encode())
                 if show:
                     show(document, found, spec)
+            await require_unchanged(client, served)
+        except Exchanged as error:
+            kept = f"; remove {rooted(output)} and ask again" if output else ""
+            raise Exchanged(f"{error}: the answers may be of both{kept}") from None
         except ServerUnavailable as error:
             first = "" if count.done and retry_refused else "the first "
             remedy = "; run the same command again to continue" if output else ""

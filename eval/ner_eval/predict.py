@@ -32,9 +32,10 @@ from ner_eval.arguments import (
 )
 from ner_eval.inference.asking import ask_all
 from ner_eval.inference.batch_file import work_offline
-from ner_eval.inference.client import Connection, ServerUnavailable, run_async
+from ner_eval.inference.client import Connection, run_async
+from ner_eval.inference.failures import ServerUnavailable
 from ner_eval.inference.request import sampling
-from ner_eval.inference.served_model import Served, choose_prompt, find_model
+from ner_eval.inference.served_model import Exchanged, Served, choose_prompt, find_model, require_unchanged
 from ner_eval.runs.manifest import (
     MANIFEST,
     VERSION,
@@ -206,7 +207,7 @@ class _Work:
 
 async def _ask(work: _Work) -> list[Prediction]:
     async with work.connection.client() as client:
-        served = await find_model(client, work.model, work.connection.wait)
+        served = await find_model(client, work.model, work.connection.wait, work.adapter)
         manifest = work.manifest(work.spec(work.adapter or served.folder), served)
         with locked_run(work.folder):
             kept = begin(work.folder, manifest, work.ids)
@@ -215,6 +216,12 @@ async def _ask(work: _Work) -> list[Prediction]:
             try:
                 concurrency = work.connection.concurrency
                 await ask_all(client, manifest, work.records, done, work.folder, concurrency, answered, work.bar)
+                await require_unchanged(client, served)
+            except Exchanged as error:
+                kept_as = work.folder / f"{PREDICTIONS}.of-two-models"
+                (work.folder / PREDICTIONS).replace(kept_as)
+                remedy = f"its answers, which may be of both, are in {rooted(kept_as)}; ask again with another --run"
+                raise Exchanged(f"{error}; {remedy}") from None
             except ServerUnavailable as error:
                 remedy = "start the server (`make serve`) and run the same command again to continue"
                 raise ServerUnavailable(f"{error}; {work.kept()}: {remedy}") from None

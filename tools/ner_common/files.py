@@ -42,11 +42,12 @@ def remove_leftovers(folder: Path, named: Callable[[str], bool]) -> None:
 
 
 @contextmanager
-def write_together() -> Iterator[Opener]:
+def write_together(mode: int = 0o666) -> Iterator[Opener]:
     """Yield a function that opens UTF-8 text files for writing. They replace old ones only if the block succeeds.
 
     Each file is first written under a temporary name in the same folder, and all are on disk before the first is
-    renamed: after a full disk or an error half-way, the old files are unchanged and there are no new ones.
+    renamed: after a full disk or an error half-way, the old files are unchanged and there are no new ones. ``mode`` is
+    who may read and write them, as far as the umask allows it.
     """
     pending: dict[Path, Path] = {}
 
@@ -55,7 +56,8 @@ def write_together() -> Iterator[Opener]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_of(path)
         pending[temporary] = path
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(opened, "w", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -71,9 +73,9 @@ def write_together() -> Iterator[Opener]:
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[IO[str]]:
-    """Open one UTF-8 text file for writing that replaces ``path`` only if the block succeeds."""
-    with write_together() as write, write(path) as file:
+def write_atomically(path: Path, mode: int = 0o666) -> Iterator[IO[str]]:
+    """Open one UTF-8 text file for writing that replaces ``path`` only if the block succeeds; see `write_together`."""
+    with write_together(mode) as write, write(path) as file:
         yield file
 
 

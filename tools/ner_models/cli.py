@@ -26,6 +26,10 @@ COMMANDS = {
         "ner_models.serving.serve",
         "Start a vLLM server with a base model and its adapters, and wait until it answers.",
     ),
+    "reload": (
+        "ner_models.serving.reload",
+        "Exchange an adapter of a running server for another version, or go back to the one before.",
+    ),
     "answer-batch": (
         "ner_models.serving.offline",
         "Have vLLM answer a file of requests without a server.",

@@ -10,7 +10,8 @@ from typing import Any
 
 from ner_common.errors import UserError
 from ner_data.gold import Record
-from ner_eval.inference.client import Client, RecordFailed, RecordRefused, RequestRefused, ServerUnavailable
+from ner_eval.inference.client import Client
+from ner_eval.inference.failures import RecordFailed, RecordRefused, RequestRefused, ServerUnavailable
 from ner_eval.inference.request import IGNORED, honoured, request_body
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import PREDICTIONS, Prediction

@@ -27,7 +27,7 @@ from msgspec import Struct
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import json_lines, write_atomically
 from ner_data.gold import Record
-from ner_eval.inference.client import refuses_the_record
+from ner_eval.inference.failures import refuses_the_record
 from ner_eval.inference.reply import MalformedReply, reply_of
 from ner_eval.inference.request import request_body
 from ner_eval.runs.manifest import Manifest

@@ -25,49 +25,28 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ner_common.commands import tell
-from ner_common.errors import UserError, escaped, one_line
-from ner_eval.inference.checks import KEY_REMEDY, check_address, check_concurrency, check_key, check_seconds
+from ner_eval.inference.checks import check_address, check_concurrency, check_key, check_seconds
+from ner_eval.inference.failures import (
+    DOWN,
+    Failure,
+    RecordRefused,
+    ServerUnavailable,
+    in_words,
+    shown,
+    stop_retrying,
+)
 from ner_eval.inference.http import encoded, get, new_session, post
 from ner_eval.inference.reply import MalformedReply, Reply, error_text, read_reply, retry_after
 
 if TYPE_CHECKING:
     import aiohttp
 
-ATTEMPTS = 8
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds
 TRIP = 3  # consecutive failures after which a server counts as down
 PROBE_TIMEOUT = 5.0  # seconds
-DOWN = {0, 502, 503, 504}  # 0: no response at all
-KEY_REFUSED, ADDRESS_REFUSED = {401, 402, 403, 407}, {404, 405, 410}
-PASSING = {408, 429}
 LONGEST_TOKEN = 32  # characters; longer ones are runs of spaces or of one sign
 BASE_URL = "http://127.0.0.1:8000/v1"
 T = TypeVar("T")
-
-
-class RequestRefused(UserError):
-    """A server refuses requests like this one; a retry would not help."""
-
-
-class RecordRefused(RequestRefused):
-    """A server refuses this one request, or fails on it; others may succeed."""
-
-
-class RecordFailed(RecordRefused):
-    """A server fails on this one request, time and again; or it fails on every request."""
-
-
-class ServerUnavailable(UserError):
-    """No server has answered for ``patience`` seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An attempt without an answer; ``wait``: seconds that the server asks the client to wait."""
-
-    status: int
-    problem: str
-    wait: float | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +105,8 @@ class Client:
     """A pool of servers that serve the same model.
 
     Use as an async context manager. ``timeout`` and ``patience`` are those of `Connection`; ``notice`` gets one line
-    when a server goes down and one when it is up again.
+    when a server goes down and one when it is up again. ``unfit`` says why a server that answers again must not be
+    asked after all; it gets what the server's ``/models`` returns.
     """
 
     base_urls: Sequence[str]
@@ -134,6 +114,7 @@ class Client:
     timeout: float = 300.0
     patience: float = 300.0
     notice: Callable[[str], None] = lambda line: None
+    unfit: Callable[[Server, bytes], str | None] = lambda server, models: None
     servers: list[Server] = field(init=False)
     _session: "aiohttp.ClientSession" = field(init=False)
     _answers: int = field(init=False, default=0)
@@ -202,7 +183,7 @@ class Client:
                 failed += self._answers > before or (self._answers > at_first and self._failing == {this})
             elif result.status != 429:
                 failed += 1
-            _stop_retrying(result.status, failed, problem, self._answered)
+            stop_retrying(result.status, failed, problem, self._answered)
             self._fails(problem)
             await asyncio.sleep(self._pause(result, delay))
             delay = min(2 * delay, LONGEST_DELAY)
@@ -214,7 +195,7 @@ class Client:
         try:
             status, headers, content = await post(self._session, f"{server.url}/chat/completions", data)
         except OSError as error:
-            problem = _words(error, self.timeout)
+            problem = in_words(error, self.timeout)
             self._no_answer(server, problem)
             return Failure(0, problem)
         finally:
@@ -257,21 +238,28 @@ class Client:
     def mark_down(self, server: Server, problem: str) -> None:
         """Send a server no requests until its ``/models`` answers again."""
         server.up = False
-        self.notice(f"{server.url} does not answer ({problem}); trying for {self.patience:.0f} s")
+        others = sum(other.up for other in self.servers)
+        now = f"its requests go to the other {others}" if others else f"trying for {self.patience:.0f} s"
+        self.notice(f"{server.url} does not answer ({problem}); {now}")
         probe = asyncio.create_task(self._probe(server))
         self._probes.add(probe)
         probe.add_done_callback(self._probes.discard)
 
     async def _probe(self, server: Server) -> None:
         delay = FIRST_DELAY
+        noticed = None
         while not server.up:
             await asyncio.sleep(delay * random.uniform(0.5, 1))
             delay = min(2 * delay, 5.0)
             try:
-                status, _ = await self.get(f"{server.url}/models")
+                status, content = await self.get(f"{server.url}/models")
             except OSError:
                 continue  # still down
-            server.up = status < 500
+            problem = self.unfit(server, content) if status == 200 else None
+            if problem and problem != noticed:
+                self.notice(f"{problem}; it is left out")
+                noticed = problem
+            server.up = status < 500 and not problem
         server.failures = 0
         self.notice(f"{server.url} answers again")
 
@@ -308,37 +296,3 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
-
-
-def refuses_the_record(status: int) -> bool:
-    """Whether a status says that the server works and refuses this one request (400, 413, 422, …)."""
-    return 400 <= status < 500 and status not in KEY_REFUSED | ADDRESS_REFUSED | PASSING
-
-
-def _stop_retrying(status: int, failed: int, problem: str, answered: Callable[[], None]) -> None:
-    if status in (0, 200) or status in PASSING or status >= 500:
-        if failed >= ATTEMPTS:
-            raise RecordFailed(f"{problem} ({failed} attempts); see the server's log")
-        return
-    answered()  # a refusal is an answer: the server works
-    if status in KEY_REFUSED:
-        raise RequestRefused(f"{problem}; {KEY_REMEDY}")
-    elif status in ADDRESS_REFUSED or status < 400:
-        raise RequestRefused(f"{problem}; is the address right (it ends in /v1), and is the model still served?")
-    elif "repetition_penalty" in problem:
-        raise RequestRefused(f"{problem}; use --openai-only for a server that accepts only OpenAI's own parameters")
-    elif "context length" in problem:
-        raise RecordRefused(f"{problem}; serve the model with a larger --max-model-len")
-    else:
-        raise RecordRefused(f"{problem}; the server refuses this request")
-
-
-def shown(name: str) -> str:
-    """A record's id or another name from outside, as a part of one line."""
-    return name if name.isprintable() and len(name) <= 200 else escaped(name, 200)
-
-
-def _words(error: OSError, timeout: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {timeout:.0f} s"
-    return one_line(str(error) or type(error).__name__, 120).strip("'\"")

@@ -17,15 +17,8 @@ from ner_common.errors import one_line
 from ner_data.alignment import align
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_eval.inference.client import (
-    Client,
-    Connection,
-    RecordRefused,
-    RequestRefused,
-    ServerUnavailable,
-    run_async,
-    shown,
-)
+from ner_eval.inference.client import Client, Connection, run_async
+from ner_eval.inference.failures import RecordRefused, RequestRefused, ServerUnavailable, shown
 from ner_eval.inference.request import IGNORED, MODES, honoured, request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import segments

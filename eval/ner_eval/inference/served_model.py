@@ -9,30 +9,42 @@ vLLM's answer, with one LoRA module (``root`` is its folder, ``parent`` the base
 import asyncio
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from ner_common.adapters import WEIGHTS
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, one_line, rooted
+from ner_common.fingerprints import file_fingerprint, weights_fingerprint
 from ner_data.alpaca import spec_file
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.inference.checks import KEY_REMEDY
-from ner_eval.inference.client import Client, Server, shown
+from ner_eval.inference.client import Client, Server
+from ner_eval.inference.failures import shown
 from ner_eval.inference.reply import error_text
 
 SHOWN = 20  # names of served models in an error
 
 
+class Exchanged(UserError):
+    """A server serves another model than before under the same name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model on a server: its name, its folder and the server's version, as far as the server reports them."""
+    """A model on servers: its name, its folder and the server's version, as far as a server reports them.
+
+    ``folders`` are those that each server names, by its address.
+    """
 
     name: str
     folder: Path | None
     version: str | None
+    folders: Mapping[str, Path | None] = field(default_factory=dict)
 
 
 class _Card(msgspec.Struct):
@@ -48,26 +60,81 @@ class _Version(msgspec.Struct):
     version: Annotated[str, msgspec.Meta(max_length=100)]
 
 
-async def find_model(client: Client, name: str, wait: float) -> Served:
+async def find_model(client: Client, name: str, wait: float, adapter: Path | None = None) -> Served:
     """Check that the servers serve a model; those that do not answer within ``wait`` seconds are marked down.
 
+    All must serve the same weights, and those of ``adapter`` if it is given, as far as their folders can be read here.
+    A server that answers later is checked then.
+
     Raises:
-        UserError: none of them answers, or one that does refuses the key, has no ``/models``, or lacks the model.
+        UserError: none of them answers; one that does refuses the key, has no ``/models``, lacks the model, or serves
+            other weights under its name.
     """
     answers = await asyncio.gather(*(_list(client, server, wait) for server in client.servers))
+    folders: dict[str, Path | None] = {}
+    weights: dict[str, str | None] = {}  # as they are now: a folder may be trained into again
     for server, answer in zip(client.servers, answers, strict=True):
         if isinstance(answer, str) and any(isinstance(other, dict) for other in answers):
             client.mark_down(server, answer)
         elif isinstance(answer, str):
             raise UserError(f"{server.url}: {answer}; start the server with `make serve`, or name another --base-url")
-        elif name not in answer:
-            names = [shown(served) for served in sorted(answer)[:SHOWN]]
-            more = f" and {len(answer) - SHOWN} more" if len(answer) > SHOWN else ""
-            served = ", ".join(names) + more if names else "nothing"
-            raise UserError(f"{server.url}: does not serve the model {one_line(name)}; it serves: {served}")
-    pairs = zip(client.servers, answers, strict=True)
-    server, folder = next((server, answer[name]) for server, answer in pairs if isinstance(answer, dict))
-    return Served(name, folder, await _version(client, server))
+        elif problem := _lacks(server, name, answer) or _differs(server, name, answer[name], weights, adapter):
+            raise UserError(problem)
+        else:
+            folders[server.url], weights[server.url] = answer[name], weights_fingerprint(answer[name])
+    url, folder = next(iter(folders.items()))
+    first = next(server for server in client.servers if server.url == url)
+
+    def unfit(server: Server, models: bytes) -> str | None:
+        try:
+            answer = _read(server, models)
+        except UserError as error:
+            return str(error)
+        return _lacks(server, name, answer) or _differs(server, name, answer[name], weights, adapter)
+
+    client.unfit = unfit
+    return Served(name, folder, await _version(client, first), folders)
+
+
+async def require_unchanged(client: Client, served: Served) -> None:
+    """Check, after the last answer, that no server has exchanged the model meanwhile; one that is down cannot tell.
+
+    Raises:
+        Exchanged: one has.
+    """
+    for server in client.servers:
+        answer = await _list(client, server, wait=0) if server.up and server.url in served.folders else ""
+        if isinstance(answer, dict) and answer.get(served.name) != served.folders[server.url]:
+            before, now = served.folders[server.url], answer.get(served.name)
+            raise Exchanged(f"{server.url}: {served.name} was exchanged meanwhile ({before} before, {now} now)")
+
+
+def _lacks(server: Server, name: str, answer: Mapping[str, Path | None]) -> str | None:
+    if name in answer:
+        return None
+    names = [shown(served) for served in sorted(answer)[:SHOWN]]
+    more = f" and {len(answer) - SHOWN} more" if len(answer) > SHOWN else ""
+    served = ", ".join(names) + more if names else "nothing"
+    return f"{server.url}: does not serve the model {one_line(name)}; it serves: {served}"
+
+
+def _differs(
+    server: Server, name: str, folder: Path | None, others: Mapping[str, str | None], adapter: Path | None
+) -> str | None:
+    """Why a server must not be asked: its weights are not those found before (by address), or not the adapter's."""
+    weights = weights_fingerprint(folder)
+    for url, theirs in others.items():
+        if weights and theirs and theirs != weights:
+            problem = f"serves {name} with other weights ({weights}) than {url} did ({theirs})"
+            return f"{server.url}: {problem}; ask them one after the other, or exchange one with `ner-model reload`"
+    served = folder / WEIGHTS if folder else None
+    named = adapter / WEIGHTS if adapter else None
+    if not (served and named and served.is_file() and named.is_file()):
+        return None
+    if file_fingerprint(served) == file_fingerprint(named):
+        return None
+    problem = f"serves {name} from {rooted(served.parent)}, whose weights are not those of {rooted(named.parent)}"
+    return f"{server.url}: {problem}; name the folder that is served, or serve this one"
 
 
 async def _list(client: Client, server: Server, wait: float) -> dict[str, Path | None] | str:

@@ -16,7 +16,8 @@ import pytest
 from aiohttp import web
 
 from faulty import Faulty, Raw, Script, drop, failure, http, slow
-from ner_eval.inference.client import Client, RecordRefused, ServerUnavailable, run_async
+from ner_eval.inference.client import Client, run_async
+from ner_eval.inference.failures import RecordRefused, ServerUnavailable
 
 BODY = {"messages": [{}, {"content": "文本：\n林晓在"}]}
 RETRY_AFTER = [

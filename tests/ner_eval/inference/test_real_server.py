@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,17 @@ class OwnServer:
     def start(self) -> None:
         command = [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model)),
-            *("--served-model-name", "own", "--host", "127.0.0.1", "--port", str(PORT), "--max-model-len", "1024"),
+            *(
+                "--served-model-name",
+                "own",
+                "nano",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(PORT),
+                "--max-model-len",
+                "1024",
+            ),
             *("--dtype", "float32", "--kv-cache-memory-bytes", "268435456", "--generation-config", "vllm"),
             "--enforce-eager",
         ]
@@ -128,7 +139,8 @@ class OwnServer:
         raise AssertionError(self.log.read_text()[-2000:])
 
     def signal(self, number: signal.Signals) -> None:
-        os.killpg(self.process.pid, number)
+        with suppress(ProcessLookupError):  # a test has killed it
+            os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
         """Like `ner-model stop`: vLLM does not end by itself while a client waits for an answer that never comes."""
@@ -203,3 +215,28 @@ def test_a_server_that_is_stopped_and_started_again_costs_no_answer(work, ner_ev
     own_server.wait()
     assert ner_eval(*arguments, "--run", "continued").code == 0
     assert answers("continued") == answers("straight")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_of_two_servers_one_is_killed_half_way_and_nothing_is_lost(work, ner_eval, start, server, own_server) -> None:
+    """The last test with `own_server`, which stays dead."""
+    single = (*PREDICT, "--model", "nano", "--base-url", server.base_url)
+    assert ner_eval(*single, "--run", "single").code == 0
+    process = start(*single, "--base-url", own_server.base_url, "--run", "two", "--concurrency", 4)
+    stored_while_running(process, "two", 15)
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics") as response:
+        done = [
+            line for line in response.read().decode().splitlines() if line.startswith("vllm:request_success_total")
+        ]
+    own_server.signal(signal.SIGKILL)
+    before = len(read_predictions(Path("runs/two")))
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert before < 40 and sum(float(line.split()[-1]) for line in done) >= 5
+    assert f"{own_server.base_url} does not answer" in err and "its requests go to the other 1" in err
+    assert answers("two") == answers("single")
+    for run in ("single", "two"):
+        assert ner_eval("score", run).code == 0
+    single_scores, two_scores = (json.loads(Path(f"runs/{run}/scores.json").read_text()) for run in ("single", "two"))
+    assert two_scores["protocols"] == single_scores["protocols"]

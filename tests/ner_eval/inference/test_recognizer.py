@@ -21,7 +21,7 @@ from ner_common.errors import UserError
 from ner_data.gold import Entity
 from ner_data.prompt import PromptSpec
 from ner_eval import Recognizer
-from ner_eval.inference.client import RecordRefused
+from ner_eval.inference.failures import RecordRefused
 from ner_eval.inference.recognizer import TextsRefused, read_answer
 
 PROMPT = "data/alpaca/demo.prompt.json"

@@ -87,6 +87,7 @@ CHANGED = {
     "gpu_memory_utilization": "0.55",
     "tensor_parallel_size": "2",
     "vllm_args": "--seed 7",
+    "reloadable": "",  # a switch
 }
 
 
@@ -95,13 +96,14 @@ def test_every_setting_is_an_option_that_reaches_the_command(
     base: Path, cli: Cli, install: Callable[[str], None], setting: str
 ) -> None:
     install("vllm")  # the build for GPUs, which takes all of them
-    plain = cli("ner-model", "serve", "--base", base, "--dry-run")
-    changed = cli(
-        "ner-model", "serve", "--base", base, "--dry-run", f"--{setting.replace('_', '-')}", CHANGED[setting]
-    )
+    write_adapter(Path("lora"), base)
+    serve = ("ner-model", "serve", "lora", "--base", base, "--dry-run")
+    plain = cli(*serve)
+    value = CHANGED[setting]
+    changed = cli(*serve, f"--{setting.replace('_', '-')}", *([value] if value else []))
     assert plain.code == changed.code == 0, changed.err
     added = set(shlex.split(changed.out)) - set(shlex.split(plain.out))
-    assert set(CHANGED[setting].split()) <= added
+    assert added and set(value.split()) <= added
 
 
 @pytest.mark.parametrize("host", ["::1", "localhost", "0.0.0.0"])  # noqa: S104 - the stand-in runs for a second

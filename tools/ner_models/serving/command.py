@@ -44,6 +44,9 @@ FIXED = {
     "--lora-modules": "name the adapters' folders",
     "--max-loras": "it follows from the adapters",
 }
+# What more a server needs whose adapters are exchanged while it runs: one process that knows them.
+EXCHANGE = ["--middleware", "ner_models.serving.exchange.ExchangeAdapters", "--api-server-count", "1"]
+FIXED_TO_RELOAD = {"--api-server-count": "with --reloadable, one process must know all adapters"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Settings:
         gpu_memory_utilization: share of the GPU's memory.
         tensor_parallel_size: number of GPUs to spread the model over.
         vllm_args: more arguments in one string; they override ours but `FIXED`.
+        reloadable: whether `ner-model reload` may exchange LoRA adapters.
     """
 
     host: str = HOST
@@ -66,6 +70,7 @@ class Settings:
     gpu_memory_utilization: float = 0.9
     tensor_parallel_size: int = 1
     vllm_args: str = ""
+    reloadable: bool = False
 
     def context(self, base: Path) -> int:
         """How many tokens a prompt and its answer may have together: at most the base model's positions."""
@@ -103,7 +108,7 @@ def check_key(api_key: str | None) -> None:
         raise UserError("--api-key: holds a space, a line break or a character outside ASCII; choose another key")
 
 
-def more_arguments(text: str, ours: Sequence[str]) -> list[str]:
+def more_arguments(text: str, ours: Sequence[str], reloadable: bool = False) -> list[str]:
     """The words of ``vllm_args``; `ours` are the words of the command that soft prompts need as they are.
 
     Raises:
@@ -116,6 +121,7 @@ def more_arguments(text: str, ours: Sequence[str]) -> list[str]:
     except ValueError as error:
         raise UserError(f"--vllm-args {one_line(text)}: {error}; quote it as a shell would") from None
     needed = FIXED | {word: "the soft prompts need theirs" for word in ours if word.startswith("--")}
+    needed |= FIXED_TO_RELOAD if reloadable else {}
     for word in words:
         option = word.split("=", 1)[0].split(".", 1)[0].replace("_", "-")
         # argparse takes the beginning of an option's name for the option.
@@ -135,7 +141,7 @@ def vllm_command(
     """
     p_tuned = [adapter for adapter in adapters if adapter.kind == P_TUNING]
     model = baked_folder(p_tuned, base) if p_tuned else base
-    address = ["--host", settings.host, "--port", str(settings.port)]
+    address = ["--host", settings.host, "--port", str(settings.port), *(EXCHANGE if settings.reloadable else [])]
     return [*entry_point(as_word(model)), *address, *engine_arguments(settings, base, served_base, adapters, soft)]
 
 
@@ -148,7 +154,7 @@ def engine_arguments(
         UserError: see `more_arguments`.
     """
     lora = [adapter for adapter in adapters if adapter.kind == LORA]
-    more = more_arguments(settings.vllm_args, soft.arguments)
+    more = more_arguments(settings.vllm_args, soft.arguments, settings.reloadable)
     command = [
         *("--served-model-name", served_base, *soft.names),
         *("--max-model-len", str(settings.context(base))),
@@ -171,7 +177,8 @@ def engine_arguments(
         rank = served_rank(max(adapter.rank for adapter in lora))
         # vLLM 0.32 on a CPU takes slot -1, the last one, for "no adapter": a request to the base model in a batch with
         # a LoRA request would get that adapter's weights. With one slot more than adapters, the last one stays zero.
-        slots = len(lora) + on_cpu()
+        # While one is exchanged, both of its versions are there.
+        slots = len(lora) + settings.reloadable + on_cpu()
         command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
         command += [lora_module(adapter) for adapter in lora]
     return command + soft.arguments + more

@@ -50,22 +50,22 @@ class SoftPromptNames:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self.app(scope, receive, send)
-        body = await _whole_body(receive)
+        body = await whole_body(receive)
         if body is None:
-            return await _answer(send, 413, f"the request has more than {BODY_BYTES:,} bytes")
+            return await refuse(send, 413, f"the request has more than {BODY_BYTES:,} bytes")
         try:
             request = _as_object(body)
         except RecursionError:
-            return await _answer(send, 400, TOO_DEEP)
+            return await refuse(send, 400, TOO_DEEP)
         name = request.get("model") if request else None
         if request is None or not isinstance(name, str) or name not in self.soft_prompts:
             return await self.app(scope, _replay(body, receive), send)
         if problem := refusal(scope["path"], request):
-            return await _answer(send, 400, problem)
+            return await refuse(send, 400, problem)
         try:
             body = json.dumps(apply(request, name, self.soft_prompts[name])).encode()
         except (RecursionError, ValueError):
-            return await _answer(send, 400, TOO_DEEP)
+            return await refuse(send, 400, TOO_DEEP)
         scope["headers"] = _with_length(scope["headers"], len(body))
         return await self.app(scope, _replay(body, receive), _renaming(send, self.base, name))
 
@@ -110,7 +110,7 @@ def _as_object(body: bytes) -> dict[str, Any] | None:
     return request if isinstance(request, dict) else None
 
 
-async def _whole_body(receive: Receive) -> bytes | None:
+async def whole_body(receive: Receive) -> bytes | None:
     """The body of a request; None if it is longer than `BODY_BYTES`."""
     body = bytearray()
     more = True
@@ -164,8 +164,13 @@ def _with_length(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[
     return [*kept, (b"content-length", str(length).encode())]
 
 
-async def _answer(send: Send, status: int, problem: str) -> None:
-    body = json.dumps({"error": {"message": problem, "type": "BadRequestError", "code": status}}).encode()
+async def refuse(send: Send, status: int, problem: str) -> None:
+    """Send an error in OpenAI's form."""
+    await respond(send, status, {"error": {"message": problem, "type": "BadRequestError", "code": status}})
+
+
+async def respond(send: Send, status: int, content: dict[str, Any]) -> None:
+    body = json.dumps(content).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     settings = Settings(
-        **{field.name: getattr(args, field.name) for field in fields(Settings) if field.name not in ("host", "port")}
+        **{field.name: getattr(args, field.name) for field in fields(Settings) if hasattr(args, field.name)}
     )
     answer_batch(args.adapters, args.requests, args.results, base=args.base, settings=settings)
 

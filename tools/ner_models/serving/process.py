@@ -23,7 +23,7 @@ from ner_common.errors import UserError, rooted
 from ner_common.files import locked
 from ner_models.serving import identity
 from ner_models.serving.log import last_error, last_line
-from ner_models.serving.state import Server, is_ipv6, log_file, read_state, state_file
+from ner_models.serving.state import Server, forget, is_ipv6, log_file, read_state, state_file
 
 HOST = "127.0.0.1"
 PORT = 8000
@@ -50,7 +50,7 @@ def load_server(port: int) -> Server | None:
     if server is None or server.processes() or (server.pid is None and _being_started(port)):
         return server
     if _is_current(server):
-        state_file(port).unlink(missing_ok=True)
+        forget(port)
     return None
 
 
@@ -238,7 +238,7 @@ def stop(server: Server) -> None:
         with suppress(ChildProcessError):
             os.waitpid(server.pid, os.WNOHANG)  # our own child would stay a zombie
     if _is_current(server):
-        state_file(server.port).unlink(missing_ok=True)
+        forget(server.port)
 
 
 def _is_current(server: Server) -> bool:

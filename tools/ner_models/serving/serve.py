@@ -8,11 +8,12 @@ ended). `ner-model stop` stops it.
 import argparse
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import httpx
@@ -36,7 +37,8 @@ from ner_models.serving.adapters import (
 )
 from ner_models.serving.baking import bake_checkpoint, baked_folder
 from ner_models.serving.command import MAX_MODEL_LEN, Settings, check_key, check_settings, number_format, vllm_command
-from ner_models.serving.state import STATE, Server, new_server
+from ner_models.serving.state import STATE, Server, new_server, versions_folder
+from ner_models.serving.versions import first_versions, keep_version
 
 
 def serve(
@@ -71,6 +73,10 @@ def serve(
         raise UserError(f"--timeout {timeout}: not a number of seconds to wait; give one above 0")
     base, served_base, loaded = read_models(adapters, base)
     names = [served_base, *(adapter.name for adapter in loaded)]
+    trained = [adapter.path for adapter in loaded] or ([base] if adapters else [])
+    first = first_versions(loaded, settings.port) if settings.reloadable else {}
+    originals = {first[adapter.name]: adapter.path for adapter in loaded if adapter.name in first}
+    loaded = [replace(adapter, path=first.get(adapter.name, adapter.path)) for adapter in loaded]
     soft = soft_prompts.plan(base, served_base, loaded, settings.context(base), STATE)
     command = vllm_command(settings, base, served_base, loaded, soft)
     if not dry_run:
@@ -84,13 +90,15 @@ def serve(
     if settings.dtype is None:
         print(number_format(base).said("--dtype (make: DTYPE=…)"), flush=True)
     environment = soft.environment | ({"VLLM_API_KEY": api_key} if api_key else {})
-    server = new_server(settings.host, settings.port, names, command)
+    server = new_server(settings.host, settings.port, names, command, base, first)
     with process.reserved(server):
+        shutil.rmtree(versions_folder(settings.port), ignore_errors=True)
+        for version, original in originals.items():
+            keep_version(original, version)
         prepare(base, loaded, soft)
         server = process.start(server, environment)
         seconds = process.wait_until_healthy(server, timeout)
         require_served(server, api_key)
-    trained = [adapter.path for adapter in loaded] or ([base] if adapters else [])
     print(f"ready after {seconds:.0f} s: {process.describe(server, trained[-1] if trained else None)}")
     return server
 
@@ -235,6 +243,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--api-key",
         default=os.environ.get("VLLM_API_KEY"),
         help="A key that clients must send as a bearer token (default: $VLLM_API_KEY).",
+    )
+    add(
+        "--reloadable",
+        action="store_true",
+        help="Let `ner-model reload` exchange LoRA adapters while the server runs. Only who may read the server's "
+        "state file can. One more adapter's memory is reserved.",
     )
     add("--timeout", type=float, default=900.0, help=f"How many seconds the start may take {shown}")
     add("--dry-run", action="store_true", help="Print vLLM's command, and write and start nothing.")

@@ -6,7 +6,9 @@ was killed at any moment.
 """
 
 import secrets
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
 from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +17,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from ner_common.errors import UserError, rooted
-from ner_common.files import read_json, write_json
+from ner_common.files import read_json, write_atomically, write_json
 from ner_models.serving import identity
 
 STATE = Path(".serve")
@@ -28,8 +30,12 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         pid: None until it is started.
         started, boot: start time of the process, and of which boot (see `identity`); not in older state files.
-        mark: what all its processes have in their environment; "" in older state files.
+        mark: what all its processes have in their environment; "" in older state files. Who knows it may reload
+            adapters, so only the owner may read the state file.
         stopping: `ner-model stop` is ending it.
+        base: the base model's folder.
+        versions: of each adapter that `ner-model reload` may exchange, the folders it was served from, the newest
+            last.
     """
 
     pid: Annotated[int, msgspec.Meta(ge=2, le=(1 << 31) - 1)] | None
@@ -41,6 +47,8 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boot: Word = ""
     mark: Word = ""
     stopping: bool = False
+    base: Word = ""
+    versions: dict[Word, Annotated[list[Word], msgspec.Meta(min_length=1)]] = {}
 
     @property
     def url(self) -> str:
@@ -57,7 +65,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ", ".join(self.models)
 
     def save(self) -> None:
-        write_json(state_file(self.port), asdict(self), ascii_only=True)
+        write_json(state_file(self.port), asdict(self), ascii_only=True, write=partial(write_atomically, mode=0o600))
 
     def first_process(self) -> identity.Process | None:
         """The process that was started; None if it has ended, though its number may belong to another one now."""
@@ -103,13 +111,36 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return not self.boot or self.boot == identity.boot()
 
 
-def new_server(host: str, port: int, models: Sequence[str], command: Sequence[str]) -> Server:
-    """A server that is not started yet."""
-    return Server(None, host, port, list(models), list(command), boot=identity.boot(), mark=secrets.token_hex(16))
+def new_server(
+    host: str,
+    port: int,
+    models: Sequence[str],
+    command: Sequence[str],
+    base: Path | None = None,
+    versions: Mapping[str, Path] | None = None,
+) -> Server:
+    """A server that is not started yet; ``versions``: the folders of the adapters that may be reloaded."""
+    first = {name: [str(path)] for name, path in (versions or {}).items()}
+    mark = secrets.token_hex(16)
+    return Server(
+        None, host, port, list(models), list(command), boot=identity.boot(), mark=mark, base=str(base or ""),
+        versions=first,
+    )  # fmt: skip
 
 
 def state_file(port: int) -> Path:
     return STATE / f"{port}.json"
+
+
+def versions_folder(port: int) -> Path:
+    """Where the versions of a server's adapters are kept: ``.serve/<port>/NAME/NUMBER``."""
+    return STATE / str(port)
+
+
+def forget(port: int) -> None:
+    """Remove what is known of a server that has ended."""
+    state_file(port).unlink(missing_ok=True)
+    shutil.rmtree(versions_folder(port), ignore_errors=True)
 
 
 def log_file(port: int) -> Path:
