@@ -12,6 +12,7 @@
     gigabytes: 15.3
     sha256:
       model-00001-of-00004.safetensors: 26d9919262ccd063fcdfd926763fe9025ef1e3073767aaa8c83a375d7c5140c4
+    shape: {model_type: qwen2, hidden_size: 3584, …}
 
 make reads ``weights`` and ``needs_gpu`` from the same file with sed, before any environment exists.
 """
@@ -44,6 +45,7 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "gigabytes": ((int, float), "a size in GB"),
     "sha256": (dict, "a mapping from file names to checksums"),
     "after_download": (str, "a step after the download"),
+    "shape": (dict, "a mapping from names of config.json to sizes"),
 }
 REQUIRED = ("weights", "needs_gpu", "template")
 OF_A_SOURCE = ("revision", "huggingface", "gigabytes", "sha256", "after_download")
@@ -65,6 +67,7 @@ class BaseModel:
         sha256: file name -> checksum (64 hex digits) of the files whose content is known.
         after_download: the `ner-model` command that turns the download into ``weights``; None if they are the same.
         huggingface: the same model on Hugging Face, id and commit; None: it has the same id there, newest commit.
+        shape: its sizes by the names of config.json, for `ner-model plan` before the download.
     """
 
     name: str
@@ -78,6 +81,7 @@ class BaseModel:
     sha256: Mapping[str, str] = field(default_factory=dict)
     after_download: str | None = None
     huggingface: str | None = None
+    shape: Mapping[str, Any] | None = None
 
     @property
     def on_huggingface(self) -> tuple[str, str]:

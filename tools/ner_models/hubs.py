@@ -1,7 +1,8 @@
 """The hubs that base models are downloaded from, by their own libraries: ModelScope and Hugging Face.
 
 Both take a mirror from the environment: ``MODELSCOPE_ENDPOINT`` (older: ``MODELSCOPE_DOMAIN``) and ``HF_ENDPOINT``. Both
-keep complete files and go on with partial ones. modelscope compares every file with the hub's SHA-256; huggingface_hub
+keep complete files and go on after a broken connection; only modelscope goes on with a partial file in a later run, as
+huggingface_hub 1.33 begins it again. modelscope compares every file with the hub's SHA-256; huggingface_hub
 compares sizes only, so its files are compared here with what the hub lists: Git LFS's SHA-256 or Git's blob id.
 """
 
