@@ -57,7 +57,13 @@ def hub(hubs_at: Callable[[int], None], recipes: Path) -> Iterator[Hub]:
 
 def describe(recipes: Path, **changes: Any) -> None:
     """Describe the base model qwen2-7b as the one on our hub."""
-    known = {"weights": "models/qwen2-7b", "needs_gpu": True, "template": "qwen", "source": REPOSITORY, "gigabytes": 0.1}
+    known = {
+        "weights": "models/qwen2-7b",
+        "needs_gpu": True,
+        "template": "qwen",
+        "source": REPOSITORY,
+        "gigabytes": 0.1,
+    }
     known["sha256"] = {"model.safetensors": hashlib.sha256(WEIGHTS).hexdigest()}
     (recipes / "qwen2-7b/model.yaml").write_text(yaml.safe_dump(known | changes))
 
@@ -96,9 +102,7 @@ def test_without_a_network_download_says_what_to_put_where(
 
 @HUBS
 @pytest.mark.train
-def test_a_download_names_its_host_and_leaves_only_the_model(
-    workplace: Path, cli: Cli, hub: Hub, origin: str
-) -> None:
+def test_a_download_names_its_host_and_leaves_only_the_model(workplace: Path, cli: Cli, hub: Hub, origin: str) -> None:
     hub.files |= {"tokenizer.json": b"[]", "code.py": b"raise SystemExit", "pytorch_model.bin": b"pickle"}
     done = cli("ner-model", "download", "qwen2-7b", "--from", origin)
     assert done.code == 0, done.err
@@ -201,7 +205,7 @@ def test_a_repository_that_does_not_exist_is_named(
 
 
 @HUBS
-@pytest.mark.parametrize("name", ["../evil.json", "/tmp/evil.json", "a/../../evil.json", "evil\x1b[2J.json"])
+@pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "a/../../evil.json", "evil\x1b[2J.json"])
 @pytest.mark.train
 def test_a_hub_that_lists_an_unsafe_name_gets_nothing_written(
     workplace: Path, cli: Cli, hub: Hub, origin: str, name: str

@@ -59,7 +59,9 @@ def _run(name: str, description: str, commands: Mapping[str, tuple[str, str]]) -
     parser = argparse.ArgumentParser(prog=name, description=description)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, (module, text) in commands.items():
-        import_module(module).add_arguments(subparsers.add_parser(command, help=text, description=text))
+        own = subparsers.add_parser(command, help=text, description=text)
+        if sys.argv[1:2] == [command]:  # the modules of others take a second to import
+            import_module(module).add_arguments(own)
     args, words = parser.parse_known_args()
     # argparse takes key=value only directly after the other words, not after an option (python/cpython#58399).
     if any("=" not in word or word.startswith("-") for word in words) or (words and "overrides" not in args):

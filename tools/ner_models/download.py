@@ -27,7 +27,7 @@ AFTER_DOWNLOAD: dict[str, Callable[[Path, Path], Conversion]] = {"convert-chatgl
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What `download` did: where files came from (None: they were already there), and the conversion that followed."""
+    """What `download` did: where files came from (None: they were there already), and the conversion after it."""
 
     model: BaseModel
     fetched: str | None
@@ -42,8 +42,8 @@ def download(name: str, origin: str = "modelscope") -> Download:
         origin: one of `HUBS`, or a folder that holds the model's files.
 
     Raises:
-        UserError: no such model, a missing model without a source, too little disk space, an incomplete folder of that
-            name, the origin cannot be reached or lacks files, a checksum differs, or the step after the download fails.
+        UserError: no such model, a missing model without a source, too little disk space, an incomplete folder of
+            that name, an origin that cannot be reached or lacks files, another checksum, or a failed step after it.
     """
     model = load_base_model(name)
     if model.source is None:

@@ -1,8 +1,8 @@
 """The hubs that base models are downloaded from, by their own libraries: ModelScope and Hugging Face.
 
-Both take a mirror from the environment: ``MODELSCOPE_ENDPOINT`` (older: ``MODELSCOPE_DOMAIN``) and ``HF_ENDPOINT``. Both
-keep complete files and go on after a broken connection; only modelscope goes on with a partial file in a later run, as
-huggingface_hub 1.33 begins it again. modelscope compares every file with the hub's SHA-256; huggingface_hub
+Both take a mirror from the environment: ``MODELSCOPE_ENDPOINT`` (older: ``MODELSCOPE_DOMAIN``) and ``HF_ENDPOINT``.
+Both keep complete files and go on after a broken connection; only modelscope goes on with a partial file in a later
+run, as huggingface_hub 1.33 begins it again. modelscope compares every file with the hub's SHA-256; huggingface_hub
 compares sizes only, so its files are compared here with what the hub lists: Git LFS's SHA-256 or Git's blob id.
 """
 
@@ -89,7 +89,9 @@ def refuse_unsafe(source: str, names: Iterable[str]) -> None:
     for name in names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable() or not path.parts:
-            raise UserError(f"{source}: lists a file called {one_line(name)}, which is no safe name; use another source")
+            raise UserError(
+                f"{source}: lists a file called {one_line(name)}, which is no safe name; use another source"
+            )
 
 
 def digest(path: Path, step: Callable[[int], object] = lambda size: None) -> str:

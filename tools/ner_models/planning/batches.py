@@ -41,7 +41,7 @@ class Lengths(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one forward pass computes: tokens (padding included), labels, records, their prompt and their longest rest."""
+    """What one forward pass computes: tokens with padding, labels, records, their prompt and their longest rest."""
 
     tokens: int
     labels: int
@@ -94,7 +94,7 @@ def batches(of: Lengths, size: int, count: int, shared: bool, cutoff: int, seed:
         of: the lengths of the records that are trained on.
         size: records per batch.
         count: batches.
-        shared: whether the prompt is computed once per batch (`llamafactory_ner.shared_rows`), else records are padded.
+        shared: whether the prompt is computed once per batch (`llamafactory_ner.shared_rows`); else rows are padded.
         cutoff: tokens of a record at most.
         seed: of the order.
     """

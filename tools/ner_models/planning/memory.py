@@ -5,11 +5,11 @@ Rajbhandari et al. 2020, arXiv:1910.02054, section 3.1, without the half-precisi
 for the backward pass (below); and the scores of the vocabulary. With gradient checkpointing (Chen et al. 2016,
 arXiv:1604.06174) only the input of each layer is kept, and one layer at a time is computed again.
 
-What one layer keeps for the backward pass was derived from transformers' and PEFT's code, as Korthikanti et al. 2022
-(arXiv:2205.05198, section 4.1) do for their model. Per token, in numbers: the inputs of the LoRA matrices (queries, keys
-and values share one in float32; in bfloat16 autocast makes a copy for each), four of the MLP's width (gate, its
-activation, up, their product), the sum before the MLP, what attention keeps (queries and result, keys and values); in
-bfloat16 also the float32 copies of both norms. Attention over shared prompts keeps rests as a padded batch, and the
+What one layer keeps for the backward pass was counted with torch's saved_tensors_hooks on Qwen2 and Qwen3 with LoRA
+in transformers 5.6 and PEFT 0.18 (as Korthikanti et al. 2022, arXiv:2205.05198, section 4.1, do for their model). Per
+token: the inputs of the LoRA matrices (queries, keys and values share one in float32; in bfloat16 autocast copies it
+for each), four of the MLP's width (gate, its activation, up, their product), the sum before the MLP, what attention
+keeps (queries and result, keys and values). Attention over shared prompts keeps rests as a padded batch, and the
 prompt's keys once for each of them (`llamafactory_ner.shared_attention`).
 """
 
@@ -116,7 +116,9 @@ def kept_layers(shape: Shape, method: Method, batch: Batch) -> int:
 def working_layer(shape: Shape, method: Method, batch: Batch) -> int:
     """One layer in the backward pass: what it keeps (if it was computed again), and gradients of the MLP's width."""
     tokens = batch.tokens + _own_tokens(method, batch)
-    gradients = tokens * (2 * shape.intermediate_size + 2 * shape.hidden_size) * max(method.number, 4)
+    gradients = tokens * (2 * shape.intermediate_size + 2 * shape.hidden_size) * 4
+    if method.bits4:  # one matrix at a time is expanded
+        gradients += method.number * max(outs * ins for outs, ins in shape.linear)
     return gradients + (_layer(shape, method, batch) if method.recompute else 0)
 
 
@@ -143,13 +145,15 @@ def _layer(shape: Shape, method: Method, batch: Batch) -> int:
     """What one layer keeps for the backward pass beside its input."""
     hidden, inner, width = shape.hidden_size, shape.intermediate_size, shape.width
     tokens, half = batch.tokens + _own_tokens(method, batch), method.number == 2
-    lora = method.kind in ("lora", "full")
-    per_token = 4 * inner + hidden  # the MLP, and the sum before it
-    if lora:
-        per_token += 5 * hidden if half else 2 * hidden
-        per_token += width
-    norms = 2 * 4 * hidden if half else 0
-    return tokens * (per_token * method.number + norms) + _attention(shape, method, batch)
+    numbers = 4 * inner
+    if method.kind in ("lora", "full"):  # soft prompts train no matrix, so nothing keeps a matrix's input
+        numbers += (5 if half else 2) * hidden
+        numbers += width if half or method.shared else 0
+    # The sum before the MLP; in bfloat16, the inputs of both norms in float32 instead.
+    size = numbers * method.number + (2 if half else 1) * 4 * hidden
+    if shape.model_type == "qwen3":  # norms of queries and keys
+        size += 4 * (width + shape.narrow)
+    return tokens * size + _attention(shape, method, batch)
 
 
 def _attention(shape: Shape, method: Method, batch: Batch) -> int:

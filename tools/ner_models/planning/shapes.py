@@ -1,4 +1,4 @@
-"""The sizes of a base model, by the names of its ``config.json``; ``shape:`` of ``model.yaml`` holds them before a download.
+"""The sizes of a base model by the names of its ``config.json``; before a download, ``shape:`` of ``model.yaml``.
 
 All are decoders with grouped queries and a gated MLP (Qwen2, Qwen3, GLM, Llama), so parameters follow from the sizes.
 """
