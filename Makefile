@@ -109,7 +109,7 @@ train-qwen: train ## the same as `make train`
 
 train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with recipes/MODEL/METHOD.yaml (ARGS="key=value …" overrides it)
 	@$(if $(FORM)$(PROMPT_ARGS),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
-	@.venv-train/bin/ner-model plan --last-line $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) $(WORDS) || true
+	@.venv-train/bin/ner-model plan --last-line $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) $(WORDS) 2>/dev/null || true
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
 	@$(CPU_ENV) $(TRAINER) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
 	  $(call q,output_dir=$(ADAPTER)) $(WORDS)

@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="origin",
         metavar="|".join([*HUBS, "DIR"]),
         default="modelscope",
-        help="Where from (default: modelscope; mirrors: MODELSCOPE_ENDPOINT, HF_ENDPOINT), or a folder with its files.",
+        help="Where from (default: modelscope; mirrors: MODELSCOPE_ENDPOINT, HF_ENDPOINT), or a folder with them.",
     )
 
 

@@ -5,7 +5,6 @@ An estimate by formulas (`planning.memory`, `planning.cards`), which refuses not
 """
 
 import argparse
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     card = card_named(args.card) if args.card else None
     if args.last_line:
         with suppress(Exception):  # it is printed before a training, which must start whatever this knows
-            print(last_line(plan(args.recipe, args.overrides, card, count_tokens=False)), file=sys.stderr)
+            print(last_line(plan(args.recipe, args.overrides, card, count_tokens=False)))
         return
     found = plan(args.recipe, args.overrides, card or card_here())
     if found.card.is_cpu:

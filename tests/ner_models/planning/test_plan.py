@@ -157,7 +157,7 @@ def test_a_shared_prompt_is_counted_once_and_rows_are_padded_without(tmp_path: P
 
 def test_the_last_line_is_all_that_make_prints_and_never_stops_it(recipes: Path, cli: Cli) -> None:
     done = cli("ner-model", "plan", "--last-line", "recipes/qwen2-7b/lora.yaml", "dataset=x_train", "lora_rank=16")
-    assert (done.code, done.out, done.err.count("\n")) == (0, "", 1)
+    assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
     for bad in ("model_name_or_path=models/none", "lora_rank=many", "per_device_train_batch_size=-1", "nonsense"):
         assert cli("ner-model", "plan", "--last-line", "recipes/qwen2-7b/lora.yaml", bad) == (0, "", "")
     assert cli("ner-model", "plan", "--last-line", "recipes/none.yaml") == (0, "", "")

@@ -180,11 +180,12 @@ def _schedule(given: dict[str, Any], records: int) -> tuple[int, int, int]:
 def _parts(shape: Shape, method: memory.Method, batch: Batch, card: Card) -> dict[str, int]:
     """What is held at the peak: of a layer computed again and the vocabulary's scores, one or the other exists."""
     layer, scores = memory.working_layer(shape, method, batch), memory.scores(shape, method, batch)
+    working = "one layer computed again" if method.recompute else "gradients of one layer"
     return {
         "weights": memory.weights(shape, method),
         "trained numbers, gradients, Adam": memory.training_state(shape, method),
         "kept of the layers": memory.kept_layers(shape, method, batch),
-        "one layer computed again" if layer >= scores else "scores of the vocabulary": max(layer, scores),
+        working if layer >= scores else "scores of the vocabulary": max(layer, scores),
         "process (Python, torch)" if card.is_cpu else "CUDA and allocator (assumed)": (
             memory.PROCESS_ON_CPU if card.is_cpu else memory.PROCESS_ON_GPU
         ),
