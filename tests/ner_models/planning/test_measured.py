@@ -8,13 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ner_models.planning.cards import card_named
 from ner_models.planning.estimate import plan
-from support import ROOT, tool
+from support import ROOT, free_port, tool
 
 RECIPE = "recipes/nano/lora.yaml"
 NEAR = 0.15
@@ -52,6 +54,23 @@ def most_memory(command: list[str], folder: Path, log: Path) -> int:
     running.returncode = os.waitstatus_to_exitcode(status)
     assert running.returncode == 0, log.read_text()[-3000:]
     return used.ru_maxrss * 1024
+
+
+def most_below(words: str) -> Iterator[int]:
+    """The most resident memory, in bytes, of the process with these words in its command and of all that it started."""
+    parents, names, most = {}, {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, KeyError):  # it may end while it is read
+            status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+            names[folder.name] = (folder / "cmdline").read_text().replace("\0", " ")
+            parents[folder.name] = status["PPid"].strip()
+            most[folder.name] = int(status["VmHWM"].split()[0]) * 1024
+    for pid in most:
+        above = pid
+        while above in parents and not ("vllm.entrypoints" in names[above] and words in names[above]):
+            above = parents[above]
+        if above in parents:
+            yield most[pid]
 
 
 def compare(chain: Path, base: Path, tmp_path: Path, *overrides: str) -> None:
@@ -99,3 +118,20 @@ def test_a_training_uses_the_planned_memory(chain: Path, tmp_path: Path, overrid
 def test_a_real_model_uses_the_planned_memory(chain: Path, tmp_path: Path) -> None:
     size = ("per_device_train_batch_size=8", "max_samples=30", "disable_gradient_checkpointing=false", "bf16=false")
     compare(chain, REAL, tmp_path, *size)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.serve
+def test_a_server_uses_the_planned_memory(tmp_path: Path) -> None:
+    base, port = random_model(tmp_path / "base", layers=8, vocabulary=32_000), str(free_port())
+    program = tool(".venv-serve", "ner-model")
+    try:
+        subprocess.run([program, "serve", str(base), "--port", port], cwd=tmp_path, check=True)
+        measured = sum(most_below(f"--port {port}"))
+    finally:
+        subprocess.run([program, "stop", "--port", port], cwd=tmp_path, check=True)
+    recipe = ROOT / RECIPE
+    estimated = plan(recipe, [f"model_name_or_path={base}", "dataset_dir=none"], card_named("cpu")).server
+    print(f"server: planned {estimated / 1e9:.3f}, measured {measured / 1e9:.3f} GB", file=sys.stderr)
+    assert estimated == pytest.approx(measured, rel=NEAR)

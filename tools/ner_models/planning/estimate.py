@@ -44,7 +44,7 @@ class Plan:
         records, steps: trained on, and steps of the optimizer.
         operations: floating-point operations of all steps.
         seconds: of the training; None if the card's rate is not known.
-        server: what vLLM holds: weights and the cache of keys and values.
+        server: what vLLM holds: weights, the cache of keys and values, and on a CPU its processes.
         cached: tokens that the server's cache holds.
     """
 
@@ -114,7 +114,7 @@ def plan(recipe: Path, overrides: Sequence[str] = (), card: Card | None = None, 
         steps=steps,
         operations=operations,
         seconds=operations / (card.rate * card.share) if card.rate else None,
-        server=shape.parameters * number + cached,
+        server=memory.server(shape, number, cached, card.is_cpu),
         cached=cached // memory.key_cache(shape, number),
     )
 

@@ -25,6 +25,8 @@ STATE = 12  # bytes for each trained number beside itself: gradient and Adam's t
 PIECE = 128  # labels whose scores exist at once: `llamafactory_ner.label_loss.PIECE`
 # Before and beside the model. CPU: Python, torch, llamafactory and the records, measured on 2026-11-29 (docs/log.md).
 PROCESS_ON_CPU = int(0.75e9)
+# vLLM's three processes (API, engine, worker) before the model, measured on 2026-11-29 (docs/log.md).
+SERVER_ON_CPU = int(1.9e9)
 # CUDA's context, its libraries and the allocator's holes: assumed, measured on no GPU.
 PROCESS_ON_GPU = int(0.8e9)
 
@@ -129,6 +131,13 @@ def scores(shape: Shape, method: Method, batch: Batch) -> int:
         return min(batch.labels, PIECE) * shape.vocab_size * 8 + 2 * batch.labels * shape.hidden_size * method.number
     rows = batch.labels if method.shared else batch.tokens + _own_tokens(method, batch)
     return rows * shape.vocab_size * (16 if half else 12)
+
+
+def server(shape: Shape, number: int, cache: int, on_cpu: bool) -> int:
+    """What vLLM holds with a cache of keys and values of this size; on a CPU with its processes, and the output layer
+    twice: vllm 0.32 packs the weights for oneDNN and keeps the embedding's own (`dispatch_cpu_unquantized_gemm`)."""
+    twice = shape.vocab_size * shape.hidden_size * number + SERVER_ON_CPU if on_cpu else 0
+    return shape.parameters * number + cache + twice
 
 
 def key_cache(shape: Shape, number: int) -> int:
