@@ -44,18 +44,8 @@ ROOMS: dict[str, set[str]] = {
     "ner_data.formats": {"ner_data.gold"},
     "ner_data.answers": {"ner_data.gold", "ner_data.alignment"},
 }
-HEAVY = {
-    "torch",
-    "transformers",
-    "peft",
-    "llamafactory",
-    "vllm",
-    "datasets",
-    "pandas",
-    "matplotlib",
-    "modelscope",
-    "huggingface_hub",
-}
+HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib"}
+HEAVY |= {"modelscope", "huggingface_hub"}
 
 
 def modules(package: str) -> list[Path]:

@@ -12,9 +12,9 @@ from ner_models import plan as command
 from ner_models.base_models import load_base_model, model_names
 from ner_models.planning import cards
 from ner_models.planning.batches import batches, lengths
-from ner_models.planning.cards import CARDS, card_here, card_named
+from ner_models.planning.cards import Card, card_here, card_named
 from ner_models.planning.estimate import Plan, plan
-from ner_models.planning.shapes import Shape, shape_of
+from ner_models.planning.shapes import shape_of
 from support import ROOT, Result, one_line_error
 
 Cli = Callable[..., Result]
@@ -169,14 +169,7 @@ def test_a_value_that_is_no_number_is_refused_in_one_line(recipes: Path, cli: Cl
     assert bad.partition("=")[0] in message
 
 
-def test_a_plan_without_a_rate_says_so() -> None:
-    shape = Shape(
-        model_type="qwen2",
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        vocab_size=9,
-    )
-    assert shape.narrow == shape.width == 64
-    assert set(CARDS) and command.table  # all cards have a rate; a GPU that is not among them has none
+def test_a_card_of_unknown_rate_gets_a_plan_without_a_time(recipes: Path) -> None:
+    found = plan(Path("recipes/qwen2-7b/lora.yaml"), (), Card("RTX 9999", 32 << 30, None))
+    assert found.seconds is None and "about" not in command.last_line(found)
+    assert any("unknown rate" in line for line in command.table(found))
