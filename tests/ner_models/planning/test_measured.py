@@ -18,7 +18,6 @@ from ner_models.planning.cards import card_named
 from ner_models.planning.estimate import plan
 from support import ROOT, free_port, tool
 
-RECIPE = "recipes/nano/lora.yaml"
 NEAR = 0.15
 REAL = Path("/work/models/qwen05b")
 
@@ -73,12 +72,13 @@ def most_below(words: str) -> Iterator[int]:
             yield most[pid]
 
 
-def compare(chain: Path, base: Path, tmp_path: Path, *overrides: str) -> None:
+def compare(chain: Path, base: Path, tmp_path: Path, *overrides: str, method: str = "lora") -> None:
     """Train two steps, and compare the most memory with the plan's."""
+    recipe = f"recipes/nano/{method}.yaml"
     words = [f"model_name_or_path={base}", "max_steps=2", "gradient_accumulation_steps=1", *overrides]
-    command = [tool(".venv-train", "llamafactory-cli"), "train", RECIPE, f"output_dir={tmp_path / 'out'}", *words]
+    command = [tool(".venv-train", "llamafactory-cli"), "train", recipe, f"output_dir={tmp_path / 'out'}", *words]
     measured = most_memory([*command, "preprocessing_num_workers=1", "plot_loss=false"], chain, tmp_path / "log")
-    estimated = plan(chain / RECIPE, [*words, f"dataset_dir={chain / 'data/alpaca'}"], card_named("cpu"))
+    estimated = plan(chain / recipe, [*words, f"dataset_dir={chain / 'data/alpaca'}"], card_named("cpu"))
     print(
         f"{base.name} {overrides}: planned {estimated.needed / 1e9:.3f}, measured {measured / 1e9:.3f} GB",
         file=sys.stderr,
@@ -96,19 +96,21 @@ def test_a_small_training_uses_the_planned_memory(chain: Path, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    "overrides",
+    ("method", "overrides"),
     [
-        ("per_device_train_batch_size=16", "disable_gradient_checkpointing=true"),
-        ("per_device_train_batch_size=16", "disable_gradient_checkpointing=false"),
-        ("per_device_train_batch_size=4", "share_prompt=false"),
-        ("per_device_train_batch_size=4", "finetuning_type=full"),
+        ("lora", ("per_device_train_batch_size=16", "disable_gradient_checkpointing=true")),
+        ("lora", ("per_device_train_batch_size=16", "disable_gradient_checkpointing=false")),
+        ("lora", ("per_device_train_batch_size=4", "share_prompt=false")),
+        ("full", ("per_device_train_batch_size=4",)),
     ],
     ids=["kept", "recomputed", "padded", "full"],
 )
 @pytest.mark.train
-def test_a_training_uses_the_planned_memory(chain: Path, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+def test_a_training_uses_the_planned_memory(
+    chain: Path, tmp_path: Path, method: str, overrides: tuple[str, ...]
+) -> None:
     base = random_model(tmp_path / "base", layers=8, vocabulary=32_000)
-    compare(chain, base, tmp_path, "max_samples=58", *overrides)
+    compare(chain, base, tmp_path, "max_samples=58", *overrides, method=method)
 
 
 @pytest.mark.slow
@@ -131,7 +133,7 @@ def test_a_server_uses_the_planned_memory(tmp_path: Path) -> None:
         measured = sum(most_below(f"--port {port}"))
     finally:
         subprocess.run([program, "stop", "--port", port], cwd=tmp_path, check=True)
-    recipe = ROOT / RECIPE
+    recipe = ROOT / "recipes/nano/lora.yaml"
     estimated = plan(recipe, [f"model_name_or_path={base}", "dataset_dir=none"], card_named("cpu")).server
     print(f"server: planned {estimated / 1e9:.3f}, measured {measured / 1e9:.3f} GB", file=sys.stderr)
     assert estimated == pytest.approx(measured, rel=NEAR)
