@@ -5,11 +5,13 @@ CORPUS ?= cluener#      cluener | tcm | demo | any data/corpora/*.yaml
 MODEL  ?= qwen2-7b#     a folder of recipes/; `make help` lists them with their methods
 METHOD ?= lora#         a recipe of that folder: lora | peft_lora | qlora | dora | full | p_tuning | prefix_tuning
 SPLIT  ?= $(if $(filter cluener,$(CORPUS)),dev,test)# CLUENER publishes no gold for its test split
+FROM   ?=#              where `make download` takes a model from: modelscope (default) | huggingface | a folder
 RAW    ?=#              folder with raw files to use instead of a download
 FORM   ?=#              answer form of the training files: a module of tools/ner_data/answers (default: json_list)
 PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrations K --seed S --repeat-text
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides of the recipe
+CARD   ?=#              graphics card of `make plan` (default: this machine's)
 DTYPE  ?=#              number format for serving (default: what suits the machine); half for cards without bf16
 TRACK  ?=#              tensorboard | swanlab | wandb: where trainings report to, and `make eval` adds its scores
 KEEP   ?=#              1: `make select` only shows which checkpoint is best
@@ -28,6 +30,7 @@ override CORPUS      := $(strip $(call given,CORPUS))
 override MODEL       := $(strip $(call given,MODEL))
 override METHOD      := $(strip $(call given,METHOD))
 override SPLIT       := $(strip $(call given,SPLIT))
+override FROM        := $(call given,FROM)
 override RAW         := $(call given,RAW)
 override FORM        := $(strip $(call given,FORM))
 override PROMPT_ARGS := $(strip $(call given,PROMPT_ARGS))
@@ -38,6 +41,7 @@ override TRACK       := $(strip $(call given,TRACK))
 override KEEP        := $(strip $(call given,KEEP))
 override RELOADABLE  := $(strip $(call given,RELOADABLE))
 override ROLLBACK    := $(strip $(call given,ROLLBACK))
+override CARD        := $(call given,CARD)
 override COMPARE     := $(call given,COMPARE)
 override ACCELERATOR := $(strip $(call given,ACCELERATOR))
 override PYTHON      := $(call given,PYTHON)
@@ -104,13 +108,18 @@ data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files,
 	@.venv/bin/ner-data alpaca $(call q,$(CORPUS)) $(if $(FORM),--form $(call q,$(FORM))) \
 	  $(foreach word,$(PROMPT_ARGS),$(call q,$(word)))
 
-download: known-model .venv-train/.ready ## download a base model from ModelScope, check it, and convert it if needed
-	@.venv-train/bin/ner-model download $(call q,$(MODEL))
+download: known-model .venv-train/.ready ## download a base model, check it, and convert it if needed (FROM=huggingface, or a folder)
+	@.venv-train/bin/ner-model download $(call q,$(MODEL)) $(if $(FROM),--from $(call q,$(FROM)))
+
+plan: known-recipe .venv-train/.ready ## estimate memory, disk, steps and time of a training before any download (CARD="RTX 4090")
+	@.venv-train/bin/ner-model plan $(call q,$(RECIPE)) $(if $(CARD),--card $(call q,$(CARD))) $(BASE_ARG) \
+	  $(call q,dataset=$(CORPUS)_train) $(WORDS)
 
 train-qwen: train ## the same as `make train`
 
 train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with recipes/MODEL/METHOD.yaml (ARGS="key=value …" overrides it)
 	@$(if $(FORM)$(PROMPT_ARGS),,test -f $(call q,data/alpaca/$(CORPUS)_train.json) -a -f data/alpaca/dataset_info.json ||) $(MAKE) data
+	@.venv-train/bin/ner-model plan --last-line $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) $(WORDS) 2>/dev/null || true
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
 	@$(CPU_ENV) $(TRAINER) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
 	  $(call q,output_dir=$(ADAPTER)) $(addprefix report_to=,$(TRACK)) $(WORDS)

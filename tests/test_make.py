@@ -407,6 +407,22 @@ def test_a_server_that_does_not_start_is_not_stopped_by_select(stubs: Path) -> N
     assert [words[1] for words in called(stubs)] == ["select", "serve"]
 
 
+def test_download_is_told_where_from(checkout: Path) -> None:
+    done = make("-n", "download", "MODEL=qwen2-7b", "FROM=a folder", NO_BUILD, folder=checkout)
+    assert done.stdout.splitlines()[-1] == ".venv-train/bin/ner-model download 'qwen2-7b' --from 'a folder'"
+
+
+def test_a_training_is_planned_before_its_download_and_starts_whatever_the_plan_says(stubs: Path) -> None:
+    """The stub of ner-model fails here, as a plan that knows nothing may."""
+    (stubs / ".venv-train/bin/ner-model").write_text(
+        "#!/bin/bash\nprintf '%s\\0' ner-model \"$@\" >>called; echo >>called\nexit 2\n"
+    )
+    (stubs / ".venv-train/bin/ner-model").chmod(0o755)
+    plan, train = make_with(stubs, "train", "command line", ARGS="lora_rank=16")[-2:]
+    assert plan[:4] == ["ner-model", "plan", "--last-line", "recipes/nano/lora.yaml"] and plan[-1] == "lora_rank=16"
+    assert "train" in train
+
+
 def test_another_base_model_needs_no_download(stubs: Path) -> None:
     (stubs / "data/nano/config.json").unlink()
     train = make_with(stubs, "train", "command line", ARGS="model_name_or_path=weights/other")[-1]

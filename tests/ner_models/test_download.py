@@ -1,82 +1,33 @@
-"""`ner-model download`: the real modelscope against our own hub on this machine, and without a network."""
+"""`ner-model download`: the hubs' own libraries against our own hub on this machine, a folder, and without a network."""
 
 import hashlib
 import json
-import os
 import shutil
-import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 import pytest
 import yaml
 
 from chatglm_support import train_tokenizer, write_checkpoint
+from hubs import COMMIT, REPOSITORY, WEIGHTS, Hub
 from ner_models import download
+from ner_models.base_models import load_base_model, model_names
 from support import ROOT, Result, one_line_error
 
 Cli = Callable[..., Result]
-
-WEIGHTS = bytes(range(256)) * 8192  # 2 MiB: modelscope writes to the disk by the MiB
-
-
-class Hub(ThreadingHTTPServer):
-    """ModelScope's two calls for a download: the list of a repository's files, and a file from a given byte on."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.files = {"config.json": b"{}", "model.safetensors": WEIGHTS}
-        self.interrupt = False  # press Ctrl-C once three quarters of the weights are sent, and send no more
-        self.asked: list[tuple[str, str | None]] = []  # file, Range header
-
-
-class HubHandler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_GET(self) -> None:
-        query = parse_qs(urlsplit(self.path).query)
-        if "FilePath" not in query:
-            listed = [
-                {"Path": name, "Type": "blob", "Size": len(data), "Sha256": hashlib.sha256(data).hexdigest()}
-                for name, data in self.server.files.items()
-            ]
-            return self.answer(json.dumps({"Code": 200, "Success": True, "Data": {"Files": listed}}).encode())
-        (name,) = query["FilePath"]
-        asked = self.headers["Range"]
-        self.server.asked.append((name, asked))
-        return self.answer(self.server.files[name], int(asked[6:-1]) if asked else 0, name.endswith("safetensors"))
-
-    def answer(self, data: bytes, start: int = 0, weights: bool = False) -> None:
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(data) - start))
-        self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.end_headers()
-        if weights and self.server.interrupt:
-            self.wfile.write(data[: len(data) * 3 // 4])
-            self.wfile.flush()
-            end = time.monotonic() + 30
-            while time.monotonic() < end and not any(
-                path.stat().st_size for path in Path("models").rglob("*.safetens*")
-            ):
-                time.sleep(0.05)
-            os.kill(os.getpid(), signal.SIGINT)
-        else:
-            self.wfile.write(data[start:])
-
-    def log_message(self, *args: object) -> None:
-        """Nothing is logged."""
+HUBS = pytest.mark.parametrize("origin", ["modelscope", "huggingface"])
 
 
 @pytest.fixture
-def modelscope_at(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Make a port of this machine the hub that modelscope asks."""
+def hubs_at(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make a port of this machine the hub that modelscope and huggingface_hub ask."""
 
     def point(port: int) -> None:
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}/")
         monkeypatch.setenv("MODELSCOPE_CACHE", str(workplace / "modelscope"))
         monkeypatch.setenv("MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS", "2")  # saves seconds if it is read in time
         from modelscope_hub import set_default_config
@@ -94,16 +45,36 @@ def recipes(workplace: Path) -> Path:
 
 
 @pytest.fixture
-def hub(modelscope_at: Callable[[int], None], recipes: Path) -> Iterator[Hub]:
+def hub(hubs_at: Callable[[int], None], recipes: Path) -> Iterator[Hub]:
     """A hub on this machine with a model called qwen2-7b, published under a known checksum."""
-    known = {"weights": "models/qwen2-7b", "needs_gpu": True, "template": "qwen", "source": "Qwen/X", "gigabytes": 0.1}
-    known["sha256"] = {"model.safetensors": hashlib.sha256(WEIGHTS).hexdigest()}
-    (recipes / "qwen2-7b/model.yaml").write_text(yaml.safe_dump(known))
+    describe(recipes)
     with Hub() as running:
-        modelscope_at(running.server_port)
+        hubs_at(running.server_port)
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
+
+
+def describe(recipes: Path, **changes: Any) -> None:
+    """Describe the base model qwen2-7b as the one on our hub."""
+    known = {
+        "weights": "models/qwen2-7b",
+        "needs_gpu": True,
+        "template": "qwen",
+        "source": REPOSITORY,
+        "gigabytes": 0.1,
+    }
+    known["sha256"] = {"model.safetensors": hashlib.sha256(WEIGHTS).hexdigest()}
+    (recipes / "qwen2-7b/model.yaml").write_text(yaml.safe_dump(known | changes))
+
+
+def refused(done: Result) -> str:
+    """The last line of stderr (progress comes first), after making sure that it is our refusal."""
+    assert done.code == 2, done.err
+    assert "Traceback" not in done.err
+    last = done.err.strip().splitlines()[-1]
+    assert last.startswith("ner-model: ")
+    return last
 
 
 def test_too_little_disk_for_a_model_is_said_before_the_download(
@@ -114,48 +85,200 @@ def test_too_little_disk_for_a_model_is_said_before_the_download(
     assert "qwen2-7b needs 15.3 GB, 1.0 GB are free" in one_line_error(cli("ner-model", "download", "qwen2-7b"))
 
 
+@HUBS
 @pytest.mark.train
 def test_without_a_network_download_says_what_to_put_where(
-    recipes: Path, cli: Cli, modelscope_at: Callable[[int], None]
+    recipes: Path, cli: Cli, hubs_at: Callable[[int], None], origin: str
 ) -> None:
-    modelscope_at(9)  # the port of "discard": nothing listens there
-    message = one_line_error(cli("ner-model", "download", "qwen2.5-0.5b"))
+    hubs_at(9)  # the port of "discard": nothing listens there
+    done = cli("ner-model", "download", "qwen2.5-0.5b", "--from", origin)
+    message = refused(done)
+    assert "from http://127.0.0.1:9" in done.err.splitlines()[0]
     assert message.startswith("ner-model: Qwen/Qwen2.5-0.5B-Instruct: cannot be downloaded")
     assert message.endswith(
         "put the files of Qwen/Qwen2.5-0.5B-Instruct (config, tokenizer, *.safetensors) into models/qwen2.5-0.5b"
     )
 
 
+@HUBS
 @pytest.mark.train
-def test_a_download_that_differs_from_what_was_published_is_not_taken(workplace: Path, cli: Cli, hub: Hub) -> None:
+def test_a_download_names_its_host_and_leaves_only_the_model(workplace: Path, cli: Cli, hub: Hub, origin: str) -> None:
+    hub.files |= {"tokenizer.json": b"[]", "code.py": b"raise SystemExit", "pytorch_model.bin": b"pickle"}
+    done = cli("ner-model", "download", "qwen2-7b", "--from", origin)
+    assert done.code == 0, done.err
+    revision = "main" if origin == "huggingface" else "master"
+    said = f"{REPOSITORY} ({revision}) from {hub.url}"
+    assert done.err.startswith(f"downloading {said}\n")
+    assert done.out == f"models/qwen2-7b: {said}, 1 files as published (SHA-256)\n"
+    wanted = {"config.json", "model.safetensors", "tokenizer.json"}
+    assert {path.name for path in (workplace / "models/qwen2-7b").iterdir()} == wanted
+    assert "%" in done.err  # progress
+
+
+@HUBS
+@pytest.mark.train
+def test_a_download_that_differs_from_what_was_published_is_not_taken(
+    workplace: Path, cli: Cli, hub: Hub, origin: str
+) -> None:
     hub.files["model.safetensors"] = b"other"
-    message = cli("ner-model", "download", "qwen2-7b")
-    assert message.code == 2
-    last = message.err.strip().splitlines()[-1]
-    assert last.startswith(
+    message = refused(cli("ner-model", "download", "qwen2-7b", "--from", origin))
+    assert message.startswith(
         f"ner-model: models/qwen2-7b.part/model.safetensors: sha256 is {hashlib.sha256(b'other').hexdigest()}"
     )
     assert [path.name for path in (workplace / "models").glob("*/*")] == ["config.json"]
     assert not (workplace / "models/qwen2-7b").exists()
 
     hub.files["model.safetensors"] = WEIGHTS
-    assert cli("ner-model", "download", "qwen2-7b").code == 0
+    assert cli("ner-model", "download", "qwen2-7b", "--from", origin).code == 0
     assert (workplace / "models/qwen2-7b/model.safetensors").read_bytes() == WEIGHTS
     assert not (workplace / "models/qwen2-7b.part").exists()
 
 
+@HUBS
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.train
-def test_an_interrupted_download_goes_on_where_it_was(workplace: Path, cli: Cli, hub: Hub) -> None:
+def test_a_file_that_was_damaged_on_its_way_is_not_taken(
+    recipes: Path, workplace: Path, cli: Cli, hub: Hub, origin: str, name: str
+) -> None:
+    describe(recipes, sha256={})  # only what the hub lists is known
+    listed = hub.files[name]
+    hub.sent[name] = listed[:-1] + b"!"  # of the same length
+    message = refused(cli("ner-model", "download", "qwen2-7b", "--from", origin))
+    assert name in message
+    assert not (workplace / "models/qwen2-7b").exists()
+
+    hub.sent.clear()
+    assert cli("ner-model", "download", "qwen2-7b", "--from", origin).code == 0
+    assert (workplace / "models/qwen2-7b" / name).read_bytes() == listed
+
+
+@HUBS
+@pytest.mark.train
+def test_an_interrupted_download_goes_on_where_it_was(workplace: Path, cli: Cli, hub: Hub, origin: str) -> None:
     hub.interrupt = True
-    assert cli("ner-model", "download", "qwen2-7b").code == 130
+    assert cli("ner-model", "download", "qwen2-7b", "--from", origin).code == 130
     assert not (workplace / "models/qwen2-7b").exists()
 
     hub.interrupt = False
     del hub.asked[:]
-    assert cli("ner-model", "download", "qwen2-7b").code == 0
+    assert cli("ner-model", "download", "qwen2-7b", "--from", origin).code == 0
+    # huggingface_hub starts a file of its own in every run; complete files are kept.
+    assert "config.json" not in dict(hub.asked)
     (start,) = [start for name, start in hub.asked if name == "model.safetensors"]
-    assert start and 0 < int(start[6:-1]) < len(WEIGHTS)
+    assert origin == "huggingface" or (start and 0 < int(start[6:-1]) < len(WEIGHTS))
     assert (workplace / "models/qwen2-7b/model.safetensors").read_bytes() == WEIGHTS
+    assert len(list((workplace / "models/qwen2-7b").iterdir())) == 2
+
+
+@HUBS
+@pytest.mark.train
+def test_a_connection_that_breaks_is_resumed(workplace: Path, cli: Cli, hub: Hub, origin: str) -> None:
+    hub.breaks = 1
+    assert cli("ner-model", "download", "qwen2-7b", "--from", origin).code == 0
+    _, again = [start for name, start in hub.asked if name == "model.safetensors"]
+    assert again and int(again[6:-1]) > 0
+    assert (workplace / "models/qwen2-7b/model.safetensors").read_bytes() == WEIGHTS
+
+
+@pytest.mark.train
+def test_what_one_hub_has_begun_another_completes(workplace: Path, cli: Cli, hub: Hub) -> None:
+    hub.sent["config.json"] = b"[]"
+    refused(cli("ner-model", "download", "qwen2-7b"))
+    hub.sent.clear()
+    del hub.asked[:]
+    assert cli("ner-model", "download", "qwen2-7b", "--from", "huggingface").code == 0
+    assert "model.safetensors" not in dict(hub.asked)  # complete already
+    wanted = {"config.json", "model.safetensors"}
+    assert {path.name for path in (workplace / "models/qwen2-7b").iterdir()} == wanted
+
+
+@HUBS
+@pytest.mark.train
+def test_a_repository_that_does_not_exist_is_named(
+    recipes: Path, workplace: Path, cli: Cli, hub: Hub, origin: str
+) -> None:
+    describe(recipes, source="Qwen/Y")
+    message = refused(cli("ner-model", "download", "qwen2-7b", "--from", origin))
+    assert message.startswith("ner-model: Qwen/Y: cannot be downloaded")
+    assert "404" in message
+    assert not list((workplace / "models").glob("*/*"))
+
+
+@HUBS
+@pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "a/../../evil.json", "evil\x1b[2J.json"])
+@pytest.mark.train
+def test_a_hub_that_lists_an_unsafe_name_gets_nothing_written(
+    workplace: Path, cli: Cli, hub: Hub, origin: str, name: str
+) -> None:
+    hub.files[name] = b"{}"
+    message = refused(cli("ner-model", "download", "qwen2-7b", "--from", origin))
+    assert "which is no safe name" in message
+    assert not list((workplace / "models").rglob("*"))
+
+
+@pytest.mark.train
+def test_hugging_face_is_asked_for_its_own_name_and_commit(recipes: Path, cli: Cli, hub: Hub) -> None:
+    describe(recipes, source="Elsewhere/Z", huggingface=f"{REPOSITORY}@{COMMIT}")
+    done = cli("ner-model", "download", "qwen2-7b", "--from", "huggingface")
+    assert (done.code, f"{REPOSITORY} ({COMMIT[:12]}) from {hub.url}" in done.out) == (0, True), done.err
+    describe(recipes, huggingface=f"{REPOSITORY}@{'d' * 40}")
+    shutil.rmtree("models")
+    assert "404" in refused(cli("ner-model", "download", "qwen2-7b", "--from", "huggingface"))
+
+
+def test_every_model_names_a_commit_of_hugging_face() -> None:
+    models = [load_base_model(name) for name in model_names() if load_base_model(name).source]
+    assert models
+    assert all(len(model.on_huggingface[1]) == 40 for model in models)
+
+
+@pytest.fixture
+def folder(recipes: Path, workplace: Path) -> Path:
+    """A folder with the files of the model called qwen2-7b."""
+    describe(recipes)
+    given = workplace / "given"
+    given.mkdir()
+    (given / "config.json").write_text("{}")
+    (given / "model.safetensors").write_bytes(WEIGHTS)
+    (given / "pytorch_model.bin").touch()
+    return given
+
+
+def test_a_folder_is_a_source_too(workplace: Path, cli: Cli, folder: Path) -> None:
+    done = cli("ner-model", "download", "qwen2-7b", "--from", folder)
+    assert (done.code, done.out) == (0, "models/qwen2-7b: copied from given, 1 files as published (SHA-256)\n")
+    wanted = {"config.json", "model.safetensors"}
+    assert {path.name for path in (workplace / "models/qwen2-7b").iterdir()} == wanted
+    assert (workplace / "models/qwen2-7b/model.safetensors").read_bytes() == WEIGHTS
+    assert "%" in done.err
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_folder_that_lacks_a_file_is_refused(workplace: Path, cli: Cli, folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    said = f"ner-model: given: {name} is missing; add it, or name another folder"
+    assert refused(cli("ner-model", "download", "qwen2-7b", "--from", "given")) == said
+    assert not list((workplace / "models").iterdir())
+
+
+def test_a_folder_with_other_weights_is_refused(workplace: Path, cli: Cli, folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"other")
+    message = refused(cli("ner-model", "download", "qwen2-7b", "--from", "given"))
+    assert message.startswith("ner-model: given/model.safetensors: sha256 is ")
+    assert message.endswith("nothing was copied: replace the file")
+    assert not list((workplace / "models").iterdir())
+
+
+def test_a_folder_whose_index_leads_out_of_it_is_refused(workplace: Path, cli: Cli, folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../secret.safetensors"}}')
+    assert "not an index of weight files" in refused(cli("ner-model", "download", "qwen2-7b", "--from", "given"))
+    assert not list((workplace / "models").iterdir())
+
+
+def test_a_source_that_is_neither_hub_nor_folder_is_refused(recipes: Path, workplace: Path, cli: Cli) -> None:
+    message = one_line_error(cli("ner-model", "download", "qwen2-7b", "--from", "hugingface"))
+    assert "--from 'hugingface': not one of modelscope, huggingface, and no folder; correct it" in message
+    assert not (workplace / "models").exists()
 
 
 def test_a_model_is_complete_only_with_every_file_of_its_index(tmp_path: Path) -> None:

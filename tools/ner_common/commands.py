@@ -59,8 +59,15 @@ def _run(name: str, description: str, commands: Mapping[str, tuple[str, str]]) -
     parser = argparse.ArgumentParser(prog=name, description=description)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, (module, text) in commands.items():
-        import_module(module).add_arguments(subparsers.add_parser(command, help=text, description=text))
-    args = parser.parse_args()
+        own = subparsers.add_parser(command, help=text, description=text)
+        if sys.argv[1:2] == [command]:  # the modules of others take a second to import
+            import_module(module).add_arguments(own)
+    args, words = parser.parse_known_args()
+    # argparse takes key=value only directly after the other words, not after an option (python/cpython#58399).
+    if any("=" not in word or word.startswith("-") for word in words) or (words and "overrides" not in args):
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    if words:
+        args.overrides = [*args.overrides, *words]
     return import_module(commands[args.command][0]).run(args) or 0
 
 

@@ -8,9 +8,11 @@
     dtype: auto
     source: Qwen/Qwen2-7B-Instruct      # on ModelScope; omitted if there is nothing to download
     revision: master
+    huggingface: Qwen/Qwen2-7B-Instruct@f2826a00ceef68f0f2b946d945ecc0477ce4450c
     gigabytes: 15.3
     sha256:
       model-00001-of-00004.safetensors: 26d9919262ccd063fcdfd926763fe9025ef1e3073767aaa8c83a375d7c5140c4
+    shape: {model_type: qwen2, hidden_size: 3584, …}
 
 make reads ``weights`` and ``needs_gpu`` from the same file with sed, before any environment exists.
 """
@@ -39,12 +41,14 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "dtype": (str, "a number format of vLLM"),
     "source": (str, "a model on ModelScope"),
     "revision": (str, "a branch or tag"),
+    "huggingface": (str, "a model on Hugging Face, NAME or NAME@COMMIT"),
     "gigabytes": ((int, float), "a size in GB"),
     "sha256": (dict, "a mapping from file names to checksums"),
     "after_download": (str, "a step after the download"),
+    "shape": (dict, "a mapping from names of config.json to sizes"),
 }
 REQUIRED = ("weights", "needs_gpu", "template")
-OF_A_SOURCE = ("revision", "gigabytes", "sha256", "after_download")
+OF_A_SOURCE = ("revision", "huggingface", "gigabytes", "sha256", "after_download")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class BaseModel:
         gigabytes: size of the download in 10^9 bytes.
         sha256: file name -> checksum (64 hex digits) of the files whose content is known.
         after_download: the `ner-model` command that turns the download into ``weights``; None if they are the same.
+        huggingface: the same model on Hugging Face, id and commit; None: it has the same id there, newest commit.
+        shape: its sizes by the names of config.json, for `ner-model plan` before the download.
     """
 
     name: str
@@ -74,6 +80,14 @@ class BaseModel:
     gigabytes: float = 0.0
     sha256: Mapping[str, str] = field(default_factory=dict)
     after_download: str | None = None
+    huggingface: str | None = None
+    shape: Mapping[str, Any] | None = None
+
+    @property
+    def on_huggingface(self) -> tuple[str, str]:
+        """The model's id on Hugging Face, and its commit or branch."""
+        name, _, revision = (self.huggingface or self.source or "").partition("@")
+        return name, revision or "main"
 
     @property
     def downloaded(self) -> Path:

@@ -3,7 +3,8 @@
 from ner_common.commands import program
 
 COMMANDS = {
-    "download": ("ner_models.download", "Download a base model from ModelScope into models/, and check it."),
+    "download": ("ner_models.download", "Download a base model from a hub or a folder into models/, and check it."),
+    "plan": ("ner_models.plan", "Estimate the memory, disk, steps and time of a training before any download."),
     "convert-chatglm3": (
         "ner_models.chatglm3.convert",
         "Convert an original chatglm3-6b into a checkpoint that needs no code of its own.",

@@ -103,10 +103,7 @@ def read_recipe(path: Path, overrides: Sequence[str]) -> tuple[Recipe, dict[str,
     Raises:
         UserError: it cannot be trained with; one line names all problems that are found together.
     """
-    given = read_yaml(path, "name a recipe, such as recipes/MODEL/peft_lora.yaml")
-    if not isinstance(given, dict):
-        raise UserError(f"{rooted(path)}: not a mapping of names to values; copy a recipe that works")
-    given = {name: _value(value) for name, value in (given | _overridden(overrides)).items()}
+    given = read_given(path, overrides)
     if (kind := given.get("finetuning_type")) != PEFT_LORA:
         problem = f"finetuning_type is {one_line(kind)}, which `llamafactory-cli train` trains"
         raise UserError(f"{rooted(path)}: {problem}; `ner-model train` takes finetuning_type: {PEFT_LORA}")
@@ -119,6 +116,18 @@ def read_recipe(path: Path, overrides: Sequence[str]) -> tuple[Recipe, dict[str,
     format = suited({"do_train": True, "bf16": recipe.bf16, "use_cpu": recipe.use_cpu})
     chosen = {name: format[name] for name in ("bf16", "use_cpu") if format[name] != getattr(recipe, name)}
     return replace(recipe, **chosen), given | chosen
+
+
+def read_given(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The keys of any recipe with its overrides (``key=value``), unchecked.
+
+    Raises:
+        UserError: the file is no mapping, or a word is no override.
+    """
+    given = read_yaml(path, "name a recipe, such as recipes/MODEL/peft_lora.yaml")
+    if not isinstance(given, dict):
+        raise UserError(f"{rooted(path)}: not a mapping of names to values; copy a recipe that works")
+    return {name: _value(value) for name, value in (given | _overridden(overrides)).items()}
 
 
 def _overridden(words: Sequence[str]) -> dict[str, Any]:
