@@ -35,11 +35,22 @@ ROOMS: dict[str, set[str]] = {
     "ner_models.chatglm3": set(),
     "ner_models.nano": set(),
     "ner_models.peft_training": set(),
-    "ner_models.serving": {"ner_models.base_models"},
+    "ner_models.serving": {"ner_models.base_models", "ner_models.schemes"},
     "ner_data.formats": {"ner_data.gold"},
     "ner_data.answers": {"ner_data.gold", "ner_data.alignment"},
 }
-HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib", "modelscope"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "peft",
+    "llamafactory",
+    "vllm",
+    "datasets",
+    "pandas",
+    "matplotlib",
+    "modelscope",
+    "llmcompressor",
+}
 
 
 def modules(package: str) -> list[Path]:
