@@ -128,7 +128,7 @@ def test_a_model_whose_widths_no_group_divides_is_refused(model: Path, cli: Cli)
 
 
 def test_calibration_draws_the_same_records_with_gold_every_time(model: Path) -> None:
-    drawn = calibration(model, 20, LENGTH)
+    drawn = calibration(model, 20, LENGTH, 64)
     assert len({record.id for record in drawn.records}) == 20
     assert all(record.entities for record in drawn.records)
-    assert drawn == calibration(model, 20, LENGTH)
+    assert drawn == calibration(model, 20, LENGTH, 64)

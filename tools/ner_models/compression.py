@@ -7,10 +7,9 @@ from typing import Any
 from ner_common.machine import gpu_capabilities
 from ner_models.peft_training.records import encode
 from ner_models.quantize import Calibration
-from ner_models.schemes import AWQ
 
-# AWQ moves scale from a layer's weights into what computes its input. llmcompressor does not know GlmForCausalLM, whose
-# gate and up projections are one matrix.
+# AWQ moves scale from the weights of a layer into what computes its input. llmcompressor does not know glm, whose gate
+# and up projections are one matrix.
 GLM = {
     "input_layernorm": ["q_proj", "k_proj", "v_proj"],
     "v_proj": ["o_proj"],
@@ -19,15 +18,13 @@ GLM = {
 }
 
 
-def compress(source: Path, target: Path, scheme: str, group: int, calibration: Calibration | None) -> None:
+def compress(source: Path, target: Path, calibration: Calibration | None) -> None:
     """Write the quantised weights of a model and their configuration.
 
     Args:
         source: the folder of the model.
         target: an empty folder.
-        scheme: see `ner_models.schemes`.
-        group: how many weights share a scale, for AWQ.
-        calibration: what to calibrate on, for AWQ.
+        calibration: what to calibrate AWQ on; None: int8.
     """
     # Its own messages are those of a program under development; the progress bars are not among them.
     os.environ.setdefault("LLM_COMPRESSOR_LOG_LEVEL", "WARNING")
@@ -35,12 +32,9 @@ def compress(source: Path, target: Path, scheme: str, group: int, calibration: C
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(source, dtype="auto", use_safetensors=True)
-    if scheme == AWQ:
-        assert calibration
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        oneshot(
-            model=model, recipe=awq_recipe(model.config.model_type, group), dataset=batches(tokenizer, calibration)
-        )
+    if calibration:
+        recipe = awq_recipe(model.config.model_type, calibration.group)
+        oneshot(model=model, recipe=recipe, dataset=batches(AutoTokenizer.from_pretrained(source), calibration))
     else:
         oneshot(model=model, recipe=int8_recipe())
     model.save_pretrained(target, save_compressed=True)

@@ -22,7 +22,7 @@ from ner_common.weights import INDEX, check_weights
 from ner_data.corpus import load_corpus
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_models.schemes import AWQ, SCHEMES, obstacle, stored_scheme
+from ner_models.schemes import AWQ, INT8, SCHEMES, obstacle, stored_scheme
 
 SAMPLES, LENGTH = 256, 512  # what llmcompressor's documentation starts with
 GROUPS = (128, 64, 32)  # weights that share a scale: the sizes for which vLLM has kernels, best first
@@ -51,11 +51,17 @@ def run(args: argparse.Namespace) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a model is calibrated on: records of train in the prompt that it was trained with, up to ``length`` tokens."""
+    """What 4-bit weights are fitted to: records of train in the prompt that the model was trained with.
+
+    Attributes:
+        length: how many tokens of a record are used.
+        group: how many weights share a scale.
+    """
 
     prompt: PromptSpec
     records: list[Record]
     length: int
+    group: int
 
 
 def quantize(source: Path, target: Path, scheme: str, *, samples: int = SAMPLES, length: int = LENGTH) -> Quantized:
@@ -73,8 +79,7 @@ def quantize(source: Path, target: Path, scheme: str, *, samples: int = SAMPLES,
     """
     check_free(target)
     config = check_source(source)
-    group = group_size(source, config) if scheme == AWQ else 0
-    used = calibration(source, samples, length) if scheme == AWQ else None
+    used = calibration(source, samples, length, group_size(source, config)) if scheme == AWQ else None
     if (source / TRAINING).is_file():
         load_training_record(source, "restore the file, or remove it")
     before = check_room(source, target)
@@ -85,11 +90,11 @@ def quantize(source: Path, target: Path, scheme: str, *, samples: int = SAMPLES,
     from ner_models.compression import compress
 
     with whole_folder(target) as unfinished:
-        compress(source, unfinished, scheme, group, used)
+        compress(source, unfinished, used)
         copy_the_rest(source, unfinished)
         done = Quantized(
             scheme=scheme,
-            group=group,
+            group=used.group if used else 0,
             samples=len(used.records) if used else 0,
             bytes=size_of(unfinished),
             bytes_before=before,
@@ -131,12 +136,11 @@ def group_size(source: Path, config: ModelConfig) -> int:
         if not any(width % group for width in widths):
             return group
     shown = ", ".join(map(str, sorted(widths)))
-    raise UserError(
-        f"{rooted(source)}: no group of {GROUPS[-1]} weights or more divides its widths ({shown}); use int8"
-    )
+    problem = f"no group of {GROUPS[-1]} weights or more divides its widths ({shown})"
+    raise UserError(f"{rooted(source)}: {problem}; use {INT8}")
 
 
-def calibration(source: Path, samples: int, length: int) -> Calibration:
+def calibration(source: Path, samples: int, length: int, group: int) -> Calibration:
     """Records of the training split of the corpus that a model was trained on, drawn with a fixed seed.
 
     Raises:
@@ -148,10 +152,9 @@ def calibration(source: Path, samples: int, length: int) -> Calibration:
     records = [record for record in read_gold(path) if record.entities is not None]
     if len(records) < samples:
         problem = f"has {len(records):,} records with gold, fewer than the {samples:,} to calibrate on"
-        raise UserError(
-            f'{rooted(path)}: {problem}; ask for fewer: --samples {len(records)} (make: ARGS="--samples …")'
-        )
-    return Calibration(prompt, random.Random(SEED).sample(records, samples), length)
+        remedy = f'ask for fewer: --samples {len(records)} (make: ARGS="--samples …")'
+        raise UserError(f"{rooted(path)}: {problem}; {remedy}")
+    return Calibration(prompt, random.Random(SEED).sample(records, samples), length, group)
 
 
 def check_room(source: Path, target: Path) -> int:

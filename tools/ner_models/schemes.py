@@ -34,7 +34,7 @@ class _Group(Struct, frozen=True):
 
 
 class _Stored(Struct, frozen=True):
-    """``quantization_config`` of a config.json, as compressed-tensors writes it, or AutoAWQ and AutoGPTQ (``bits``)."""
+    """``quantization_config`` of a config.json as compressed-tensors writes it, or AutoAWQ and AutoGPTQ (``bits``)."""
 
     quant_method: str = ""
     config_groups: dict[str, _Group] = {}
