@@ -1,6 +1,7 @@
 """What `ner-model quantize` has llmcompressor do: load a model, calibrate it, quantise its linear layers, save it."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ def compress(source: Path, target: Path, calibration: Calibration | None) -> Non
         target: an empty folder.
         calibration: what to calibrate AWQ on; None: int8.
     """
-    # Its own messages are those of a program under development; the progress bars are not among them.
-    os.environ.setdefault("LLM_COMPRESSOR_LOG_LEVEL", "WARNING")
+    # Progress bars are shown; not that there is no GPU, several times, and that a copy needs memory.
+    os.environ.setdefault("LLM_COMPRESSOR_LOG_LEVEL", "ERROR")
+    warnings.filterwarnings("ignore", "Attempting to save a model with offloaded modules")
     from llmcompressor import oneshot
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
