@@ -37,7 +37,7 @@ def test_calibration_sees_the_token_ids_of_training(
     found = [batch["input_ids"].tolist() for batch in batches(tokenizer, used)]
     _, trained = encode(Path("recipes/nano/lora.yaml"), [], 2000)
     assert sorted(ids for (ids,) in found) == sorted(list(ids) for ids, _ in trained)
-    assert capsys.readouterr().out == ""
+    assert "are cut" not in capsys.readouterr().out
     short = [batch["input_ids"].shape for batch in batches(tokenizer, Calibration(used.prompt, used.records, 64, 64))]
     assert set(short) == {(1, 64)}
     assert "note: 2000 of 2000 records are cut after 64 tokens; --length raises that" in capsys.readouterr().out
