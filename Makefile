@@ -14,6 +14,8 @@ ARGS   ?=#              key=value overrides of the recipe
 CARD   ?=#              graphics card of `make plan` (default: this machine's)
 DTYPE  ?=#              number format for serving (default: what suits the machine); half for cards without bf16
 TRACK  ?=#              tensorboard | swanlab | wandb: where trainings report to, and `make eval` adds its scores
+SCHEME ?= $(if $(filter cuda,$(ACCELERATOR)),awq,int8)# what `make quantize` writes: awq | int8
+QUANTIZED ?=#           awq | int8: serve and evaluate what `make quantize` wrote instead of the adapter
 KEEP   ?=#              1: `make select` only shows which checkpoint is best
 RELOADABLE ?=#          1: `make reload` may exchange the adapter of the server
 ROLLBACK ?=#            1: `make reload` goes back to the version before
@@ -38,6 +40,8 @@ override PORT        := $(strip $(call given,PORT))
 override ARGS        := $(strip $(call given,ARGS))
 override DTYPE       := $(strip $(call given,DTYPE))
 override TRACK       := $(strip $(call given,TRACK))
+override SCHEME      := $(strip $(call given,SCHEME))
+override QUANTIZED   := $(strip $(call given,QUANTIZED))
 override KEEP        := $(strip $(call given,KEEP))
 override RELOADABLE  := $(strip $(call given,RELOADABLE))
 override ROLLBACK    := $(strip $(call given,ROLLBACK))
@@ -57,9 +61,13 @@ ADAPTER = $(or $(call in_args,output_dir),$(USUAL))
 override ADAPTER := $(patsubst %/,%,$(call given,ADAPTER))
 NAME    = $(if $(filter-out $(USUAL),$(ADAPTER)),$(notdir $(ADAPTER)),$(MODEL)-$(METHOD)-$(CORPUS))
 # Another folder's adapter is exchanged for the one that is served under the usual name.
-SERVED := $(if $(filter command environment,$(firstword $(origin NAME))),$(call given,NAME),$(MODEL)-$(METHOD)-$(CORPUS))
+RELOADED := $(if $(filter command environment,$(firstword $(origin NAME))),$(call given,NAME),$(MODEL)-$(METHOD)-$(CORPUS))
 override NAME := $(call given,NAME)
-RUN     = $(call q,$(NAME)-$(SPLIT))
+# What is served and evaluated, and its name.
+SERVED    = $(if $(QUANTIZED),models/$(NAME)-$(QUANTIZED),$(ADAPTER))
+SERVED_AS = $(NAME)$(if $(QUANTIZED),-$(QUANTIZED))
+RUN     = $(call q,$(SERVED_AS)-$(SPLIT))
+SCHEMES = awq int8
 # Values in recipes/MODEL/model.yaml, read with sed because no environment may exist yet.
 model_says = $(shell sed -nE 's/^$(1):[[:space:]]*["'\'']?([^[:space:]"'\'']+).*/\1/p' $(call q,recipes/$(MODEL)/model.yaml) 2>/dev/null)
 OTHER_BASE := $(call in_args,model_name_or_path)
@@ -90,7 +98,8 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: help data download train-qwen train-chatglm3 train merge preview serve reload stop eval predict-batch report select demo run-demo \
         bench-train nano test \
-        test-all lint sbom audit lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
+        test-all lint sbom audit lock clean quantize known-model known-recipe known-run known-merge known-adapter known-merged known-scheme \
+        need-gpu
 
 ##@ Start here
 demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA, vLLM, label table
@@ -138,6 +147,10 @@ merge: known-merge .venv-train/.ready ## merge the LoRA adapter into its base mo
 	@.venv-train/bin/ner-model check-merge $(call q,$(or $(call in_args,export_dir),models/$(NAME))) --base $(call q,$(WEIGHTS)) \
 	  --adapter $(call q,$(or $(call in_args,adapter_name_or_path),$(ADAPTER))) --corpus $(call q,$(CORPUS)) --split $(call q,$(SPLIT))
 
+quantize: known-model known-scheme known-merged .venv-quantize/.ready ## write the merged model in fewer bits, models/NAME-SCHEME (SCHEME=awq|int8; ARGS="--samples 128 …")
+	@.venv-quantize/bin/ner-model quantize $(call q,$(WHOLE)) $(call q,models/$(NAME)-$(SCHEME)) --scheme $(call q,$(SCHEME)) $(WORDS)
+	@echo $(call q,serve and evaluate it with: make serve eval QUANTIZED=$(SCHEME) MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS))
+
 # Refuse a request for something that does not exist, before any environment is built.
 refuse = { echo $(call q,$(1)) >&2; exit 2; }
 known  = $(and $(filter 1,$(words $(1))),$(filter $(2),$(1)))
@@ -159,8 +172,17 @@ known-run: known-recipe
 	@$(if $(DATA_SET),$(if $(filter $(CORPUS)_train $(CORPUS)_dev $(CORPUS)_test,$(DATA_SETS)),:,$(call refuse,dataset=$(DATA_SET): \
 	  not of CORPUS=$(CORPUS); set CORPUS=$(patsubst %_train,%,$(firstword $(DATA_SETS))) instead$(comma) or add its own: \
 	  dataset=$(CORPUS)_train$(comma)$(patsubst [%],%,$(DATA_SET)))))
+known-scheme:
+	@$(if $(call known,$(SCHEME),$(SCHEMES)),:,$(call refuse,SCHEME=$(SCHEME): no such scheme; known: $(SCHEMES)))
+# A fully fine-tuned model needs no merge.
+WHOLE = $(if $(filter full,$(METHOD)),$(ADAPTER),models/$(NAME))
+known-merged:
+	@[ -d $(call q,$(WHOLE)) ] || $(call refuse,$(WHOLE): no such folder; only whole models are quantised: make \
+	  $(if $(filter full,$(METHOD)),train,merge) MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS))
 known-adapter:
-	@[ -d $(call q,$(ADAPTER)) ] || $(call refuse,$(ADAPTER): no such folder; train the adapter (make train MODEL=$(MODEL) \
+	@$(if $(QUANTIZED),[ -d $(call q,$(SERVED)) ] || $(call refuse,$(SERVED): no such folder; quantise the merged model \
+	  (make merge quantize SCHEME=$(QUANTIZED) MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS))))
+	@[ -d $(call q,$(SERVED)) ] || $(call refuse,$(ADAPTER): no such folder; train the adapter (make train MODEL=$(MODEL) \
 	  METHOD=$(METHOD) CORPUS=$(CORPUS))$(comma) or name its folder with ADAPTER=…)
 known-merge: known-model
 	@$(if $(wildcard recipes/$(MODEL)/merge.yaml),:,$(call refuse,recipes/$(MODEL)/merge.yaml: \
@@ -170,25 +192,25 @@ need-gpu: known-model
 	  `make demo` shows the whole pipeline on a CPU),:)
 
 ##@ Serving and evaluation
-serve: known-model known-adapter .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder)
-	@.venv-serve/bin/ner-model serve $(call q,$(NAME)=$(ADAPTER)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE))) \
+serve: known-model known-adapter .venv-serve/.ready ## start vLLM on 127.0.0.1:PORT with the base model and the adapter (ADAPTER=DIR: of another folder; QUANTIZED=awq|int8)
+	@.venv-serve/bin/ner-model serve $(call q,$(SERVED_AS)=$(SERVED)) --port $(call q,$(PORT)) $(if $(DTYPE),--dtype $(call q,$(DTYPE))) \
 	  $(if $(RELOADABLE),--reloadable)
 
 reload: known-model $(if $(ROLLBACK),,known-adapter) .venv-serve/.ready ## exchange the adapter of the server that `make serve RELOADABLE=1` started (ADAPTER=DIR: for that of another folder; ROLLBACK=1: go back)
 	@.venv-serve/bin/ner-model reload --port $(call q,$(PORT)) \
-	  $(if $(ROLLBACK),--rollback $(call q,$(SERVED)),$(call q,$(SERVED)=$(ADAPTER)))
+	  $(if $(ROLLBACK),--rollback $(call q,$(RELOADED)),$(call q,$(RELOADED)=$(ADAPTER)))
 
 eval: known-model known-adapter .venv/.ready $(TRACKING) ## send every record of SPLIT to the server, score the answers, print the label table
-	@.venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \
+	@.venv/bin/ner-eval predict --model $(call q,$(SERVED_AS)) --adapter $(call q,$(SERVED)) --corpus $(call q,$(CORPUS)) \
 	  --split $(call q,$(SPLIT)) --base-url $(call q,http://127.0.0.1:$(PORT)/v1) --run $(RUN)
 	@.venv/bin/ner-eval score runs/$(RUN)
 	@$(if $(TRACK),.venv-train/bin/ner-eval track runs/$(RUN) --tracker $(TRACK))
 
 predict-batch: known-model known-adapter .venv/.ready .venv-serve/.ready ## the same in vLLM without a server (on a GPU, stop a running one first)
-	@ask() { .venv/bin/ner-eval predict --model $(call q,$(NAME)) --adapter $(call q,$(ADAPTER)) --corpus $(call q,$(CORPUS)) \
+	@ask() { .venv/bin/ner-eval predict --model $(call q,$(SERVED_AS)) --adapter $(call q,$(SERVED)) --corpus $(call q,$(CORPUS)) \
 	  --split $(call q,$(SPLIT)) --batch --run $(RUN); }; run=runs/$(RUN); ask; \
 	if [ -e "$$run/batch-requests.jsonl" ]; then \
-	  .venv-serve/bin/ner-model answer-batch $(call q,$(NAME)=$(ADAPTER)) --requests "$$run/batch-requests.jsonl" \
+	  .venv-serve/bin/ner-model answer-batch $(call q,$(SERVED_AS)=$(SERVED)) --requests "$$run/batch-requests.jsonl" \
 	    --results "$$run/batch-results.jsonl" $(if $(DTYPE),--dtype $(call q,$(DTYPE))); ask; fi; \
 	.venv/bin/ner-eval score "$$run"
 
@@ -231,7 +253,7 @@ nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about
 test: lint .venv-train/.ready .venv-serve/.ready ## run lint, types, and the tests with the real llamafactory and vLLM
 	@tests/run "not slow"
 
-test-all: lint .venv-train/.ready .venv-serve/.ready .venv-audit/.locked ## run the slow tests too
+test-all: lint .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready .venv-audit/.locked ## run the slow tests too
 	@tests/run ""
 
 lint: .venv/.ready ## check style and types, the Dockerfile, the compose files and the workflows
@@ -259,11 +281,11 @@ audit: sbom ## look up known vulnerabilities of every locked package; fails if t
 	done; [ -z "$$bad" ] || exit 2
 
 lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (needs uv)
-	@cd requirements; for p in base audit serve-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
+	@cd requirements; for p in base audit serve-cuda quantize-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
 	$(UV_COMPILE) eval.in -o eval.txt -c base.txt; \
 	$(UV_COMPILE) train-cuda.in -o train-cuda.txt --override train-overrides.txt; \
 	$(UV_COMPILE) train-cpu.in -o train-cpu.txt --override train-overrides.txt $(UV_CPU); \
-	$(UV_COMPILE) serve-cpu.in -o serve-cpu.txt $(UV_CPU)
+	for p in serve-cpu quantize-cpu; do $(UV_COMPILE) $$p.in -o $$p.txt $(UV_CPU); done
 UV_CPU = --override cpu-overrides.txt --no-emit-package torch --extra-index-url $(call q,$(TORCH_INDEX)) --index-strategy unsafe-best-match
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
@@ -281,8 +303,10 @@ clean: ## stop all servers, remove runs, caches and server state (environments, 
 	@$(call build,.venv-train,$<,$(TORCH))
 .venv-serve/.locked: requirements/serve-$(ACCELERATOR).txt $(TORCH)
 	@$(call build,.venv-serve,$<,$(TORCH))
+.venv-quantize/.locked: requirements/quantize-$(ACCELERATOR).txt $(TORCH)
+	@$(call build,.venv-quantize,$<,$(TORCH))
 
-.venv/.ready .venv-train/.ready .venv-serve/.ready: %/.ready: %/.locked pyproject.toml
+.venv/.ready .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready: %/.ready: %/.locked pyproject.toml
 	@$(@D)/bin/pip install --no-deps --no-build-isolation -e . >>$(@D)/install.log 2>&1 \
 	  || { tail -n 5 $(@D)/install.log >&2; echo "$(@D): installing this package failed; see $(@D)/install.log" >&2; exit 2; }
 	@touch $@

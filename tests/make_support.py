@@ -35,12 +35,12 @@ def link(folder: Path, *names: str) -> None:
         (folder / name).symlink_to(ROOT / name)
 
 
-def link_environments(folder: Path) -> None:
+def link_environments(folder: Path, environments: tuple[str, ...] = ENVIRONMENTS) -> None:
     """Make the environments look built: their programs are links, their markers are newer than all their dependencies.
 
     The folders themselves belong to the copy, so nothing that make does to them reaches the real ones.
     """
-    for environment in ENVIRONMENTS:
+    for environment in environments:
         tool(environment, "python")
         link(folder, *(f"{environment}/{name}" for name in ("bin", "lib", "pyvenv.cfg")))
         (folder / environment / ".locked").touch()

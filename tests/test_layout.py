@@ -40,12 +40,12 @@ ROOMS: dict[str, set[str]] = {
         "ner_models.peft_training.recipe",
         "ner_models.serving.command",
     },
-    "ner_models.serving": {"ner_models.base_models"},
+    "ner_models.serving": {"ner_models.base_models", "ner_models.schemes"},
     "ner_data.formats": {"ner_data.gold"},
     "ner_data.answers": {"ner_data.gold", "ner_data.alignment"},
 }
 HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib"}
-HEAVY |= {"modelscope", "huggingface_hub"}
+HEAVY |= {"modelscope", "huggingface_hub", "llmcompressor"}
 
 
 def modules(package: str) -> list[Path]:

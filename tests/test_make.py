@@ -21,6 +21,8 @@ INTERNAL = {
     "known-run",
     "known-merge",
     "known-adapter",
+    "known-merged",
+    "known-scheme",
     "need-gpu",
     "run-demo",
 }  # steps of other targets
@@ -91,6 +93,36 @@ def test_a_method_without_a_recipe_is_refused_with_those_that_exist(checkout: Pa
 def test_a_model_without_a_merge_recipe_is_refused(checkout: Path) -> None:
     (checkout / "recipes/nano/merge.yaml").unlink()
     assert refused(checkout, "merge", "MODEL=nano").startswith("recipes/nano/merge.yaml: no such file; copy it")
+
+
+def test_a_scheme_that_does_not_exist_is_refused(checkout: Path) -> None:
+    message = refused(checkout, "quantize", "MODEL=nano", "CORPUS=demo", "SCHEME=int4 x")
+    assert message == "SCHEME=int4 x: no such scheme; known: awq int8"
+
+
+def test_what_make_can_quantise_is_what_the_program_can() -> None:
+    from ner_models.schemes import SCHEMES
+
+    (listed,) = re.findall(r"^SCHEMES = (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed.split() == list(SCHEMES)
+
+
+@pytest.mark.parametrize(
+    ("method", "missing", "first"),
+    [("lora", "models/nano-lora-demo", "merge"), ("full", "saves/nano/full/demo", "train")],
+)
+def test_only_a_whole_model_is_quantised(checkout: Path, method: str, missing: str, first: str) -> None:
+    message = refused(checkout, "quantize", "MODEL=nano", "CORPUS=demo", f"METHOD={method}")
+    assert message == (
+        f"{missing}: no such folder; only whole models are quantised: make {first} MODEL=nano METHOD={method} CORPUS=demo"
+    )
+
+
+@pytest.mark.parametrize("target", ["serve", "eval", "predict-batch"])
+def test_a_quantised_model_that_does_not_exist_is_refused(checkout: Path, target: str) -> None:
+    message = refused(checkout, target, "MODEL=nano", "CORPUS=demo", "QUANTIZED=int8")
+    said = "models/nano-lora-demo-int8: no such folder; quantise the merged model (make merge quantize SCHEME=int8 "
+    assert message == said + "MODEL=nano METHOD=lora CORPUS=demo)"
 
 
 @pytest.mark.parametrize("target", ["serve", "eval", "select"])
@@ -214,7 +246,13 @@ def test_a_recipe_is_trained_by_what_its_finetuning_type_names(checkout: Path, m
 
 # --- what users write reaches the programs as it is --------------------------------------------------------------------
 
-PROGRAMS = (".venv/bin/ner-data", ".venv/bin/ner-eval", ".venv-train/bin/python", ".venv-serve/bin/ner-model")
+PROGRAMS = (
+    ".venv/bin/ner-data",
+    ".venv/bin/ner-eval",
+    ".venv-train/bin/python",
+    ".venv-serve/bin/ner-model",
+    ".venv-quantize/bin/ner-model",
+)
 # Writes its words to the file `called`, each ended by a NUL, and a line end after the last.
 STUB = '#!/bin/sh\n{ printf "%s\\0" "${0##*/}" "$@"; echo; } >>called\n'
 HOSTILE = (
@@ -350,6 +388,24 @@ def test_another_output_folder_is_trained_into_served_and_evaluated(stubs: Path)
         "serve", "eval", "ADAPTER=saves/mine/", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD, folder=stubs
     )
     assert called(stubs)[:2] == [serve, predict]
+
+
+def test_a_merged_model_is_quantised_served_and_evaluated_under_a_name_of_its_own(stubs: Path) -> None:
+    for scheme in ("awq", "int8"):
+        (stubs / f"models/nano-lora-demo-{scheme}").mkdir(parents=True)
+    (stubs / "models/nano-lora-demo").mkdir()
+    done = make_with(stubs, "quantize", "command line", ARGS="--samples 9")  # without a GPU: int8
+    folders = ["models/nano-lora-demo", "models/nano-lora-demo-int8"]
+    assert done == [["ner-model", "quantize", *folders, "--scheme", "int8", "--samples", "9"]]
+    (awq,) = make_with(stubs, "quantize", "environment", SCHEME="awq")
+    assert awq[3:6] == ["models/nano-lora-demo-awq", "--scheme", "awq"]
+    (serve,) = make_with(stubs, "serve", "command line", QUANTIZED="awq")
+    assert serve[2] == "nano-lora-demo-awq=models/nano-lora-demo-awq"
+    predict, score = make_with(stubs, "eval", "command line", QUANTIZED="awq")
+    assert predict[1:6] == ["predict", "--model", "nano-lora-demo-awq", "--adapter", "models/nano-lora-demo-awq"]
+    assert score[2] == "runs/nano-lora-demo-awq-test"
+    (report,) = make_with(stubs, "report", "command line", QUANTIZED="awq")
+    assert report[2] == "runs/nano-lora-demo-awq-test"
 
 
 # What the stub of ner-eval answers to `--list`.

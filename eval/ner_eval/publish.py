@@ -127,6 +127,8 @@ def write_result(folder: Path, training: Training, records: int | None, more: di
     }
     if manifest.selected:
         value["selected"] = asdict(manifest.selected)
+    if manifest.quantized:
+        value["note"] = f"{manifest.quantized}; {value['note']}".removesuffix("; ")
     if value["curve"] and value["training_records"] is None:
         raise UserError("--curve: how many records were trained on is unknown; give it with --records")
     try:

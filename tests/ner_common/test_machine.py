@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ner_common.machine import cpu_number_format
+from ner_common.machine import cpu_flags, cpu_number_format
 
 X86 = "processor\t: {n}\nmodel name\t: Some CPU\nflags\t\t: fpu sse2 avx avx2 fma{more}\nbugs\t\t: spectre_v1 bf16\n\n"
 ARM = "processor\t: {n}\nBogoMIPS\t: 2100.00\nFeatures\t: fp asimd fphp asimddp sve i8mm{more}\nCPU part\t: 0xd40\n\n"
@@ -39,3 +39,10 @@ def test_bfloat16_is_chosen_where_every_core_multiplies_in_it(tmp_path: Path, ma
 def test_a_machine_that_does_not_describe_its_cpu_gets_float32(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):  # not Linux; a folder: cannot be read
         assert cpu_number_format(path) == ("float32", f"{path} cannot be read, so bf16 instructions are unknown")
+
+
+def test_only_instructions_of_all_cores_count(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(X86.format(n=0, more=" avx512f") + X86.format(n=1, more=" bmi2"))
+    assert cpu_flags(path) == {"fpu", "sse2", "avx", "avx2", "fma"}
+    assert cpu_flags(tmp_path / "missing") is None

@@ -98,6 +98,26 @@ def test_a_plain_note_stays_plain(adapter: Path, scored: Path, cli: Callable[...
     assert "`nano/lora` (learning_rate=2.0e-4, 100 sentences) |" in TABLE.read_text()
 
 
+QUANTIZED = {"scheme": "awq", "group": 64, "samples": 256, "bytes": 3_100_000, "bytes_before": 12_300_000, "at": ""}
+
+
+@pytest.mark.parametrize(
+    ("quantized", "note", "shown"),
+    [
+        (QUANTIZED, "", "(awq (group 64, 256 samples), 3.1 MB of 12.3 MB)"),
+        (QUANTIZED | {"scheme": "int8", "samples": 0}, "9 answers/s", "(int8, 3.1 MB of 12.3 MB; 9 answers/s)"),
+        (QUANTIZED | {"bytes": "many"}, "9 answers/s", "(9 answers/s)"),
+    ],
+)
+def test_the_result_of_a_quantised_model_says_so(
+    adapter: Path, scored: Path, cli: Callable[..., Result], quantized: dict[str, Any], note: str, shown: str
+) -> None:
+    path = scored / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"training": {"quantized": quantized}}), "utf-8")
+    assert cli("ner-eval", "publish", scored, "--adapter", adapter, "--note", note).code == 0
+    assert f"| `nano/lora` {shown} |" in TABLE.read_text("utf-8")
+
+
 def test_refused_records_are_named_in_the_row(adapter: Path, scored: Path, cli: Callable[..., Result]) -> None:
     line = Prediction.refused("2", "HTTP 400: too long").as_line().decode()
     path = scored / "predictions.jsonl"

@@ -1,6 +1,7 @@
 """This machine's hardware, the number format that suits it, and its installed software."""
 
 import os
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -32,16 +33,29 @@ def cpu_number_format(cpuinfo: Path = CPUINFO) -> NumberFormat:
     Args:
         cpuinfo: Linux's description of the processors; other systems have none, and get float32.
     """
+    flags = cpu_flags(cpuinfo)
+    if flags is None:
+        return NumberFormat("float32", f"{cpuinfo} cannot be read, so bf16 instructions are unknown")
+    if found := next((flag for flag in BF16_FLAGS if flag in flags), None):
+        return NumberFormat("bfloat16", f"this CPU has {found}")
+    return NumberFormat("float32", "this CPU has no bf16 instructions")
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str] | None:
+    """The instruction sets that all processors have, by Linux's names; None if they cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return NumberFormat("float32", f"{cpuinfo} cannot be read, so bf16 instructions are unknown")
+        return None
     named = (line.partition(":") for line in lines)
-    each = [set(flags.split()) for name, _, flags in named if name.strip() in ("flags", "Features")]
-    common = set.intersection(*each) if each else set()
-    if found := next((flag for flag in BF16_FLAGS if flag in common), None):
-        return NumberFormat("bfloat16", f"this CPU has {found}")
-    return NumberFormat("float32", "this CPU has no bf16 instructions")
+    each = [frozenset(flags.split()) for name, _, flags in named if name.strip() in ("flags", "Features")]
+    return frozenset.intersection(*each) if each else frozenset()
+
+
+def gpu_capabilities() -> list[float]:
+    """The compute capability of each NVIDIA GPU, such as 7.5; empty if nvidia-smi does not say."""
+    found = output_of("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader").splitlines()
+    return [float(line) for line in found if re.fullmatch(r"[0-9]{1,2}\.[0-9]", line.strip())]
 
 
 @cache

@@ -12,6 +12,11 @@ of the training's checkpoints the folder holds now::
     "selected": {"checkpoint": "checkpoint-400", "step": 400, "compared": 9, "f1": 0.8312,
                  "interval": [0.8055, 0.8561], "records": 200, "weights": "0f3a…", "at": "2026-11-24T10:02:11+00:00"}
 
+and `ner-model quantize` what became of the model that it was given::
+
+    "quantized": {"scheme": "awq", "group": 64, "samples": 256, "bytes": 3100000, "bytes_before": 12300000,
+                  "at": "2026-11-29T19:12:30+00:00"}
+
 A training that reports to a tracker also has its run there, to which `ner-eval track` adds scores::
 
     "tracked": {"tensorboard": "saves/nano/lora/demo/runs/Nov24_08-40-00_host", "swanlab": "k3j…"}
@@ -65,6 +70,34 @@ class Selected(Struct, frozen=True, forbid_unknown_fields=True):
         return replace(self, at="")
 
 
+class Quantized(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the model was quantised.
+
+    Attributes:
+        scheme: a name in `ner_models.schemes.SCHEMES`.
+        group: how many weights share a scale; 0: those of a row.
+        samples: how many training records it was calibrated on; 0: it needs none.
+        bytes, bytes_before: of the weights.
+    """
+
+    scheme: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,20}\Z")]
+    group: Annotated[int, Meta(ge=0)]
+    samples: Annotated[int, Meta(ge=0)]
+    bytes: Annotated[int, Meta(ge=1)]
+    bytes_before: Annotated[int, Meta(ge=1)]
+    at: Annotated[str, Meta(max_length=40)]
+
+    def __str__(self) -> str:
+        """In words, for tables: ``awq (group 64, 256 samples), 3.1 MB of 12.3 MB``."""
+        more = f" (group {self.group}, {self.samples} samples)" if self.samples else ""
+        return f"{self.scheme}{more}, {megabytes(self.bytes)} of {megabytes(self.bytes_before)}"
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes in MB (10^6 bytes)."""
+    return f"{size / 1e6:,.{1 if size < 10**8 else 0}f} MB"
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
     """What the file holds, see above."""
@@ -77,6 +110,7 @@ class TrainingRecord:
     versions: dict[str, str]
     selected: Selected | None = None
     tracked: dict[str, str] = field(default_factory=dict)
+    quantized: Quantized | None = None
 
 
 def write_training_record(
@@ -105,7 +139,7 @@ def write_training_record(
         tracked=dict(tracked),
     )
     value = asdict(record)
-    del value["selected"]  # nothing has been chosen yet
+    del value["selected"], value["quantized"]  # nothing has been chosen yet
     if not tracked:
         del value["tracked"]
     write_json(folder / FILE_NAME, value)
@@ -120,14 +154,14 @@ def load_training_record(folder: Path, remedy: str) -> TrainingRecord:
     return read_json(folder / FILE_NAME, remedy, TrainingRecord)
 
 
-def write_selected(folder: Path, selected: Selected) -> None:
-    """Add to the record in a folder which checkpoint was chosen.
+def add_to_record(folder: Path, **facts: Struct) -> None:
+    """Add to the record in a folder what became of the model later: ``selected`` or ``quantized``.
 
     Raises:
         UserError: see `load_training_record`.
     """
     value = read_json(folder / FILE_NAME, "train again", dict[str, Any])
-    write_json(folder / FILE_NAME, {**value, "selected": struct_asdict(selected)})
+    write_json(folder / FILE_NAME, value | {name: struct_asdict(fact) for name, fact in facts.items()})
 
 
 def read_training_record(folder: Path | None) -> dict[str, Any] | None:

@@ -21,6 +21,10 @@ COMMANDS = {
         "ner_models.merged",
         "Compare the answers of a merged model with those of the adapter that was merged.",
     ),
+    "quantize": (
+        "ner_models.quantize",
+        "Write a merged model in 4 or 8 bits, smaller and faster to serve.",
+    ),
     "train": ("ner_models.peft_training.train", "Train a LoRA adapter by transformers and PEFT alone."),
     "pretrain-nano": ("ner_models.nano.pretrain", "Pretrain nano, the embedded base model, on generated text."),
     "serve": (

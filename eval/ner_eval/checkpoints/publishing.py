@@ -15,7 +15,7 @@ from ner_common.errors import UserError, rooted
 from ner_common.files import locked, remove_leftovers, temporary_of, whole_folder
 from ner_common.fingerprints import file_fingerprint
 from ner_common.training_record import FILE_NAME as RECORD
-from ner_common.training_record import Selected, load_training_record, write_selected
+from ner_common.training_record import Selected, add_to_record, load_training_record
 from ner_data.prompt import FILE_NAME
 from ner_eval.checkpoints.candidates import FINAL, STATE, Candidate
 
@@ -53,7 +53,7 @@ def _record(adapter: Path, selected: Selected) -> None:
     """Name the choice in the training record, unless it does: the time stays that of the choice."""
     before = load_training_record(adapter, "train again").selected
     if before is None or before.without_time != selected.without_time:
-        write_selected(adapter, selected)
+        add_to_record(adapter, selected=selected)
 
 
 def _keep(adapter: Path) -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ner_common.training_record import Selected
+from ner_common.training_record import Quantized, Selected
 from ner_data.corpus import Corpus
 from ner_eval.metrics.loaded_run import LoadedRun
 from ner_eval.reporting.wording import four
@@ -52,7 +52,7 @@ def run_facts(run: LoadedRun, corpus: Corpus | None) -> list[dict[str, Any]]:
                 ["versions", _pairs(manifest.tool_versions)],
             ],
         ),
-        ("training", _training(manifest.training, manifest.selected)),
+        ("training", _training(manifest.training, manifest.selected, manifest.quantized)),
         (
             "corpus",
             [
@@ -85,7 +85,7 @@ def selection(chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {"say": "selection_all", "with": {}}
 
 
-def _training(record: Any, selected: Selected | None) -> Rows:
+def _training(record: Any, selected: Selected | None, quantized: Quantized | None) -> Rows:
     """What ``ner_training.json`` says (see `ner_common.training_record`); fields of other types are not shown."""
     if not isinstance(record, Mapping):
         return [["training", None]]
@@ -106,6 +106,8 @@ def _training(record: Any, selected: Selected | None) -> Rows:
     if selected:
         counts = {"n": selected.compared, "records": selected.records, "f1": four(selected.f1)}
         rows.append(["checkpoint", {"say": "chosen_checkpoint", "with": {"name": selected.checkpoint, **counts}}])
+    if quantized:
+        rows.append(["quantized", str(quantized)])
     return [*rows, ["trained_on", _text(record.get("hardware"))], ["versions", _pairs(record.get("versions"))]]
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import asdict, fields
 from ner_common.decoding import convert, decode_json
 from ner_common.errors import UserError, is_plain, one_line, rooted
 from ner_common.files import read_json, write_json
-from ner_common.training_record import Selected
+from ner_common.training_record import Quantized, Selected
 from ner_data.gold import Record
 from ner_data.prompt import PromptSpec
 
@@ -69,6 +69,14 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         except ValueError:
             return None
         return chosen if chosen.weights == self.weights else None
+
+    @property
+    def quantized(self) -> Quantized | None:
+        """How the model was quantised, if `ner-model quantize` made it."""
+        try:
+            return convert((self.training or {}).get("quantized"), Quantized)
+        except ValueError:
+            return None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"prompt": self.prompt.as_json()}

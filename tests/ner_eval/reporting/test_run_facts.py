@@ -55,6 +55,20 @@ def test_training_and_hardware_come_from_the_manifest(reported, ner_eval):
     assert r"| Learning rate | 0\.0015 |" in text
 
 
+def test_a_quantised_model_is_named_as_such(reported, ner_eval):
+    stored = {
+        "scheme": "int8",
+        "group": 0,
+        "samples": 0,
+        "bytes": 602_000_000,
+        "bytes_before": 1_980_000_000,
+        "at": "",
+    }
+    found = facts(reported[0], ner_eval, training=TRAINING | {"quantized": stored})["training"]
+    assert found["quantized"] == "int8, 602 MB of 1,980 MB"
+    assert "| Quantised to | int8, 602 MB of 1,980 MB |" in (reported[0] / "report.md").read_text("utf-8")
+
+
 def test_virtual_tokens_are_shown_for_the_methods_that_have_them(reported, ner_eval):
     arguments = {"finetuning_type": "p_tuning", "num_virtual_tokens": 32, "per_device_train_batch_size": 4}
     found = facts(reported[0], ner_eval, training=TRAINING | {"arguments": arguments})["training"]

