@@ -76,7 +76,7 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval predict-batch report select demo run-demo \
         bench-train nano test \
-        test-all lint lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
+        test-all lint sbom audit lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
 ##@ Start here
 demo: ## run the whole pipeline on the embedded model, without a GPU: data, LoRA, vLLM, label table
@@ -206,14 +206,36 @@ nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about
 test: lint .venv-train/.ready .venv-serve/.ready ## run lint, types, and the tests with the real llamafactory and vLLM
 	@tests/run "not slow"
 
-test-all: lint .venv-train/.ready .venv-serve/.ready ## run the slow tests too
+test-all: lint .venv-train/.ready .venv-serve/.ready .venv-audit/.locked ## run the slow tests too
 	@tests/run ""
 
-lint: .venv/.ready ## check style and types with ruff and mypy
+lint: .venv/.ready ## check style and types, the Dockerfile, the compose files and the workflows
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+	@.venv/bin/hadolint Dockerfile && .venv/bin/actionlint .github/workflows/*.yml
+	@.venv/bin/docker-compose -f compose.yaml config -q && .venv/bin/docker-compose -f compose.yaml -f deploy/compose.gpu.yaml config -q
+
+# torch-cpu.txt: PyTorch's own build of a version that serve-cuda.txt has from the registry, which knows no other.
+LOCKS = $(filter-out %-overrides.txt %/torch-cpu.txt,$(wildcard requirements/*.txt))
+
+sbom: .venv-audit/.locked ## write sbom/: the packages of every lock file (CycloneDX), and the licences of those in the environments
+	@mkdir -p sbom; for lock in $(LOCKS); do name=sbom/$$(basename $$lock .txt).cdx.json; \
+	  .venv-audit/bin/cyclonedx-py requirements $$lock --output-reproducible -o $$name 2>/dev/null; \
+	  echo "$$name: $$(grep -c '"purl"' $$name) packages"; done
+	@for python in .venv*/bin/python; do name=sbom/$${python%%/*}.licences.csv; name=$${name/.venv/venv}; \
+	  .venv-audit/bin/pip-licenses --python $$python --from mixed --with-urls --format csv --output-file $$name >/dev/null; \
+	  echo "$$name: $$(($$(wc -l <$$name) - 1)) packages, $$(grep -c '"UNKNOWN"' $$name || true) without a stated licence"; done
+
+# pip-audit calls packages that its index does not know harmless, and ends with a traceback if it finds no index.
+audit: sbom ## look up known vulnerabilities of every locked package; fails if there are any, or if that cannot be done
+	@bad=; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; for lock in $(LOCKS); do \
+	  if .venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r $$lock 2>"$$log"; \
+	  then echo "$$lock: no known vulnerability"; else bad=1; \
+	    grep '^Found' "$$log" || echo "$$lock: not audited ($$(tail -n 1 "$$log" | cut -c -200)); repeat it where the index can be reached" >&2; fi; \
+	done; [ -z "$$bad" ] || exit 2
 
 lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (needs uv)
-	@cd requirements; for p in base serve-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
+	@cd requirements; for p in base audit serve-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
+	$(UV_COMPILE) eval.in -o eval.txt -c base.txt; \
 	$(UV_COMPILE) train-cuda.in -o train-cuda.txt --override train-overrides.txt; \
 	$(UV_COMPILE) train-cpu.in -o train-cpu.txt --override train-overrides.txt $(UV_CPU); \
 	$(UV_COMPILE) serve-cpu.in -o serve-cpu.txt $(UV_CPU)
@@ -228,6 +250,8 @@ clean: ## stop all servers, remove runs, caches and server state (environments, 
 
 .venv/.locked: requirements/base.txt
 	@$(call build,.venv,$<)
+.venv-audit/.locked: requirements/audit.txt
+	@$(call build,.venv-audit,$<)
 .venv-train/.locked: requirements/train-$(ACCELERATOR).txt $(TORCH)
 	@$(call build,.venv-train,$<,$(TORCH))
 .venv-serve/.locked: requirements/serve-$(ACCELERATOR).txt $(TORCH)

@@ -190,6 +190,27 @@ def _healthy(server: Server) -> bool:
         return False
 
 
+def follow(server: Server) -> None:
+    """Print a server's log from now on; ends with the server, and however it ends, nothing of the server is left.
+
+    Raises:
+        UserError: the server ended by itself, not by `ner-model stop`.
+    """
+    try:
+        with server.log.open(encoding="utf-8", errors="replace") as log:
+            log.seek(0, os.SEEK_END)
+            alive = True
+            while alive:
+                alive = server.alive()
+                print(log.read(), end="", flush=True)
+                time.sleep(0.5)
+        state = read_state(server.port)
+        if state and state.mark == server.mark and not state.stopping:
+            raise UserError(f"vLLM ended: {last_error(server.log)}; see {rooted(server.log)}, and start it again")
+    finally:
+        stop(server)
+
+
 def stop(server: Server) -> None:
     """End a server and all its processes: SIGTERM, after STOP_S seconds SIGKILL; then its state file goes.
 

@@ -1,12 +1,14 @@
 """``ner-model serve``: vLLM with a base model and any number of adapters, behind its OpenAI API.
 
 The vLLM command is derived from the adapters (base, rank, names), checked for what vLLM would reject, printed, and run
-in the background on 127.0.0.1; `ner-model serve` returns once the server answers. `ner-model stop` stops it.
+in the background on 127.0.0.1; `ner-model serve` returns once the server answers, or with ``--foreground`` when it ends.
+`ner-model stop` stops it.
 """
 
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -236,6 +238,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--timeout", type=float, default=900.0, help=f"How many seconds the start may take {shown}")
     add("--dry-run", action="store_true", help="Print vLLM's command, and write and start nothing.")
+    add(
+        "--foreground",
+        action="store_true",
+        help="Stay until the server ends, print its log, and stop it on SIGTERM or Ctrl-C: for containers and systemd.",
+    )
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -278,7 +285,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
-    serve(
+    if args.foreground:  # the first process of a container ignores SIGTERM unless it handles it
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    server = serve(
         args.adapters,
         base=args.base,
         settings=settings,
@@ -286,3 +295,5 @@ def run(args: argparse.Namespace) -> None:
         timeout=args.timeout,
         dry_run=args.dry_run,
     )
+    if server and args.foreground:
+        process.follow(server)
