@@ -15,7 +15,7 @@ import pytest
 from ner_common.errors import UserError
 from ner_models.serving import identity
 from ner_models.serving import process as server
-from ner_models.serving.state import STATE, Server, new_server, read_state, state_file
+from ner_models.serving.state import STATE, Server, log_file, new_server, read_state, state_file
 from ner_models.serving.stop import stop
 from serving_support import processes, serve_command, write_state
 from support import Result, assert_free, one_line_error
@@ -174,6 +174,43 @@ def test_ctrl_c_during_the_start_leaves_nothing(base: Path, port: int, monkeypat
         starting.send_signal(signal.SIGINT)
         assert starting.wait(90) == 130
     nothing_is_left(base, port)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_in_the_foreground_sigterm_ends_the_server_too(
+    base: Path, port: int, monkeypatch: pytest.MonkeyPatch, ready: bool
+) -> None:
+    """Whatever runs a container sends it to the container's first process, in the start as well."""
+    monkeypatch.setenv("STAND_IN_GENTLE", "1")
+    monkeypatch.setenv("STAND_IN_SLOW", "0" if ready else "60")
+    with subprocess.Popen([*serve_command(base, port), "--foreground"], stdout=subprocess.PIPE, text=True) as serving:
+        if ready:
+            assert serving.stdout
+            assert any(line.startswith("ready after ") for line in serving.stdout)
+            with log_file(port).open("a", encoding="utf-8") as log:
+                log.write("from vLLM\n")
+            assert any(line == "from vLLM\n" for line in serving.stdout)
+        else:
+            until(lambda: len(processes(str(base))) == 3, seconds=60)
+        serving.terminate()
+        assert serving.wait(90) == 128 + signal.SIGTERM
+    nothing_is_left(base, port)
+
+
+def test_in_the_foreground_a_server_that_ends_by_itself_is_an_error_and_a_stopped_one_is_none(
+    base: Path, port: int
+) -> None:
+    for act, code, said in (
+        (lambda running: os.kill(running.pid, signal.SIGKILL), 2, "ner-model: vLLM ended: "),
+        (lambda running: stop(port), 0, ""),
+    ):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen([*serve_command(base, port), "--foreground"], **pipes) as serving:
+            assert any(line.startswith("ready after ") for line in serving.stdout)
+            act(read_state(port))
+            err = serving.communicate(timeout=60)[1]
+        assert serving.returncode == code and err.startswith(said) and err.count("\n") == code / 2, err
+        nothing_is_left(base, port)
 
 
 def kill_serve(base: Path, port: int, rounds: int) -> int:

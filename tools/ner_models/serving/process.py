@@ -191,14 +191,13 @@ def _healthy(server: Server) -> bool:
 
 
 def follow(server: Server) -> None:
-    """Print a server's log from now on; ends with the server, and however it ends, nothing of the server is left.
+    """Print a server's log until the server ends; however that comes about, nothing of the server is left then.
 
     Raises:
         UserError: the server ended by itself, not by `ner-model stop`.
     """
     try:
         with server.log.open(encoding="utf-8", errors="replace") as log:
-            log.seek(0, os.SEEK_END)
             alive = True
             while alive:
                 alive = server.alive()

@@ -1,8 +1,8 @@
 """``ner-model serve``: vLLM with a base model and any number of adapters, behind its OpenAI API.
 
 The vLLM command is derived from the adapters (base, rank, names), checked for what vLLM would reject, printed, and run
-in the background on 127.0.0.1; `ner-model serve` returns once the server answers, or with ``--foreground`` when it ends.
-`ner-model stop` stops it.
+in the background on 127.0.0.1; `ner-model serve` returns once the server answers (with ``--foreground``: when it has
+ended). `ner-model stop` stops it.
 """
 
 import argparse
@@ -241,7 +241,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--foreground",
         action="store_true",
-        help="Stay until the server ends, print its log, and stop it on SIGTERM or Ctrl-C: for containers and systemd.",
+        help="Print the server's log until it ends, and stop it on SIGTERM or Ctrl-C: for containers and systemd.",
     )
 
 
