@@ -228,5 +228,5 @@ def test_two_serves_at_once_bake_one_copy(
 
     monkeypatch.setattr(serve, "bake_checkpoint", bake)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: serve.prepare(base, [given], SoftPrompts()), range(4)))
+        list(pool.map(lambda _: serve.prepare(base, [given], {}, SoftPrompts()), range(4)))
     assert len(calls) == 1 and calls[0].is_dir()

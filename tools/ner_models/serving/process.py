@@ -6,6 +6,7 @@
 import errno
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from ner_common.errors import UserError, rooted
 from ner_common.files import locked
 from ner_models.serving import identity
 from ner_models.serving.log import last_error, last_line
-from ner_models.serving.state import Server, forget, is_ipv6, log_file, read_state, state_file
+from ner_models.serving.state import Server, forget, is_ipv6, log_file, read_state, state_file, versions_folder
 
 HOST = "127.0.0.1"
 PORT = 8000
@@ -109,6 +110,7 @@ def reserved(server: Server) -> Iterator[None]:
             if left := len(before.processes()):
                 print(f"note: ending what is left of {before.names} (processes: {left})", file=sys.stderr, flush=True)
             stop(before)
+        shutil.rmtree(versions_folder(server.port), ignore_errors=True)
         _probe(server.host, server.port)
         try:
             _save(server, "vLLM was not started")

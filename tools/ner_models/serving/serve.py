@@ -8,7 +8,6 @@ ended). `ner-model stop` stops it.
 import argparse
 import os
 import shlex
-import shutil
 import signal
 import sys
 from collections import Counter
@@ -37,7 +36,7 @@ from ner_models.serving.adapters import (
 )
 from ner_models.serving.baking import bake_checkpoint, baked_folder
 from ner_models.serving.command import MAX_MODEL_LEN, Settings, check_key, check_settings, number_format, vllm_command
-from ner_models.serving.state import STATE, Server, new_server, versions_folder
+from ner_models.serving.state import STATE, Server, new_server
 from ner_models.serving.versions import first_versions, keep_version
 
 
@@ -74,11 +73,10 @@ def serve(
     base, served_base, loaded = read_models(adapters, base)
     names = [served_base, *(adapter.name for adapter in loaded)]
     trained = [adapter.path for adapter in loaded] or ([base] if adapters else [])
-    first = first_versions(loaded, settings.port) if settings.reloadable else {}
-    originals = {first[adapter.name]: adapter.path for adapter in loaded if adapter.name in first}
-    loaded = [replace(adapter, path=first.get(adapter.name, adapter.path)) for adapter in loaded]
+    copies = first_versions(loaded, settings.port) if settings.reloadable else {}
+    served = [replace(adapter, path=copies.get(adapter.name, adapter.path)) for adapter in loaded]
     soft = soft_prompts.plan(base, served_base, loaded, settings.context(base), STATE)
-    command = vllm_command(settings, base, served_base, loaded, soft)
+    command = vllm_command(settings, base, served_base, served, soft)
     if not dry_run:
         process.require_free(settings.host, settings.port)
     assignments = [f"{name}={value}" for name, value in soft.environment.items()]
@@ -90,12 +88,9 @@ def serve(
     if settings.dtype is None:
         print(number_format(base).said("--dtype (make: DTYPE=…)"), flush=True)
     environment = soft.environment | ({"VLLM_API_KEY": api_key} if api_key else {})
-    server = new_server(settings.host, settings.port, names, command, base, first)
+    server = new_server(settings.host, settings.port, names, command, base, copies)
     with process.reserved(server):
-        shutil.rmtree(versions_folder(settings.port), ignore_errors=True)
-        for version, original in originals.items():
-            keep_version(original, version)
-        prepare(base, loaded, soft)
+        prepare(base, loaded, copies, soft)
         server = process.start(server, environment)
         seconds = process.wait_until_healthy(server, timeout)
         require_served(server, api_key)
@@ -103,8 +98,13 @@ def serve(
     return server
 
 
-def prepare(base: Path, adapters: list[Adapter], soft: soft_prompts.SoftPrompts) -> None:
-    """Write what vLLM will read: the chat template, and the baked copy of the base model unless it is there."""
+def prepare(base: Path, adapters: list[Adapter], copies: dict[str, Path], soft: soft_prompts.SoftPrompts) -> None:
+    """Write what vLLM will read: the chat template, the copies of adapters that may be exchanged, and the baked copy
+    of the base model unless it is there.
+    """
+    for adapter in adapters:
+        if adapter.name in copies:
+            keep_version(adapter.path, copies[adapter.name])
     for path, text in soft.files.items():
         with write_atomically(path) as file:
             file.write(text)
