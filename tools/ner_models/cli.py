@@ -16,6 +16,10 @@ COMMANDS = {
         "ner_models.serving.baking",
         "Merge a P-tuning adapter and its base model into a checkpoint that any vLLM serves.",
     ),
+    "export-gguf": (
+        "ner_models.export_gguf",
+        "Convert a merged model to GGUF, for llama.cpp and what is built on it.",
+    ),
     "check-merge": (
         "ner_models.merged",
         "Compare the answers of a merged model with those of the adapter that was merged.",
