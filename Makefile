@@ -74,7 +74,7 @@ MAKEFLAGS += --no-print-directory
 export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help data download train-qwen train-chatglm3 train merge preview serve stop eval predict-batch report select demo run-demo \
+.PHONY: help data download train-qwen train-chatglm3 train merge gguf preview serve stop eval predict-batch report select demo run-demo \
         bench-train nano test \
         test-all lint lock clean known-model known-recipe known-run known-merge known-adapter need-gpu
 
@@ -118,6 +118,9 @@ merge: known-merge .venv-train/.ready ## merge the LoRA adapter into its base mo
 	  $(call q,export_dir=models/$(NAME)) $(WORDS)
 	@.venv-train/bin/ner-model check-merge $(call q,$(or $(call in_args,export_dir),models/$(NAME))) --base $(call q,$(WEIGHTS)) \
 	  --adapter $(call q,$(or $(call in_args,adapter_name_or_path),$(ADAPTER))) --corpus $(call q,$(CORPUS)) --split $(call q,$(SPLIT))
+
+gguf: .venv-train/.ready .gguf/.ready ## convert the merged model models/MODEL-METHOD-CORPUS to GGUF, models/…-gguf, for llama.cpp (ARGS="--type q8_0")
+	@.venv-train/bin/ner-model export-gguf $(call q,models/$(NAME)) $(call q,models/$(NAME)-gguf) $(WORDS)
 
 # Refuse a request for something that does not exist, before any environment is built.
 refuse = { echo $(call q,$(1)) >&2; exit 2; }
@@ -237,6 +240,18 @@ clean: ## stop all servers, remove runs, caches and server state (environments, 
 	@$(@D)/bin/pip install --no-deps --no-build-isolation -e . >>$(@D)/install.log 2>&1 \
 	  || { tail -n 5 $(@D)/install.log >&2; echo "$(@D): installing this package failed; see $(@D)/install.log" >&2; exit 2; }
 	@touch $@
+
+# llama.cpp's converter, out of a source distribution that pip downloads and checks.
+.gguf/.ready: requirements/gguf.txt requirements/gguf-build.txt | .venv-train/.ready
+	@echo "== unpacking llama.cpp's converter into .gguf (log: .gguf/install.log)"; rm -rf .gguf; mkdir -p .gguf/build; \
+	python=$$PWD/.venv-train/bin/python; (cd .gguf; \
+	"$$python" -m pip install --no-deps --require-hashes --target build -r ../requirements/gguf-build.txt && \
+	PYTHONPATH=build "$$python" -m pip download --no-deps --require-hashes --no-binary :all: --no-build-isolation \
+	  -d build -r ../requirements/gguf.txt && \
+	tar xzf build/llama_cpp_python-*.tar.gz --strip-components=3 --wildcards $(foreach part,convert_hf_to_gguf.py conversion \
+	  gguf-py/gguf LICENSE,'*/vendor/llama.cpp/$(part)')) >.gguf/install.log 2>&1 \
+	  || { tail -n 5 .gguf/install.log >&2; echo ".gguf: installation failed; see .gguf/install.log" >&2; exit 2; }
+	@rm -rf .gguf/build; touch $@
 
 # build,FOLDER,LOCK[,TORCH]: install a CPU torch first, from the configured index if it has one, else from PyTorch's.
 define build

@@ -80,7 +80,7 @@ def check(model: Path, out: Path, converter: Path) -> None:
     if config.quantization_config:
         method = one_line(config.quantization_config.get("quant_method", "in an unknown way"), 40)
         raise UserError(
-            f"{rooted(model)}: is quantised ({method}); convert the model that was quantised, with --type q8_0"
+            f"{rooted(model)}: is quantised ({method}); convert the model it was made of, with --type q8_0"
         )
     for name in ("config.json", "tokenizer_config.json"):
         if "auto_map" in read_object(model / name):  # the converter would run that code
