@@ -329,6 +329,8 @@ def _stop_retrying(status: int, failed: int, problem: str, answered: Callable[[]
         raise RequestRefused(f"{problem}; use --openai-only for a server that accepts only OpenAI's own parameters")
     elif "context length" in problem:
         raise RecordRefused(f"{problem}; serve the model with a larger --max-model-len")
+    elif "context size" in problem:  # llama-server's words
+        raise RecordRefused(f"{problem}; serve the model with a larger --ctx-size")
     else:
         raise RecordRefused(f"{problem}; the server refuses this request")
 

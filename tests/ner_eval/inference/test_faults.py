@@ -146,6 +146,7 @@ def test_retry_after_is_honoured(work, ner_eval) -> None:
             1,
         ),
         (lambda: failure(400, "This model's maximum context length is 64 tokens."), "larger --max-model-len", 1),
+        (lambda: failure(400, "request (90 tokens) exceeds the available context size (64 tokens)"), "--ctx-size", 1),
         (lambda: failure(422, "no"), "the server refuses this request", 1),
         (lambda: failure(500, "boom\nbang"), "HTTP 500: 'boom\\nbang' (8 attempts)", 8),
         (lambda: web.Response(text="garbage"), "malformed reply (not a chat completion): 'garbage' (8 attempts)", 8),
