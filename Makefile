@@ -246,7 +246,7 @@ clean: ## stop all servers, remove runs, caches and server state (environments, 
 	@echo "== unpacking llama.cpp's converter into .gguf (log: .gguf/install.log)"; rm -rf .gguf; mkdir -p .gguf/build; \
 	python=$$PWD/.venv-train/bin/python; (cd .gguf; \
 	"$$python" -m pip install --no-deps --require-hashes --target build -r ../requirements/gguf-build.txt && \
-	PYTHONPATH=build "$$python" -m pip download --no-deps --require-hashes --no-binary :all: --no-build-isolation \
+	PYTHONPATH=$$PWD/build "$$python" -m pip download --no-deps --require-hashes --no-binary :all: --no-build-isolation \
 	  -d build -r ../requirements/gguf.txt && \
 	tar xzf build/llama_cpp_python-*.tar.gz --strip-components=3 --wildcards $(foreach part,convert_hf_to_gguf.py conversion \
 	  gguf-py/gguf LICENSE,'*/vendor/llama.cpp/$(part)')) >.gguf/install.log 2>&1 \
