@@ -15,7 +15,7 @@ from support import ROOT, Result
 from test_layout import MAY_IMPORT
 
 READMES = ["README.md", "README_zh.md"]
-DOCUMENTS = [*READMES, "CONTRIBUTING.md", "recipes/README.md"]
+DOCUMENTS = [*READMES, "CONTRIBUTING.md", "recipes/README.md", "docs/production.md"]
 # A top folder of the repository, and what is below it.
 PATH = re.compile(r"(?<![\w/.])(?:tools|eval|recipes|tests|requirements|docs|data/(?:corpora|nano))/[\w./*-]*")
 PLACEHOLDER = re.compile(r"[A-Z]{4}|\*")  # MODEL, METHOD, NAME
