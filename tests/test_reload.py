@@ -16,7 +16,7 @@ from serving_support import write_tensor
 from support import ROOT, Served, free_port, tool
 
 pytestmark = pytest.mark.serve
-CLIENTS = 6
+CLIENTS = 4
 OTHER = ROOT / "tests/previous/lora"  # trained on demo as well, for longer and with another rank
 
 
@@ -28,7 +28,7 @@ def ner_model(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
 class Asker:
     """Asks one server for the first test sentences of demo."""
 
-    def __init__(self, base_url: str, folder: Path, count: int = 16) -> None:
+    def __init__(self, base_url: str, folder: Path, count: int = 10) -> None:
         self.spec = PromptSpec.load(folder / "data/alpaca/demo.prompt.json")
         lines = (folder / "data/gold/demo/test.jsonl").read_text(encoding="utf-8").splitlines()
         self.texts = [json.loads(line)["text"] for line in lines[:count]]
@@ -94,7 +94,7 @@ def test_an_adapter_is_exchanged_and_back_under_load_without_a_failed_or_a_mixed
     assert [
         (server.folder / folder / "adapter_model.safetensors").read_bytes() for folder in (first, second)
     ] == weights
-    assert asked >= 20 and len(replies) > asked
+    assert asked >= 8 and len(replies) > asked
     for model, number, response in replies:
         possible = {base[number]} if model == "nano" else {old[number], new[number]}
         assert answer_of(response) in possible
