@@ -56,8 +56,8 @@ def write_together(mode: int = 0o666) -> Iterator[Opener]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_of(path)
         pending[temporary] = path
-        opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(opened, "w", encoding="utf-8", newline="\n") as file:
+        temporary.touch(mode)
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
