@@ -63,7 +63,11 @@ def test_the_best_checkpoint_takes_the_place_of_the_last_and_is_named(trained: P
     assert line.split()[:3] == ["checkpoint-200", "1.00", "0.2000"] and line.split()[-1] == "best"
     assert "0.8000" in line and "+0.2000" in line
     assert "best: checkpoint-200; saves/nano/lora/demo holds it now" in ended.out
-    assert (RUNS / "f1.png").read_bytes().startswith(b"\x89PNG")
+    picture = RUNS / "f1.png"
+    if "no f1.png: the plot needs a font with Chinese characters" in ended.err:
+        assert not picture.exists()
+    else:
+        assert picture.read_bytes().startswith(b"\x89PNG")
     assert rows()["checkpoint-300"]["difference"] is None
     assert rows()["checkpoint-100"]["difference"]["f1"] == pytest.approx(-0.3)
 

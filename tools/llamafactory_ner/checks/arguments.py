@@ -56,13 +56,16 @@ def quantization_problems(given: dict[str, Any]) -> list[str]:
 
 def tracker_problems(given: Mapping[str, Any]) -> list[str]:
     """Problems with what a training reports to (``report_to``, ``use_swanlab``), as written."""
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
     names = set(split(given.get("report_to"))) - {"none", "all"}
     if is_set(given.get("use_swanlab")):
         names.add("swanlab")
-    if unknown := sorted(names - INTEGRATION_TO_CALLBACK.keys()):
-        return [f"report_to: {', '.join(map(escaped, unknown))}: no tracker; choose {', '.join(TRACKERS)} or none"]
+    unknown = names.difference(TRACKERS)
+    if unknown and installed("transformers"):  # recipes can be read without it
+        from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+        if unknown := unknown - INTEGRATION_TO_CALLBACK.keys():
+            shown = ", ".join(map(escaped, sorted(unknown)))
+            return [f"report_to: {shown}: no tracker; choose {', '.join(TRACKERS)} or none"]
     return [
         f"report_to: {name} is not installed here; run `.venv-train/bin/pip install {name}`, or set report_to: none"
         for name in sorted(names.intersection(TRACKERS))
