@@ -112,9 +112,10 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(name: str, kind: str) 
     assert shared["input_ids"].shape[1] <= whole["attention_mask"].sum()
     if kind in ("one prompt", "two prompts"):
         assert shared["input_ids"].shape[1] < 0.6 * whole["attention_mask"].sum()
-    # A CPU runs flex_attention without gradients only.
+    # A CPU runs flex_attention without gradients only, and what torch compiles for one without AVX-512 returns NaN for rows
+    # that end within a block (docs/log.md); so its plain implementation checks our block mask.
     model.set_attn_implementation(IMPLEMENTATIONS["flex_attention"])
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         flex = model(**shared_row(features), use_cache=False).loss
     model.set_attn_implementation(IMPLEMENTATIONS["sdpa"])
     with torch.no_grad():
