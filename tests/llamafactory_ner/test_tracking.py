@@ -149,7 +149,10 @@ def test_scores_are_only_added_to_the_run_of_their_training(record, said, tmp_pa
     assert said in one_line_error(cli("ner-eval", "track", run, "--tracker", "tensorboard"))
 
 
-def test_a_run_without_its_model_has_nothing_to_be_tracked_with(tmp_path: Path, cli) -> None:
+def test_a_run_without_its_model_has_nothing_to_be_tracked_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli
+) -> None:
+    monkeypatch.chdir(tmp_path)  # here, `make demo` may have left an adapter of that name
     shutil.copytree(PREVIOUS / "run", tmp_path / "run")
     error = one_line_error(cli("ner-eval", "track", tmp_path / "run", "--tracker", "tensorboard"))
     assert "is not on this machine; run this where the model was trained" in error
