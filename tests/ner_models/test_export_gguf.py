@@ -115,7 +115,7 @@ def test_the_modelfile_is_greedy_and_has_room_for_the_longest_text(nano: Path) -
     asked = tokenizer.apply_chat_template(spec.messages("龘" * spec.longest_text), add_generation_prompt=True)[
         "input_ids"
     ]
-    assert longest_conversation(spec, tokenizer, {}) >= len(asked) + spec.max_tokens
+    assert longest_conversation(spec, tokenizer) >= len(asked) + spec.max_tokens
 
 
 @pytest.mark.train

@@ -65,6 +65,11 @@ class PromptSpec:
         return prompt_fingerprint(self.system, self.instruction, self.labels, self.answer_form, self.again)
 
     @property
+    def template_arguments(self) -> dict[str, bool]:
+        """What the model's chat template is told beside the messages."""
+        return {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+
+    @property
     def defines_labels(self) -> bool:
         """Whether the labels come with their definitions."""
         return DEFINED in self.instruction

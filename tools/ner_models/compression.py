@@ -86,9 +86,8 @@ def batches(tokenizer: Any, calibration: Calibration) -> Any:
     from torch.utils.data import DataLoader
 
     prompt, found, cut = calibration.prompt, [], 0
-    told = {} if prompt.enable_thinking is None else {"enable_thinking": prompt.enable_thinking}
     for record in calibration.records:
-        ids, _ = encode(tokenizer, "", prompt.messages(record.text), prompt.render(record), told)
+        ids, _ = encode(tokenizer, "", prompt.messages(record.text), prompt.render(record), prompt.template_arguments)
         cut += len(ids) > calibration.length
         tokens = torch.tensor([ids[: calibration.length]])
         found.append({"input_ids": tokens, "attention_mask": torch.ones_like(tokens)})

@@ -110,10 +110,9 @@ def modelfile(model: Path, spec: PromptSpec) -> str:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    thinking = {} if spec.enable_thinking is None else {"enable_thinking": spec.enable_thinking}
-    template = go_template(model, tokenizer, thinking)
+    template = go_template(model, tokenizer, spec.template_arguments)
     context = read_object(model / "config.json").get("max_position_embeddings")
-    needed = longest_conversation(spec, tokenizer, thinking)
+    needed = longest_conversation(spec, tokenizer)
     values = {
         "temperature": 0,
         "top_k": 1,
@@ -127,22 +126,23 @@ def modelfile(model: Path, spec: PromptSpec) -> str:
     return "\n".join([f"FROM ./{GGUF}", f'TEMPLATE """{template}"""', *lines, ""])
 
 
-def go_template(model: Path, tokenizer: Any, thinking: Mapping[str, Any]) -> str:
+def go_template(model: Path, tokenizer: Any, told: Mapping[str, bool]) -> str:
     """The prompt of a system and a user message with Go's fields in their places.
 
     Raises:
         UserError: the model's template drops or changes a message, or has what a Modelfile cannot hold.
     """
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": TEXT}]
-    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **thinking)
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **told)
     if prompt.count(SYSTEM) != 1 or prompt.count(TEXT) != 1 or "{{" in prompt or '"""' in prompt:
         raise UserError(f"{rooted(model)}: its chat template cannot be written as a Modelfile's; serve it with vLLM")
     return str(prompt).replace(SYSTEM, "{{ .System }}").replace(TEXT, "{{ .Prompt }}")
 
 
-def longest_conversation(spec: PromptSpec, tokenizer: Any, thinking: Mapping[str, Any]) -> int:
+def longest_conversation(spec: PromptSpec, tokenizer: Any) -> int:
     """An upper bound of the tokens of a prompt with the longest text and its answer, in whole 256."""
-    prompt = tokenizer.apply_chat_template(spec.messages(""), tokenize=False, add_generation_prompt=True, **thinking)
+    told = spec.template_arguments
+    prompt = tokenizer.apply_chat_template(spec.messages(""), tokenize=False, add_generation_prompt=True, **told)
     tokens = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     tokens += spec.longest_text * BYTES * (2 if spec.again else 1) + spec.max_tokens
     return -(-tokens // 256) * 256

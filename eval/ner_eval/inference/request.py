@@ -29,9 +29,7 @@ def sampling(spec: PromptSpec, mode: str, openai_only: bool) -> dict[str, Any]:
     structured(mode, spec, "")  # raises here, before a run writes anything
     values: dict[str, Any] = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
     if not openai_only:
-        values["repetition_penalty"] = 1.0
-        if spec.enable_thinking is not None:
-            values["enable_thinking"] = spec.enable_thinking
+        values |= {"repetition_penalty": 1.0, **spec.template_arguments}
     return {**values, "max_tokens": spec.max_tokens, "structured": mode}
 
 

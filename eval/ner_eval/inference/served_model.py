@@ -70,6 +70,16 @@ async def find_model(client: Client, name: str, wait: float, adapter: Path | Non
         UserError: none of them answers; one that does refuses the key, has no ``/models``, lacks the model, or serves
             other weights under its name.
     """
+
+    def problem_of(server: Server, answer: Mapping[str, Path | None]) -> str | None:
+        return _lacks(server, name, answer) or _differs(server, name, answer[name], weights, adapter)
+
+    def unfit(server: Server, models: bytes) -> str | None:
+        try:
+            return problem_of(server, _read(server, models))
+        except UserError as error:
+            return str(error)
+
     answers = await asyncio.gather(*(_list(client, server, wait) for server in client.servers))
     folders: dict[str, Path | None] = {}
     weights: dict[str, str | None] = {}  # as they are now: a folder may be trained into again
@@ -78,22 +88,13 @@ async def find_model(client: Client, name: str, wait: float, adapter: Path | Non
             client.mark_down(server, answer)
         elif isinstance(answer, str):
             raise UserError(f"{server.url}: {answer}; start the server with `make serve`, or name another --base-url")
-        elif problem := _lacks(server, name, answer) or _differs(server, name, answer[name], weights, adapter):
+        elif problem := problem_of(server, answer):
             raise UserError(problem)
         else:
             folders[server.url], weights[server.url] = answer[name], weights_fingerprint(answer[name])
-    url, folder = next(iter(folders.items()))
-    first = next(server for server in client.servers if server.url == url)
-
-    def unfit(server: Server, models: bytes) -> str | None:
-        try:
-            answer = _read(server, models)
-        except UserError as error:
-            return str(error)
-        return _lacks(server, name, answer) or _differs(server, name, answer[name], weights, adapter)
-
     client.unfit = unfit
-    return Served(name, folder, await _version(client, first), folders)
+    first = next(server for server in client.servers if server.url in folders)
+    return Served(name, folders[first.url], await _version(client, first), folders)
 
 
 async def require_unchanged(client: Client, served: Served) -> None:

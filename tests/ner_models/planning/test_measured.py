@@ -19,7 +19,7 @@ from ner_models.planning.estimate import plan
 from support import ROOT, free_port, tool
 
 NEAR = 0.15
-REAL = Path("/work/models/qwen05b")
+REAL = ROOT / "models/qwen2.5-0.5b"  # as `make download` leaves it
 
 
 def random_model(folder: Path, layers: int, vocabulary: int) -> Path:

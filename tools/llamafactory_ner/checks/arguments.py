@@ -1,4 +1,4 @@
-"""Checks for arguments that do not work with a soft prompt, with the remedy for each."""
+"""Checks for arguments that do not work with a soft prompt, together, or on this machine, with the remedy for each."""
 
 import os
 import re
