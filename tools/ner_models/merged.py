@@ -109,6 +109,7 @@ def greedy(model: Any, tokenizer: Any, prompt: PromptSpec, records: Sequence[Rec
                 padding=True,
                 return_tensors="pt",
                 return_dict=True,
+                **prompt.template_arguments,
             ).to(model.device)
             # Plain greedy decoding: the base model's own generation settings may sample or penalise repetition.
             given = model.generate(
