@@ -68,7 +68,7 @@ def sha256(data: bytes) -> str:
 
 def test_a_file_is_downloaded_once_and_checked(site: str, tmp_path: Path) -> None:
     split = Split("a.txt", f"{site}/a.txt", sha256(CONTENT))
-    assert fetch_file(corpus(split), split, tmp_path) == "downloaded, checksum right"
+    assert fetch_file(corpus(split), split, tmp_path) == f"downloaded from {split.url}, checksum right"
     assert fetch_file(corpus(split), split, tmp_path) == "already here, checksum right"
     assert (tmp_path / "a.txt").read_bytes() == CONTENT
     assert Files.asked == [None]
@@ -77,7 +77,7 @@ def test_a_file_is_downloaded_once_and_checked(site: str, tmp_path: Path) -> Non
 
 def test_without_a_checksum_none_is_called_right(site: str, tmp_path: Path) -> None:
     split = Split("a.txt", f"{site}/a.txt")
-    assert fetch_file(corpus(split), split, tmp_path) == "downloaded, no checksum to compare"
+    assert fetch_file(corpus(split), split, tmp_path) == f"downloaded from {split.url}, no checksum to compare"
     assert fetch_file(corpus(split), split, tmp_path) == "already here, no checksum to compare"
 
 
@@ -110,7 +110,7 @@ def test_a_file_of_an_archive_is_unpacked(site: str, tmp_path: Path) -> None:
         archive.writestr("folder/a.txt", CONTENT)
     Files.files["/all.zip"] = packed.getvalue()
     split = Split("a.txt", f"{site}/all.zip", sha256(CONTENT))
-    assert fetch_corpus(corpus(split), tmp_path) == {tmp_path / "a.txt": "downloaded, checksum right"}
+    assert fetch_corpus(corpus(split), tmp_path) == {tmp_path / "a.txt": f"downloaded from {split.url}, checksum right"}
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", CONTENT)]
 
 
@@ -139,7 +139,7 @@ def test_an_archive_is_known_by_the_path_of_its_address(site: str, tmp_path: Pat
 def test_a_query_is_no_part_of_a_file_name(site: str, tmp_path: Path, query: str) -> None:
     Files.files[f"/a{query}"] = CONTENT
     split = Split("a.txt", f"{site}/a{query}", sha256(CONTENT))
-    assert fetch_file(corpus(split), split, tmp_path) == "downloaded, checksum right"
+    assert fetch_file(corpus(split), split, tmp_path) == f"downloaded from {split.url}, checksum right"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
@@ -179,7 +179,7 @@ def test_title_and_licence_come_before_the_download(site: str, workplace: Path, 
     result = cli("ner-data", "fetch", "my")
     assert result.out.splitlines() == [
         "my: My notes; licence: CC0",
-        "data/raw/my/a.txt: downloaded, checksum right",
+        f"data/raw/my/a.txt: downloaded from {site}/a.txt, checksum right",
     ]
     Path("data/corpora/my.yaml").write_text(
         Path("data/corpora/my.yaml").read_text(encoding="utf-8").replace("a.txt", "gone.txt"), encoding="utf-8"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from raw_files import read
 
 from ner_common.errors import UserError
 from ner_data.formats import bio
@@ -56,7 +57,7 @@ def test_a_file_with_marks_is_refused_in_one_line(tmp_path: Path, name: str, tim
     for _ in range(10 * times):
         (tmp_path / "a.txt").write_text(rows(chance, MARKS[name], 20), "utf-8")
         with pytest.raises(UserError, match=r"a\.txt:\d+: the tokens carry .* marks .*; remove these digits") as error:
-            list(bio.read(tmp_path / "a.txt", True))
+            list(read(bio, tmp_path / "a.txt", True))
         assert "\n" not in str(error.value)
         refused += 1
     assert refused == 10 * times
@@ -66,7 +67,7 @@ def test_marks_before_the_character_are_marks_if_most_tokens_have_them(tmp_path:
     text = "".join(f"{mark}{char} O\n" for mark, char in zip("BMESBME", HAN, strict=False))
     (tmp_path / "a.txt").write_text(text, "utf-8")
     with pytest.raises(UserError, match=r"a\.txt:1: .*'B头 O'"):
-        list(bio.read(tmp_path / "a.txt", True))
+        list(read(bio, tmp_path / "a.txt", True))
 
 
 @pytest.mark.parametrize("times", [QUICK, LONG])
@@ -79,7 +80,7 @@ def test_tokens_of_several_characters_without_marks_are_text(tmp_path: Path, tim
         for _ in range(chance.randint(5, 40)):
             tokens += [*chance.sample(HAN, chance.randint(1, 4)), chance.choice(words), "，"]
         (tmp_path / "a.txt").write_text("".join(f"{token} O\n" for token in tokens), "utf-8")
-        (sample,) = bio.read(tmp_path / "a.txt", True)
+        (sample,) = read(bio, tmp_path / "a.txt", True)
         assert (sample.problem, sample.text) == (None, "".join(tokens))
         kept += 1
     assert kept == 100 * times
@@ -88,11 +89,11 @@ def test_tokens_of_several_characters_without_marks_are_text(tmp_path: Path, tim
 @pytest.mark.parametrize("token", ["80", "10", "CT", "5mg", "B超", "维C"])
 def test_a_single_token_tells_nothing(tmp_path: Path, token: str) -> None:
     (tmp_path / "a.txt").write_text(f"{token} O\n\n" * 9, "utf-8")
-    assert [sample.text for sample in bio.read(tmp_path / "a.txt", True)] == [token] * 9
+    assert [sample.text for sample in read(bio, tmp_path / "a.txt", True)] == [token] * 9
 
 
 def test_numbers_in_a_row_are_no_positions(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("10 O\n21 O\n10 O\n\n10 O\n\n21 B-x\n\n10 O\n\n10 O\n、 O\n21 O\n", "utf-8")
-    first, *rest = bio.read(tmp_path / "a.txt", True)
+    first, *rest = read(bio, tmp_path / "a.txt", True)
     assert first.problem and first.problem[0] == "words"  # 10 21 10 or 102110?
     assert [(sample.problem, sample.text) for sample in rest] == [(None, t) for t in ("10", "21", "10", "10、21")]

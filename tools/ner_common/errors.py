@@ -14,9 +14,10 @@ class UserErrors(UserError):
 
     SHOWN = 20
 
-    def __init__(self, messages: Iterable[str]) -> None:
+    def __init__(self, messages: Iterable[str], count: int = 0) -> None:
+        """``count``: how many mistakes there are, if the messages are only the first of them."""
         self.messages = list(messages)
-        hidden = len(self.messages) - self.SHOWN
+        hidden = max(len(self.messages), count) - self.SHOWN
         lines = self.messages[: self.SHOWN] + ([f"... and {hidden} more"] if hidden > 0 else [])
         super().__init__("\n".join(lines))
 

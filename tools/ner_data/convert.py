@@ -1,75 +1,135 @@
 """Convert raw files to gold records: ``ner-data convert CORPUS`` writes ``data/gold/CORPUS/<split>.jsonl``."""
 
 import argparse
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+import hashlib
+from array import array
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ner_common.commands import positive
 from ner_common.errors import UserError, UserErrors, escaped, one_line, rooted
-from ner_common.files import locked, remove_leftovers, write_together
+from ner_common.files import Opener, locked, remove_leftovers, write_together
+from ner_common.parallel import chunks, cores, in_order
 from ner_data.corpus import RAW, Corpus, load_corpus
-from ner_data.formats import Sample, load_format
-from ner_data.gold import Record, write_gold
+from ner_data.formats import Format, Piece, Sample, load_format
+from ner_data.gold import Record, encode
+from ner_data.nesting import POLICIES, flatten
+from ner_data.sentences import cut
+from ner_data.source import ENCODINGS, Source
 
 MOST = 0.5  # of a split's records, and of those with labels, may be skipped
 BUSY = "another `ner-data` command is using it; wait for it"
+PIECES = 2000  # that one worker gets at a time
+SMALL = 16 << 20  # bytes of a file that is read before workers have started
+LONG = "sentences that no sentence end cuts (kept, longer than asked)"
 
 
 @dataclass(slots=True)
 class Converted:
-    """The result of reading one split.
+    """What became of the records of one split, or of some of them.
 
     Attributes:
-        records: those that were kept.
+        kept: how many were kept; with ``split_sentences``, of the sentences that they were cut into.
         rejected: how many records were skipped, by reason.
         repaired: how often each documented policy was applied to a record that was kept.
-        problems: why records were skipped, one message each.
+        problems: why records were skipped, one message each, as many as are shown.
+        mentions: how many mentions of each label were kept.
         lost: how many skipped records name each label.
-        labelled: how many skipped records name a label.
+        labelled: how many kept records have a mention.
+        unlabelled: how many skipped records name a label.
+        read: how many records the file has.
+        texts: for each kept record, a hash of its text and one of its entities: see `_duplicates`.
+        lines: the lines of the gold file, of some records only.
+        identities: hashes of their ids in the raw file, of some records only.
     """
 
-    records: list[Record] = field(default_factory=list)
+    kept: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    mentions: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     labelled: int = 0
+    unlabelled: int = 0
+    read: int = 0
+    texts: "array[int]" = field(default_factory=lambda: array("q"))
+    lines: list[str] = field(default_factory=list)
+    identities: list[int] = field(default_factory=list)
 
-    @property
-    def read(self) -> int:
-        """How many records the file has."""
-        return len(self.records) + self.rejected.total()
+    def add(self, other: "Converted") -> None:
+        """Add the counts of the records that follow."""
+        for name in ("kept", "labelled", "unlabelled", "read"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("rejected", "repaired", "mentions", "lost"):
+            getattr(self, name).update(getattr(other, name))
+        self.problems.extend(other.problems[: UserErrors.SHOWN - len(self.problems)])
+        self.texts.extend(other.texts)
 
 
-def convert(corpus: str, *, raw: Path | None = None, skip_bad: bool = False) -> dict[str, Converted]:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a worker needs to know to convert some pieces of a split."""
+
+    reader: Format
+    corpus: Corpus
+    split: str
+    path: Path
+    gold: bool
+
+
+def convert(
+    corpus: str, *, raw: Path | None = None, skip_bad: bool = False, workers: int = 0, **how: Any
+) -> dict[str, Converted]:
     """Convert the raw files of a corpus and write the gold file of every split, or none of them.
 
     Args:
         corpus: a name in ``data/corpora``.
         raw: the folder with the raw files; by default ``data/raw/CORPUS``.
         skip_bad: skip bad records instead of raising; not if a split loses too much by it (see `_losses`).
+        workers: how many processes read large files; 0: one per core. The result is the same for any number.
+        how: ``encoding``, ``nested`` or ``split_sentences``, if not as the corpus describes them.
 
     Returns:
-        The result for each split.
+        What became of the records of each split.
 
     Raises:
-        UserError: no such corpus; a raw file cannot be read (see `convert_split`); a record is bad; with
-            ``skip_bad``, a split loses too much; or a split with gold has no mention.
+        UserError: no such corpus; a raw file cannot be read; a record is bad; with ``skip_bad``, a split loses too
+            much; or a split with gold has no mention.
     """
-    described = load_corpus(corpus)
-    splits = {split: convert_split(described, split, raw or RAW / described.name) for split in described.splits}
-    problems = [problem for converted in splits.values() for problem in converted.problems]
-    if problems and not skip_bad:
-        raise UserErrors(problems)
-    if losses := [loss for split, converted in splits.items() if (loss := _losses(described, split, converted))]:
-        raise UserErrors(losses)
+    described = replace(load_corpus(corpus), **how)
     folder = described.gold_file("train").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, BUSY, wait=True), write_together() as write:
-        remove_leftovers(folder, lambda name: name.endswith(".jsonl"))
-        for split, converted in splits.items():
-            write_gold(described.gold_file(split), converted.records, write)
-    return splits
+    made = not folder.exists()
+    results: dict[str, Converted] = {}
+    try:
+        with ExitStack() as stack:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, BUSY, wait=True))
+            remove_leftovers(folder, lambda name: name.endswith(".jsonl"))
+            write = stack.enter_context(write_together())
+            for split in described.splits:
+                results[split] = convert_split(described, split, raw or RAW / described.name, write, workers)
+            problems = [problem for converted in results.values() for problem in converted.problems]
+            if problems and not skip_bad:
+                raise UserErrors(problems, sum(converted.rejected.total() for converted in results.values()))
+            if losses := [loss for split, found in results.items() if (loss := _losses(described, split, found))]:
+                raise UserErrors(losses)
+    except BaseException:
+        if made:
+            _remove_empty(folder)
+        raise
+    return results
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder that a failed conversion made, and the one around it if it made that too."""
+    for path in (folder, folder.parent):
+        if not path.is_dir() or any(path.iterdir()):
+            return
+        path.rmdir()
 
 
 def _losses(corpus: Corpus, split: str, converted: Converted) -> str | None:
@@ -79,20 +139,20 @@ def _losses(corpus: Corpus, split: str, converted: Converted) -> str | None:
     """
     first = converted.problems[0].removesuffix(", or use --skip-bad") if converted.problems else ""
     first = f"; the first problem: {first}" if first else ""
-    if not converted.records:
+    if not converted.kept:
         return f"{split}: every record is bad{first}"
     bad = converted.rejected.total()
     if bad > MOST * converted.read:
         return f"{split}: {bad} of {converted.read} records are bad, more than half, too many to skip{first}"
     if not corpus.splits[split].gold:
         return None
-    kept = {entity.label for record in converted.records for entity in record.entities or ()}
+    kept = converted.mentions
     if gone := [label.id for label in corpus.labels if label.id in converted.lost and label.id not in kept]:
         which = f"the label {gone[0]}" if len(gone) == 1 else f"the labels {', '.join(gone)}"
         return f"{split}: skipping {bad} bad records would lose every mention of {which}{first}"
-    labelled = converted.labelled + sum(bool(record.entities) for record in converted.records)
-    if kept and converted.labelled > MOST * labelled:
-        problem = f"{split}: {converted.labelled} of {labelled} records with labels are bad, more than half"
+    labelled = converted.unlabelled + converted.labelled
+    if kept and converted.unlabelled > MOST * labelled:
+        problem = f"{split}: {converted.unlabelled} of {labelled} records with labels are bad, more than half"
         return f"{problem}, too many to skip{first}"
     if not kept:
         problem = f"{split}: none of the {converted.read} records has a mention"
@@ -100,53 +160,135 @@ def _losses(corpus: Corpus, split: str, converted: Converted) -> str | None:
     return None
 
 
-def convert_split(corpus: Corpus, split: str, raw: Path) -> Converted:
-    """Read one raw file of a corpus.
+def convert_split(corpus: Corpus, split: str, raw: Path, write: Opener, workers: int = 0) -> Converted:
+    """Read one raw file of a corpus, and write its gold file.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8, or has no records. Problems of single records do not
-            raise: they are in the result.
+        UserError: the file is missing, empty or in another encoding, or has no records. Problems of single records do
+            not raise: they are in the result.
     """
-    path = raw / corpus.splits[split].file
-    labels = {label.id for label in corpus.labels}
+    from tqdm import tqdm
+
+    described = corpus.splits[split]
+    path = raw / described.file
+    reader = load_format(corpus.format, corpus.options)
+    size = sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    workers = 1 if size < SMALL else workers or cores()
     result = Converted()
-    reader = load_format(corpus.format)
-    for number, sample in enumerate(reader(path, corpus.splits[split].gold), start=1):
-        record = _record(f"{corpus.name}-{split}-{number}", sample, labels, corpus.name)
-        if isinstance(record, Record):
-            result.records.append(record)
-            result.repaired.update(sample.repairs)
-            continue
-        reason, message = record
-        result.rejected[reason] += 1
-        named = sample.labels | {entity.label for entity in sample.entities or ()}
-        result.lost.update(named)
-        result.labelled += bool(named)
-        result.problems.append(f"{rooted(path)}:{sample.line}: record {number}: {message}; fix it, or use --skip-bad")
-    if not result.records and not result.problems:
+    identities: set[int] = set()
+    with (
+        write(corpus.gold_file(split)) as file,
+        tqdm(total=size, unit="B", unit_scale=True, desc=split, delay=2) as bar,
+    ):
+        source = Source(path, corpus.encoding, raw / described.tags if described.tags else None, bar.update)
+        # One process sees every id that was used before; of several, each sees those of its pieces.
+        work = partial(_converted, _Work(reader, corpus, split, path, described.gold), {})
+        for part in in_order(work, enumerate(chunks(reader.pieces(source), PIECES)), workers):
+            file.write("".join(part.lines))
+            result.add(part)
+            if workers > 1:
+                before = len(identities)
+                identities.update(part.identities)
+                if len(identities) < before + len(part.identities):
+                    break
+        else:
+            workers = 1
+    if workers > 1:  # an id is there twice: one process says where
+        return convert_split(corpus, split, raw, write, 1)
+    if not result.read:
         raise UserError(f"{rooted(path)}: no records; is this a {corpus.format} file?")
     return result
 
 
-def _record(identity: str, sample: Sample, labels: set[str], corpus: str) -> Record | tuple[str, str]:
-    """The record of a sample, or why there is none: (reason, message)."""
+def _converted(work: _Work, seen: dict[str | int, int], numbered: tuple[int, list[Piece]]) -> Converted:
+    """Convert some pieces: their gold lines, and the counts.
+
+    Args:
+        work: what they belong to.
+        seen: the ids that were used before, with their lines; those of these pieces are added.
+        numbered: which `PIECES` of the file these are, from 0, and the pieces.
+    """
+    result = Converted()
+    labels = {label.id for label in work.corpus.labels}
+    for number, piece in enumerate(numbered[1], start=numbered[0] * PIECES + 1):
+        sample = work.reader.parse(piece, work.gold)
+        records = _records(f"{work.corpus.name}-{work.split}-{number}", sample, labels, work, seen)
+        result.read += 1
+        if isinstance(records, list):
+            result.repaired.update(sample.repairs)
+            if left_out := len(sample.entities or ()) - sum(len(record.entities or ()) for record in records):
+                result.repaired[f"mentions left out ({work.corpus.nested} of nested ones are kept)"] += left_out
+            _keep(records, work.corpus, result)
+            continue
+        reason, message = records
+        result.rejected[reason] += 1
+        named = sample.labels | {entity.label for entity in sample.entities or ()}
+        result.lost.update(named)
+        result.unlabelled += bool(named)
+        if len(result.problems) < UserErrors.SHOWN:
+            where = work.path / sample.file if sample.file else work.path
+            message = f"{rooted(where)}:{sample.line}: record {number}: {message}; fix it, or use --skip-bad"
+            result.problems.append(message)
+    result.identities.extend(map(hash, seen))
+    return result
+
+
+def _keep(records: list[Record], corpus: Corpus, result: Converted) -> None:
+    """Count records that are kept, and add their lines."""
+    if len(records) > 1:
+        result.repaired["texts cut at sentence ends"] += 1
+    for record in records:
+        entities = record.entities or ()
+        if corpus.split_sentences and len(record.text) > corpus.split_sentences:
+            result.repaired[LONG] += 1
+        result.kept += 1
+        result.labelled += bool(entities)
+        result.mentions.update(entity.label for entity in entities)
+        result.lines.append(encode(record) + "\n")
+        marks = ";".join(f"{entity.start},{entity.end},{entity.label}" for entity in entities)
+        result.texts.append(_hash(record.text))
+        result.texts.append(_hash("?" if record.entities is None else marks))
+
+
+def _hash(text: str) -> int:
+    """64 bits of a text, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
+
+
+def _records(
+    identity: str, sample: Sample, labels: set[str], work: _Work, seen: dict[str | int, int]
+) -> list[Record] | tuple[str, str]:
+    """The records of a sample (several if it is cut into sentences), or why there is none: (reason, message)."""
     if sample.problem:
         return sample.problem
+    if sample.identity is not None and seen.setdefault(sample.identity, sample.line) != sample.line:
+        used = f"the id {one_line(sample.identity)} is already used in line {seen[sample.identity]}"
+        return "duplicate id", used
     if unknown := sorted({entity.label for entity in sample.entities or ()} - labels):
-        known = f"{', '.join(sorted(labels))} (data/corpora/{corpus}.yaml)"
+        known = f"{', '.join(sorted(labels))} (data/corpora/{work.corpus.name}.yaml)"
         names = ", ".join(escaped(label) for label in unknown)
         return "unknown label", f"unknown label {names}; known: {known}"
+    source = sample.source or f"{sample.file or work.path.name}:{sample.line}"
+    entities = None if sample.entities is None else flatten(sample.entities, work.corpus.nested)
     try:
         sample.text.encode()
-        return Record(identity, sample.text, sample.entities)
+        whole = Record(identity, sample.text, entities, source)
     except UnicodeEncodeError:
         return "lone surrogate", f"{one_line(sample.text)} has a lone surrogate, which UTF-8 cannot encode"
     except ValueError as error:
         return "bad offsets", str(error)
+    most = work.corpus.split_sentences
+    if not most or len(whole.text) <= most:
+        return [whole]
+    parts = [part for part in cut(whole.text, whole.entities, most) if part[1].strip()]
+    return [
+        Record(f"{identity}.{count}", text, found, f"{source}:{start}")
+        for count, (start, text, found) in enumerate(parts, start=1)
+    ]
 
 
 def _tally(converted: Converted, gold: bool) -> str:
-    text = f"read {converted.read}, kept {len(converted.records)}, rejected {converted.rejected.total()}"
+    text = f"read {converted.read}, kept {converted.kept}, rejected {converted.rejected.total()}"
     counts = [f"{reason} {count}" for reason, count in converted.rejected.most_common()]
     text += f" ({'; '.join(counts)})" if counts else ""
     text += "".join(f"; {policy}: {count}" for policy, count in converted.repaired.most_common())
@@ -157,11 +299,7 @@ def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
     """Mentions per label and split, and in all."""
     import pandas as pd
 
-    columns = {
-        split: Counter(entity.label for record in converted.records for entity in record.entities or ())
-        for split, converted in splits.items()
-        if corpus.splits[split].gold
-    }
+    columns = {split: converted.mentions for split, converted in splits.items() if corpus.splits[split].gold}
     table = pd.DataFrame(columns, index=[label.id for label in corpus.labels], dtype="Int64").fillna(0)
     # Not table.loc["total"], which may be a label.
     table = pd.concat([table, table.sum().to_frame("total").T])
@@ -170,26 +308,26 @@ def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
 
 def _duplicates(splits: dict[str, Converted]) -> list[str]:
     """Report repeated texts: within a split they count twice, shared by two splits they leak into the score."""
+    import numpy as np
+
     lines = []
     seen = {}
     for split, converted in splits.items():
-        entities = defaultdict(list)
-        for record in converted.records:
-            entities[record.text].append(record.entities)
-        seen[split] = entities
-        repeated = [found for found in entities.values() if len(found) > 1]
-        if repeated:
-            extra = sum(len(found) - 1 for found in repeated)
-            conflicting = sum(len(set(found)) > 1 for found in repeated)
+        pairs = np.array(converted.texts, np.int64).reshape(-1, 2)
+        texts, counts = np.unique(pairs[:, 0], return_counts=True)
+        seen[split] = texts
+        if len(texts) < len(pairs):
+            distinct = np.unique(pairs, axis=0)[:, 0]  # a text as often as it has different entities
+            conflicting = (np.unique(distinct, return_counts=True)[1] > 1).sum()
             lines.append(
-                f"note: {split} repeats {len(repeated)} texts "
-                f"({extra} extra copies, {conflicting} with different labels)"
+                f"note: {split} repeats {(counts > 1).sum()} texts "
+                f"({len(pairs) - len(texts)} extra copies, {conflicting} with different labels)"
             )
     names = list(seen)
     for index, one in enumerate(names):
         for other in names[index + 1 :]:
-            if shared := seen[one].keys() & seen[other].keys():
-                lines.append(f"note: {one} and {other} share {len(shared)} texts")
+            if shared := len(np.intersect1d(seen[one], seen[other], assume_unique=True)):
+                lines.append(f"note: {one} and {other} share {shared} texts")
     return lines
 
 
@@ -203,10 +341,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "if a split would lose more than half of its records or all its mentions of a label, or more than half of the "
         "records that have labels",
     )
+    add_reading_arguments(parser, "as the corpus describes it")
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    """The options about how raw files are read, which a corpus description can hold too."""
+    parser.add_argument("--encoding", choices=ENCODINGS, help=f"encoding of the raw files (default: {default})")
+    parser.add_argument(
+        "--nested",
+        choices=POLICIES,
+        help=f"which of nested or crossing mentions are kept, for forms that hold flat ones (default: {default})",
+    )
+    parser.add_argument(
+        "--split-sentences",
+        type=positive(int),
+        metavar="N",
+        help=f"cut texts of more than N characters at sentence ends, never inside a mention (default: {default})",
+    )
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {
+        key: value for key in ("encoding", "nested", "split_sentences") if (value := getattr(args, key)) is not None
+    }
 
 
 def run(args: argparse.Namespace) -> None:
-    splits = convert(args.corpus, raw=args.raw, skip_bad=args.skip_bad)
+    splits = convert(args.corpus, raw=args.raw, skip_bad=args.skip_bad, **reading(args))
     corpus = load_corpus(args.corpus)
     for split, converted in splits.items():
         print(f"{rooted(corpus.gold_file(split))}: {_tally(converted, corpus.splits[split].gold)}")

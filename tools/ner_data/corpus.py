@@ -12,18 +12,23 @@ A small one::
       test: {file: test.json, gold: false}     # gold: false = no entities in the file
     labels:
       name: {name: 姓名, definition: 人的名字}    # the definition is optional
+
+Optional keys: ``encoding`` (of the raw files, see `source.ENCODINGS`), ``options`` of the format (a mapping),
+``nested`` (`nesting.POLICIES`) and ``split_sentences`` (cut texts of more characters at sentence ends).
 """
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ner_common.errors import UserError, UserErrors, escaped, is_plain, one_line, printable, rooted
-from ner_common.files import read_yaml
-from ner_data.formats import format_names
+from ner_common.files import Opener, read_yaml, write_atomically
+from ner_data.formats import format_names, option_problems
+from ner_data.nesting import POLICIES
 from ner_data.prompt import escape
+from ner_data.source import ENCODINGS
 
 CORPORA = Path("data/corpora")
 GOLD = Path("data/gold")
@@ -33,12 +38,21 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One file of a corpus: its name in the raw folder, its URL, its SHA-256, and whether it has entities."""
+    """One file of a corpus: its name in the raw folder, its URL, its SHA-256, and whether it has entities.
+
+    ``url`` may be a list of addresses, tried in turn. ``tags`` is a second file, for formats that keep the tags apart.
+    """
 
     file: str
-    url: str | None = None
+    url: str | list[str] | None = None
     sha256: str | None = None
     gold: bool = True
+    tags: str | None = None
+
+    @property
+    def urls(self) -> list[str]:
+        """The addresses, in the order in which they are tried."""
+        return [self.url] if isinstance(self.url, str) else self.url or []
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,10 @@ class Corpus:
     format: str
     splits: dict[str, Split]
     labels: tuple[Label, ...]
+    encoding: str = "utf-8"
+    options: dict[str, Any] = field(default_factory=dict)
+    nested: str = "keep"
+    split_sentences: int = 0
 
     def gold_file(self, split: str) -> Path:
         """The file with a split's gold records."""
@@ -86,23 +104,60 @@ def load_corpus(name: str) -> Corpus:
     return Corpus(**{**value, "splits": splits, "labels": labels})
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that a new corpus cannot have: it names files, datasets and make variables.
+
+    Raises:
+        UserError: it is not made of letters, digits, ``_``, ``-`` and ``.``, or does not start with a letter or digit.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"{escaped(name)}: no name for a corpus; use letters, digits, `_`, `-` and `.`")
+
+
+def write_description(corpus: Corpus, write: Opener = write_atomically) -> Path:
+    """Write ``data/corpora/<name>.yaml``, without what is as by default; returns its path."""
+    import yaml
+
+    value = {
+        **{key: given for key, given in asdict(corpus).items() if key not in ("splits", "labels")},
+        "splits": {split: _given(part) for split, part in corpus.splits.items()},
+        "labels": {label.id: _given(label, "id") for label in corpus.labels},
+    }
+    value = {key: given for key, given in value.items() if key not in _OPTIONAL or given != _DEFAULTS[key]}
+    path = CORPORA / f"{corpus.name}.yaml"
+    with write(path) as file:
+        yaml.safe_dump(value, file, allow_unicode=True, sort_keys=False, width=119)
+    return path
+
+
+def _given(part: Split | Label, *without: str) -> dict[str, Any]:
+    """The keys of a split or label that are not as by default."""
+    values = asdict(part)
+    return {f.name: values[f.name] for f in fields(part) if f.name not in without and values[f.name] != f.default}
+
+
 def _problems(name: str, value: Any) -> Iterator[str]:
     """What is wrong in the description of a corpus, in words."""
     if not isinstance(value, dict):
         yield f"must be a mapping, not {one_line(value)}"
         return
     known = [field.name for field in fields(Corpus)]
-    if missing := [key for key in known if value.get(key) in (None, "")]:
+    if missing := [key for key in known if key not in _OPTIONAL and value.get(key) in (None, "")]:
         yield f"lacks {', '.join(missing)}"
     for key, given in value.items():
         if key not in known:
             yield f"has an unknown {_quoted(key)}; known: {', '.join(known)}"
+        elif key in _OPTIONAL:
+            if not _OPTIONAL[key][0](given):
+                yield f"{key} must be {_OPTIONAL[key][1]}, not {one_line(given)}"
         elif key not in ("splits", "labels", *missing) and not isinstance(given, str):
             yield f"{key} must be text (quote it), not {one_line(given)}"
     if value.get("name", name) != name:
         yield f"`name: {_quoted(value['name'])}` must be `name: {name}`, like the file name"
     if value.get("format") and value["format"] not in format_names():
         yield f"unknown format {one_line(value['format'])}; known: {', '.join(format_names())}"
+    elif value.get("format") and isinstance(value.get("options", {}), dict):
+        yield from option_problems(value["format"], value.get("options", {}))
     for key, kind in (("splits", Split), ("labels", Label)):
         parts = value.get(key)
         if isinstance(parts, dict) and parts:
@@ -127,6 +182,8 @@ def _part_problems(where: str, kind: type[Split] | type[Label], given: Any) -> I
     for key, value in given.items():
         if key not in known:
             yield f"{where} has an unknown {_quoted(key)}; known: {', '.join(known)}"
+        elif key == "url" and isinstance(value, list) and value:
+            yield from (line for one in value for line in _part_problems(where, kind, given | {"url": one}))
         elif not isinstance(value, known[key].type):  # type: ignore[arg-type]
             wanted = "true or false" if known[key].type is bool else "text (quote it)"
             yield f"{where}: {key} must be {wanted}, not {one_line(value)}"
@@ -167,8 +224,17 @@ _LINE = "one line of text, without control characters or white space around it"
 # Per key of a split or label: whether its text is right, and what it must be.
 _RULES: dict[str, tuple[Callable[[str], object], str]] = {
     "file": (_is_inside, "a name inside the raw folder"),
+    "tags": (_is_inside, "a name inside the raw folder"),
     "url": (re.compile(r"https?://[^\s/]\S*").fullmatch, "an address that starts with http:// or https://"),
     "sha256": (re.compile(r"[0-9a-fA-F]{64}").fullmatch, "64 hexadecimal digits"),
     "name": (_is_line, _LINE),
     "definition": (lambda text: printable(text) == text, "text without control characters"),
+}
+_DEFAULTS: dict[str, Any] = {"encoding": "utf-8", "options": {}, "nested": "keep", "split_sentences": 0}
+# Per optional key of a corpus: whether its value is right, and what it must be.
+_OPTIONAL: dict[str, tuple[Callable[[Any], object], str]] = {
+    "encoding": (ENCODINGS.__contains__, f"one of {', '.join(ENCODINGS)}"),
+    "options": (lambda value: isinstance(value, dict), "a mapping of the format's options"),
+    "nested": (POLICIES.__contains__, f"one of {', '.join(POLICIES)}"),
+    "split_sentences": (lambda value: type(value) is int and value > 0, "a number of characters"),
 }

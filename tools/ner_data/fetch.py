@@ -4,6 +4,7 @@ import argparse
 import errno
 import hashlib
 import re
+import sys
 import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -76,20 +77,35 @@ def fetch_file(corpus: Corpus, split: Split, folder: Path, archives: dict[Path, 
         check(path, split, "remove the file and fetch again, or use RAW=DIR")
         return f"already here, {compared}"
     remedy = f"get {split.file} from {corpus.source} and put it at {rooted(path)}, or name its folder with RAW=DIR"
-    if split.url is None:
+    if not split.urls:
         raise UserError(f"{rooted(path)}: no such file, and its corpus names no URL; {remedy}")
     path.parent.mkdir(parents=True, exist_ok=True)
     archives = {} if archives is None else archives
+    *others, last = split.urls
+    for url in others:
+        try:
+            _fetch_from(url, path, split, folder, archives, remedy)
+        except UserError as error:
+            problem = str(error).removesuffix(f"; {remedy}")
+            print(f"note: {problem}; trying the next address", file=sys.stderr)
+        else:
+            return f"downloaded from {url}, {compared}"
+    _fetch_from(last, path, split, folder, archives, remedy)
+    return f"downloaded from {last}, {compared}"
+
+
+def _fetch_from(url: str, path: Path, split: Split, folder: Path, archives: dict[Path, str], remedy: str) -> None:
+    """Get one raw file from one address; see `fetch_file`."""
     unpacked = path.with_name(f"{path.name}.part")
-    address = re.sub(r"^https?://[^/?#]*|[?#].*", "", split.url)
+    address = re.sub(r"^https?://[^/?#]*|[?#].*", "", url)
     zipped = address.lower().endswith(".zip")
     part = folder / f"{Path(address).name[-64:]}.part" if zipped else unpacked
-    if archives.get(part) != split.url:
+    if archives.get(part) != url:
         if not split.sha256 or part in archives:
             part.unlink(missing_ok=True)
-        download(split.url, part, remedy)
+        download(url, part, remedy)
     if zipped:
-        archives[part] = split.url
+        archives[part] = url
         unpack(part, path.name, unpacked, remedy)
     try:
         check(unpacked, split, f"it was removed: fetch again, or, if its publisher has changed it, {remedy}")
@@ -98,7 +114,6 @@ def fetch_file(corpus: Corpus, split: Split, folder: Path, archives: dict[Path, 
             wrong.unlink()
         raise
     unpacked.replace(path)
-    return f"downloaded, {compared}"
 
 
 def download(url: str, part: Path, remedy: str) -> None:

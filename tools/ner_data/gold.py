@@ -5,13 +5,14 @@ One record per line in ``data/gold/<corpus>/<split>.jsonl``::
     {"id": "demo-train-1", "text": "林晓在云帆科技任经理", "entities":
         [{"start": 0, "end": 2, "label": "name", "text": "林晓"},
          {"start": 3, "end": 7, "label": "company", "text": "云帆科技"},
-         {"start": 8, "end": 10, "label": "position", "text": "经理"}]}
+         {"start": 8, "end": 10, "label": "position", "text": "经理"}], "source": "train.json:1"}
 
 Offsets are half-open and count characters (Unicode code points): ``text[start:end] == entity.text``.
-A record without gold has ``"entities": null``: it can be predicted, but not trained on or scored.
+A record without gold has ``"entities": null``: it can be predicted, but not trained on or scored. ``source`` says
+where the raw data have the record: ``file:line``, or ``file:line:offset`` for a sentence cut from a longer text; files
+written by earlier versions lack it.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import ge
@@ -53,8 +54,10 @@ class Parsed:
     problems: tuple[str, ...] = ()
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A sentence and its entities, sorted by position; ``entities`` is None for a sentence without gold.
+
+    ``source`` says where the raw data have it (see above); it is "" if that is not known.
 
     Raises:
         ValueError: an offset out of range or reversed, or a surface that differs from its slice of the text.
@@ -63,6 +66,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     text: str
     entities: tuple[Entity, ...] | None
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.entities is None:
@@ -91,10 +95,6 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"record {self.id} has no gold entities")
         return self.entities
 
-    def as_json(self) -> dict[str, Any]:
-        entities = None if self.entities is None else [entity.as_json() for entity in self.entities]
-        return {"id": self.id, "text": self.text, "entities": entities}
-
 
 def read_gold(path: Path) -> Iterator[Record]:
     """Yield the records of a gold file, in order.
@@ -111,11 +111,19 @@ def read_gold(path: Path) -> Iterator[Record]:
         yield record
 
 
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(record: Record) -> str:
+    """The line of a gold file, without its line end."""
+    return _ENCODER.encode(record).decode()
+
+
 def write_gold(path: Path, records: Iterable[Record], write: Opener = write_atomically) -> int:
     """Write a gold file (all or nothing) and return the number of records."""
     count = 0
     with write(path) as file:
         for record in records:
-            file.write(json.dumps(record.as_json(), ensure_ascii=False) + "\n")
+            file.write(encode(record) + "\n")
             count += 1
     return count

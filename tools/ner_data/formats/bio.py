@@ -17,22 +17,28 @@ marks of a word segmentation: the positions in words of Weibo NER (``科0``, ``�
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from operator import and_
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ner_common.errors import UserError, one_line, rooted
-from ner_common.files import read_text
-from ner_data.formats import Sample
-from ner_data.gold import Entity
+from ner_common.errors import one_line
+from ner_common.files import Opener
+from ner_data.formats import Format, Piece, Sample
+from ner_data.gold import Entity, Record
+from ner_data.source import Source
+
+if TYPE_CHECKING:
+    from ner_data.corpus import Corpus
 
 ORPHAN = "I- without B- (starts a mention)"
 LONG = "tokens of several characters (joined without spaces)"
 MARKER = "document markers (skipped)"
 LAYOUT = "write `char SPACE tag`"
 _TAG = re.compile(r"O|[A-Z]-\S+")
-_ROW = list[tuple[int, str]]
+_ROWS = list[tuple[int, str]]
 _DOCUMENT = re.compile(r"-DOCSTART-(?:[ \t]+(?:O|[-_]\S*|\(\d+\)))*[ \t]*")
 # Written next to a character: printable ASCII, full-width letters and digits, raised, lowered and circled digits.
 _MARK = r"[!-~０-９Ａ-Ｚａ-ｚ⁰¹²³⁴-⁹₀-₉①-⑳]+"
@@ -44,45 +50,57 @@ FEW = 1 / 50  # of a file's tokens: fewer that look marked (``维C``) are text
 CHARACTERS = 5  # so many different ones are not marked by chance
 
 
-def read(path: Path, gold: bool) -> Iterator[Sample]:
-    """Yield the sentences of a file; with ``gold`` false the tags are not interpreted.
+@dataclass(frozen=True)
+class Reader(Format):
+    """See the module."""
 
-    Raises:
-        UserError: the file is missing, empty or not UTF-8, its lines end in CR, or its tokens carry the
-            marks of a word segmentation.
-    """
-    markers: list[int] = []
-    sentences = list(_sentences(path, markers))
-    if marked := _marked([row for rows in sentences for row in rows]):
-        number, row = marked
-        problem = f"the tokens carry their positions in words, or other marks of a word segmentation: {one_line(row)}"
-        remedy = "remove these digits or letters, or they become text"
-        raise UserError(f"{rooted(path)}:{number}: {problem}; {remedy}")
-    skipped = (MARKER,) * len(markers)
-    for rows in sentences:
+    title = "a character and its BIO tag per line"
+    files = ".txt"
+    nested = False
+
+    def pieces(self, source: Source) -> Iterator[Piece]:
+        """The (line number, line) rows of each sentence, and how many document markers precede it.
+
+        Raises:
+            UserError: see `Source.lines`; or the tokens carry the marks of a word segmentation.
+        """
+        _refuse_marks(source)
+        rows: _ROWS = []
+        markers = 0
+        for number, row in source.lines():
+            marker = _DOCUMENT.fullmatch(row)
+            if row.strip(" \t") and not marker:
+                rows.append((number, row))
+            elif rows:
+                yield Piece(rows[0][0], (rows, markers))
+                rows, markers = [], 0
+            markers += bool(marker)
+        if rows:
+            yield Piece(rows[0][0], (rows, markers))
+
+    def parse(self, piece: Piece, gold: bool) -> Sample:
+        rows, markers = piece.content
         sample = _sentence(rows, gold)
-        if not sample.problem:
-            sample, skipped = replace(sample, repairs=sample.repairs + skipped), ()
-        yield sample
+        return replace(sample, repairs=sample.repairs + (MARKER,) * markers)
 
+    def refusal(self, record: Record) -> tuple[str, str] | None:
+        if found := re.search(r"[\n\r]", record.text):
+            return (
+                "line break",
+                f"has a line break at character {found.start()}, which a character per line cannot hold",
+            )
+        return None
 
-def _sentences(path: Path, markers: list[int]) -> Iterator[_ROW]:
-    """The (line number, line) rows of each sentence; adds the line numbers of the document markers to ``markers``."""
-    rows: _ROW = []
-    lines = read_text(path, "name the folder that has it with --raw DIR").split("\n")
-    for number, line in enumerate([*lines, ""], start=1):
-        row = line.removesuffix("\r")
-        if "\r" in row:
-            problem = "a carriage return inside the line; convert the file's line ends to LF"
-            raise UserError(f"{rooted(path)}:{number}: {problem}")
-        marker = _DOCUMENT.fullmatch(row)
-        if marker:
-            markers.append(number)
-        if row.strip(" \t") and not marker:
-            rows.append((number, row))
-        elif rows:
-            yield rows
-            rows = []
+    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+        with write(target.with_name(f"{target.name}.txt")) as file:
+            for record in records:
+                tags = ["O"] * len(record.text)
+                for entity in record.entities or ():
+                    tags[entity.start : entity.end] = [
+                        f"B-{entity.label}", *[f"I-{entity.label}"] * (entity.end - entity.start - 1)
+                    ]  # fmt: skip
+                file.writelines(f"{character} {tag}\n" for character, tag in zip(record.text, tags, strict=True))
+                file.write("\n")
 
 
 def _cut(row: str) -> int:
@@ -90,30 +108,41 @@ def _cut(row: str) -> int:
     return max(row.rfind(" "), row.rfind("\t"))
 
 
-def _marked(rows: _ROW) -> tuple[int, str] | None:
-    """The first row with a mark, if the tokens of a file carry marks of a word segmentation.
+def _refuse_marks(source: Source) -> None:
+    """Refuse a file whose tokens carry marks of a word segmentation.
 
     They do if tokens of one Han character and a mark are most of all tokens; or, with the mark behind the character,
     not few, of different characters, and most of the tokens of several characters: then words of one character have no
     mark. ``CT`` and ``10`` decide nothing: they may be text, or a character with its mark.
     """
-    split = [(number, row, row[: max(_cut(row), 0)]) for number, row in rows]
-    tokens = [found for found in split if len(found[2]) < 2 or not _ONLY_MARK.fullmatch(found[2])]
-    several = sum(len(token) > 1 for _, _, token in tokens)
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[int, str]] = {}
+    for number, row in source.lines():
+        if row.strip(" \t") and not _DOCUMENT.fullmatch(row):
+            token = row[: max(_cut(row), 0)]
+            if len(token) < 2 or not _ONLY_MARK.fullmatch(token):
+                counts[token] += 1
+                first.setdefault(token, (number, row))
+    total = counts.total()
+    several = sum(count for token, count in counts.items() if len(token) > 1)
     for pattern in (_MARK_AFTER, _MARK_BEFORE):
-        found = [(number, row, match) for number, row, token in tokens if (match := pattern.fullmatch(token))]
-        varied = len({match[1] for _, _, match in found}) >= CHARACTERS
+        found = {token: match[1] for token in counts if (match := pattern.fullmatch(token))}
+        number = sum(counts[token] for token in found)
+        varied = len(set(found.values())) >= CHARACTERS
         if pattern is _MARK_AFTER:
-            most = 2 * len(found) > len(tokens) and len({match[0] for _, _, match in found}) > 1
-            many = varied and 2 * len(found) > several and len(found) > FEW * len(tokens)
+            most = 2 * number > total and len(found) > 1
+            many = varied and 2 * number > several and number > FEW * total
         else:  # B超, 5年: text, as long as there are not only such tokens
-            most, many = varied and 2 * len(found) > len(tokens), False
+            most, many = varied and 2 * number > total, False
         if most or many:
-            return found[0][:2]
-    return None
+            line, row = min(first[token] for token in found)
+            problem = "the tokens carry their positions in words, or other marks of a word segmentation"
+            raise source.wrong(
+                line, f"{problem}: {one_line(row)}; remove these digits or letters, or they become text"
+            )
 
 
-def _sentence(rows: _ROW, gold: bool) -> Sample:
+def _sentence(rows: _ROWS, gold: bool) -> Sample:
     """Read one sentence from its rows."""
     first = rows[0][0]
     tokens: list[tuple[str, str]] = []
@@ -144,8 +173,6 @@ def _problem(row: str, char: str, tag: str, before: str, gold: bool) -> tuple[st
         return "no tag", f"has no tag: {one_line(row)}; {LAYOUT}"
     if gold and not (tag == "O" or (tag[:2] in ("B-", "I-") and len(tag) > 2)):
         return "unknown tag scheme", f"has the tag {one_line(tag)}; this format has only B-label, I-label and O"
-    if "\0" in row:
-        return "wrong encoding", f"has a NUL, as UTF-16 has: {one_line(row)}; convert the file to UTF-8"
     if "\ufeff" in char:
         return "byte-order mark", f"has a byte-order mark inside the file: {one_line(row)}; remove it"
     if len(char) == 1 and (char != "O" or tag.isascii() or _TAG.fullmatch(tag)):
@@ -168,7 +195,7 @@ def _joined(before: str, token: str) -> tuple[str, str] | None:
     return "words", f"{message} write one character per line, a space too"
 
 
-def _labels(rows: _ROW) -> frozenset[str]:
+def _labels(rows: _ROWS) -> frozenset[str]:
     """The labels in the tags of a sentence that cannot be read; the whole tag where it is of another scheme."""
     tags = {row[cut + 1 :] for _, row in rows if (cut := _cut(row)) > 0} - {"", "O"}
     return frozenset(tag[2:] if _TAG.fullmatch(tag) else tag for tag in tags)

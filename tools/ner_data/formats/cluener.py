@@ -8,45 +8,59 @@ A line of a split without gold has no ``label``, and usually an ``id``.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ner_common.decoding import convert, decode_json, has_lone_surrogate
 from ner_common.errors import one_line
-from ner_common.files import read_text
-from ner_data.formats import Sample
-from ner_data.gold import Entity
+from ner_common.files import Opener
+from ner_data.formats import Format, Piece, Sample
+from ner_data.gold import Entity, Record
+from ner_data.source import Source
+
+if TYPE_CHECKING:
+    from ner_data.corpus import Corpus
 
 Labels = dict[str, dict[str, list[tuple[int, int]]]]
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"(\s*+:)?', re.DOTALL)
 
 
-def read(path: Path, gold: bool) -> Iterator[Sample]:
-    """Yield the sentences of a file; with ``gold`` false, labels are neither expected nor read.
+@dataclass(frozen=True)
+class Reader(Format):
+    """See the module."""
 
-    Raises:
-        UserError: the file is missing, empty or not UTF-8.
-    """
-    ids: dict[Any, int] = {}
-    # Not str.splitlines(): that splits at U+2028 and other characters that a JSON string may contain.
-    for number, line in enumerate(read_text(path, "name the folder that has it with --raw DIR").split("\n"), start=1):
-        if not line.strip():
-            continue
-        sample = _sample(number, line, gold)
-        if isinstance(sample, Sample):
-            yield sample
-            continue
-        text, entities, identity = sample
-        if identity is not None and ids.setdefault(identity, number) != number:
-            problem = ("duplicate id", f"the id {one_line(identity)} is already used in line {ids[identity]}")
-            yield Sample(number, text, entities, problem)
-        else:
-            yield Sample(number, text, entities)
+    title = "CLUENER JSON lines (CLUEbenchmark/CLUENER2020)"
+    files = ".json"
+    nested = True
+
+    def pieces(self, source: Source) -> Iterator[Piece]:
+        return (Piece(number, line) for number, line in source.lines() if line.strip())
+
+    def parse(self, piece: Piece, gold: bool) -> Sample:
+        return _sample(piece.line, piece.content, gold)
+
+    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+        with write(target.with_name(f"{target.name}.json")) as file:
+            for record in records:
+                value: dict[str, Any] = {"id": record.id, "text": record.text}
+                if record.entities is not None:
+                    value["label"] = _labels(record.entities)
+                file.write(msgspec.json.encode(value).decode() + "\n")
 
 
-def _sample(number: int, line: str, gold: bool) -> Sample | tuple[str, tuple[Entity, ...] | None, str | int | None]:
-    """Read one line: (text, entities, id), or the sample with its problem."""
+def _labels(entities: Iterable[Entity]) -> Labels:
+    labels: Labels = {}
+    for entity in entities:
+        labels.setdefault(entity.label, {}).setdefault(entity.text, []).append((entity.start, entity.end - 1))
+    return labels
+
+
+def _sample(number: int, line: str, gold: bool) -> Sample:
+    """Read one line."""
     try:
         value = decode_json(line)
     except ValueError:
@@ -63,14 +77,14 @@ def _sample(number: int, line: str, gold: bool) -> Sample | tuple[str, tuple[Ent
         message = f"the id {one_line(identity)} is neither a string nor an integer"
         return Sample(number, text, None, ("malformed id", message), labels=_names(value))
     if not gold:
-        return text, None, identity
+        return Sample(number, text, None, identity=identity)
     try:
         labels = convert(value.get("label"), Labels)
     except ValueError:
         form = 'needs "label": {label: {surface: [[start, end], ...]}}; set `gold: false` for a split without labels'
         return Sample(number, text, None, ("malformed label", form), labels=_names(value))
     try:
-        return text, tuple(sorted(_entities(text, labels))), identity
+        return Sample(number, text, tuple(sorted(_entities(text, labels))), identity=identity)
     except ValueError as error:
         reason, message = error.args
         return Sample(number, text, None, (reason, message), labels=_names(value))

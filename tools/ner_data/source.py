@@ -1,0 +1,196 @@
+"""A raw file as its reader gets it: decoded line by line, with one clear error for what is no text."""
+
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from ner_common.errors import UserError, one_line, rooted
+
+ENCODINGS = ("utf-8", "gb18030", "utf-16", "big5")
+LONGEST = 32 << 20  # bytes of a line; the longest document of a corpus has a few hundred thousand
+WHOLE = 1 << 30  # bytes of a file that can only be read as one document
+REMEDY = "name the folder that has it with --raw DIR"
+_CHUNK = 1 << 20
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One raw file, or the folder of a split for formats that have a file per document.
+
+    Attributes:
+        path: the file or folder.
+        encoding: one of `ENCODINGS`; ``gb18030`` reads GBK and GB2312 too.
+        tags: a second file with the tags, for formats that keep them apart.
+        tick: called with a number of bytes whenever so many have been read.
+    """
+
+    path: Path
+    encoding: str = "utf-8"
+    tags: Path | None = None
+    tick: Callable[[int], object] = lambda _: None
+
+    def beside(self, path: Path) -> "Source":
+        """Another file, of the same encoding."""
+        return replace(self, path=path, tags=None)
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Yield (number from 1, line) without LF or CRLF, blank lines too; the file is never in memory as a whole.
+
+        Only LF ends a line: the strings of JSON may contain U+2028 and the like. A byte-order mark is dropped.
+
+        Raises:
+            UserError: the file is missing, a folder, empty, or of another encoding; or a line has NUL bytes, ends in
+                CR alone, or is longer than `LONGEST`.
+        """
+        number, blank = 0, True
+        with self._open() as file:
+            for number, data in enumerate(self._raw_lines(file), start=1):
+                line = self._decoded(number, data)
+                blank = blank and not line.strip()
+                yield number, line
+        if blank:
+            raise UserError(f"{rooted(self.path)}: the file is empty; {REMEDY}")
+
+    def text(self) -> str:
+        """The whole file, each line ending in LF.
+
+        Raises:
+            UserError: see `lines`; or it is larger than `WHOLE`.
+        """
+        with self._open() as file:
+            size = file.seek(0, 2)
+        if size > WHOLE:
+            problem = f"{size:,} bytes in one document, more than {WHOLE:,}"
+            raise UserError(f"{rooted(self.path)}: {problem}; cut it into several files, or into JSON lines")
+        return "\n".join(line for _, line in self.lines()) + "\n"
+
+    def items(self) -> Iterator[tuple[int, str]]:
+        """Yield (line, JSON) of the items of a JSON array over any number of lines, or of the lines of JSON lines.
+
+        A file whose first character is ``[`` and whose first line is not an array by itself that more lines follow, is
+        one document: it is in memory as a whole. JSON lines are not, whatever they hold.
+
+        Raises:
+            UserError: see `lines` and `text`; or the document is no JSON array.
+        """
+        first = next(((number, line) for number, line in self.lines() if line.strip()), (1, ""))
+        if first[1].lstrip().startswith("[") and not self._is_lines():
+            yield from self._array()
+            return
+        for number, line in self.lines():
+            if line.strip():
+                yield number, line
+
+    def wrong(self, line: int, problem: str) -> UserError:
+        """The error of a line that ends the reading; ``problem`` says what is wrong, and the remedy."""
+        return UserError(f"{rooted(self.path)}:{line}: {problem}")
+
+    def _open(self) -> IO[bytes]:
+        try:
+            return self.path.open("rb")
+        except FileNotFoundError:
+            raise UserError(f"{rooted(self.path)}: no such file; {REMEDY}") from None
+        except IsADirectoryError:
+            raise UserError(f"{rooted(self.path)}: is a folder, not a file; {REMEDY}") from None
+
+    def _raw_lines(self, file: IO[bytes]) -> Iterator[bytes]:
+        """The lines with their ends, in UTF-8 if the file is UTF-16, otherwise as they are in the file."""
+        start = file.read(4)
+        file.seek(0)
+        if self.encoding == "utf-16":
+            yield from self._from_utf16(file)
+            return
+        if start[:2] in _UTF16:
+            raise UserError(f"{rooted(self.path)}: is UTF-16; use `--encoding utf-16`, or convert it to UTF-8")
+        if start[:3] == codecs.BOM_UTF8:
+            file.seek(3)
+        number = 0
+        while data := file.readline(LONGEST):
+            number += 1
+            if len(data) == LONGEST and not data.endswith(b"\n"):
+                raise self.wrong(number, f"a line of more than {LONGEST:,} bytes; is this a text file with lines?")
+            self.tick(len(data))
+            yield data
+
+    def _from_utf16(self, file: IO[bytes]) -> Iterator[bytes]:
+        decoder = codecs.getincrementaldecoder("utf-16")()
+        rest, number = "", 1
+        while True:
+            data = file.read(_CHUNK)
+            try:
+                rest += decoder.decode(data, final=not data)
+            except UnicodeError as error:
+                problem = str(error).partition(": ")[2] or str(error)
+                raise self.wrong(number, f"not UTF-16 ({problem}); name its encoding with `--encoding`") from None
+            *lines, rest = rest.split("\n")
+            for line in lines:
+                number += 1
+                yield (line + "\n").encode("utf-8", "surrogatepass")
+            if len(rest) > LONGEST:
+                raise self.wrong(
+                    number, f"a line of more than {LONGEST:,} characters; is this a text file with lines?"
+                )
+            if not data:
+                break
+            self.tick(len(data))
+        if rest:
+            yield rest.encode("utf-8", "surrogatepass")
+
+    def _decoded(self, number: int, data: bytes) -> str:
+        encoding = "utf-8" if self.encoding == "utf-16" else self.encoding
+        try:
+            line = data.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+        except UnicodeDecodeError as error:
+            raise self.wrong(number, self._undecodable(data, error.start)) from None
+        if "\0" in line:
+            problem = "has a NUL, as UTF-16 without a byte-order mark and binary files have"
+            raise self.wrong(number, f"{problem}: {one_line(line[:40])}; convert the file to UTF-8")
+        if "\r" in line:
+            raise self.wrong(number, "a carriage return inside the line; convert the file's line ends to LF")
+        return line
+
+    def _undecodable(self, data: bytes, at: int) -> str:
+        problem = f"not {self.encoding.upper()} at byte {at} of the line"
+        if self.encoding != "utf-8":
+            return f"{problem}; name its encoding with `--encoding` ({', '.join(ENCODINGS)})"
+        try:
+            data.decode("gb18030")
+        except UnicodeDecodeError:
+            return f"{problem}; convert the file to UTF-8, or name its encoding with `--encoding`"
+        return f"{problem}; it looks like GBK: use `--encoding gb18030`, or `iconv -f GB18030 -t UTF-8`"
+
+    def _is_lines(self) -> bool:
+        """Whether the first two lines with text are JSON values, each by itself."""
+        found = 0
+        for _, line in self.lines():
+            if not line.strip():
+                continue
+            try:
+                msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+                return False
+            found += 1
+            if found == 2:
+                return True
+        return False  # one line: an array of all items; a single record that is an array is one too
+
+    def _array(self) -> Iterator[tuple[int, str]]:
+        text = self.text()
+        data = text.encode("utf-8", "surrogatepass")
+        try:
+            items = msgspec.json.decode(data, type=list[msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UserError(f"{rooted(self.path)}: not a JSON array ({one_line(str(error))[1:-1]})") from None
+        at, line = 0, 1
+        for item in items:
+            raw = bytes(item)
+            found = data.index(raw, at)
+            line += data.count(b"\n", at, found)
+            yield line, raw.decode()
+            line += raw.count(b"\n")
+            at = found + len(raw)
