@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from raw_files import read
 
 from ner_common.errors import UserError
 from ner_data import formats, read_gold
 from ner_data.formats import bio, cluener
 from ner_data.gold import Entity
+from raw_files import read
 from support import Result, one_line_error
 
 CLUENER_LINE = (
