@@ -110,7 +110,9 @@ def test_a_file_of_an_archive_is_unpacked(site: str, tmp_path: Path) -> None:
         archive.writestr("folder/a.txt", CONTENT)
     Files.files["/all.zip"] = packed.getvalue()
     split = Split("a.txt", f"{site}/all.zip", sha256(CONTENT))
-    assert fetch_corpus(corpus(split), tmp_path) == {tmp_path / "a.txt": f"downloaded from {split.url}, checksum right"}
+    assert fetch_corpus(corpus(split), tmp_path) == {
+        tmp_path / "a.txt": f"downloaded from {split.url}, checksum right"
+    }
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.txt", CONTENT)]
 
 

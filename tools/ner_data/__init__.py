@@ -1,13 +1,14 @@
 """Corpora for named-entity recognition: raw files to gold records to alpaca files and prompt specs.
 
-The public names: each command of `ner-data` as a function (`fetch`, `convert`, `alpaca`, `preview`), the description
-of a corpus, gold records, and the prompt spec with its options.
+The public names: each command of `ner-data` as a function (`fetch`, `convert`, `alpaca`, …), the description of a corpus,
+gold records, and the prompt spec with its options.
 """
 
 from ner_data.alignment import align
 from ner_data.alpaca import Options, alpaca
 from ner_data.convert import convert
 from ner_data.corpus import Corpus, load_corpus
+from ner_data.export import export, export_corpus
 from ner_data.fetch import fetch
 from ner_data.gold import Entity, Mention, Record, read_gold, write_gold
 from ner_data.preview import preview
@@ -23,6 +24,8 @@ __all__ = [
     "align",
     "alpaca",
     "convert",
+    "export",
+    "export_corpus",
     "fetch",
     "load_corpus",
     "preview",

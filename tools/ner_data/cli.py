@@ -5,6 +5,7 @@ from ner_common.commands import program
 COMMANDS = {
     "fetch": ("ner_data.fetch", "download the raw files of a corpus into data/raw (or generate demo)"),
     "convert": ("ner_data.convert", "convert raw files to gold records with offsets"),
+    "export": ("ner_data.export", "write gold in another tool's format"),
     "alpaca": (
         "ner_data.alpaca",
         "write training files and prompt spec, and register them in data/alpaca/dataset_info.json",

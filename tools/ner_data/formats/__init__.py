@@ -7,7 +7,7 @@ its fields are the format's options. Modules whose names start with ``_`` are wh
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -141,9 +141,14 @@ def load_format(name: str, options: Mapping[str, Any] | None = None) -> Format:
     return format_class(name)(**(options or {}))
 
 
+def option_fields(name: str) -> "tuple[Field[Any], ...]":
+    """The options of a format."""
+    return fields(format_class(name))  # type: ignore[arg-type]
+
+
 def option_problems(name: str, options: Mapping[Any, Any]) -> Iterator[str]:
     """What is wrong with the options of a format, in words."""
-    known = {field.name: field for field in fields(format_class(name))}  # type: ignore[arg-type]
+    known = {field.name: field for field in option_fields(name)}
     for key, value in options.items():
         if key not in known:
             yield f"options: {name} has no option {one_line(key)}; known: {', '.join(known) or 'none'}"
