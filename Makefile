@@ -111,9 +111,9 @@ help: ## list the targets, and the base models with their methods
 	@$(foreach model,$(MODELS),printf '  MODEL=%-13s METHOD=%s\n' '$(model)' '$(call methods,$(model))';)
 
 ##@ Data and training
-data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files, and register them (CORPUS, RAW, FORM, PROMPT_ARGS)
+data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files, and register them (CORPUS, RAW, SKIP_BAD=1, FORM, PROMPT_ARGS)
 	@$(if $(RAW),,.venv/bin/ner-data fetch $(call q,$(CORPUS)))
-	@.venv/bin/ner-data convert $(call q,$(CORPUS)) $(if $(RAW),--raw $(call q,$(RAW)))
+	@.venv/bin/ner-data convert $(call q,$(CORPUS)) $(if $(RAW),--raw $(call q,$(RAW))) $(if $(SKIP_BAD),--skip-bad)
 	@.venv/bin/ner-data alpaca $(call q,$(CORPUS)) $(if $(FORM),--form $(call q,$(FORM))) \
 	  $(foreach word,$(PROMPT_ARGS),$(call q,$(word)))
 

@@ -1,7 +1,7 @@
 """Corpora for named-entity recognition: raw files to gold records to alpaca files and prompt specs.
 
-The public names: each command of `ner-data` as a function (`fetch`, `convert`, `alpaca`, …), the description of a corpus,
-gold records, and the prompt spec with its options.
+The public names: each command of `ner-data` as a function (`fetch`, `convert`, `alpaca`, …), the description of a
+corpus, gold records, and the prompt spec with its options.
 """
 
 from ner_data.alignment import align

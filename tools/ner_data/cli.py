@@ -3,6 +3,9 @@
 from ner_common.commands import program
 
 COMMANDS = {
+    "init": ("ner_data.init", "describe a corpus from its raw files, whose format is found out"),
+    "labels": ("ner_data.labels", "list the labels of a raw file"),
+    "formats": ("ner_data.describe", "list the formats of raw files, or describe one"),
     "fetch": ("ner_data.fetch", "download the raw files of a corpus into data/raw (or generate demo)"),
     "convert": ("ner_data.convert", "convert raw files to gold records with offsets"),
     "export": ("ner_data.export", "write gold in another tool's format"),

@@ -126,7 +126,7 @@ def write_description(corpus: Corpus, write: Opener = write_atomically) -> Path:
     value = {key: given for key, given in value.items() if key not in _OPTIONAL or given != _DEFAULTS[key]}
     path = CORPORA / f"{corpus.name}.yaml"
     with write(path) as file:
-        yaml.safe_dump(value, file, allow_unicode=True, sort_keys=False, width=119)
+        yaml.safe_dump(value, file, allow_unicode=True, sort_keys=False, width=119, default_flow_style=None)
     return path
 
 
@@ -193,17 +193,23 @@ def _part_problems(where: str, kind: type[Split] | type[Label], given: Any) -> I
 
 def _label_problems(labels: dict[Any, Any]) -> Iterator[str]:
     """What is wrong with the ids of the labels, which are part of the instruction."""
-    for label in labels:
-        if not isinstance(label, str):
-            yield f"labels: {one_line(label)} must be text (quote it)"
-        elif not _is_line(label):
-            yield f"labels: {one_line(label)} must be {_LINE}"
-    texts = [
-        text for key, part in labels.items() for text in (key, part.get("name") if isinstance(part, dict) else "")
-    ]
-    for text in texts:
-        if isinstance(text, str) and escape(text) != text:
-            yield f"labels: {one_line(text)} looks like a control token of a model; write it differently"
+    for label, part in labels.items():
+        if problem := label_problem(label):
+            yield f"labels: {problem}"
+        name = part.get("name") if isinstance(part, dict) else None
+        if isinstance(name, str) and escape(name) != name:
+            yield f"labels: {label_problem(name)}"
+
+
+def label_problem(label: Any) -> str | None:
+    """Why an instruction cannot hold the id of a label, in words; None if it can."""
+    if not isinstance(label, str):
+        return f"{one_line(label)} must be text (quote it)"
+    if not _is_line(label):
+        return f"{one_line(label)} must be {_LINE}"
+    if escape(label) != label:
+        return f"{one_line(label)} looks like a control token of a model; write it differently"
+    return None
 
 
 def _quoted(key: Any) -> str:

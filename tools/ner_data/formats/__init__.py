@@ -67,12 +67,16 @@ class Format(ABC):
         title: what it is and who writes it, in a few words, for the table in the README.
         files: what its files are called, for the same table: ``.jsonl``.
         nested: whether it can hold mentions that share characters.
+        unlabelled: whether files without labels look different from files in another format.
+        variants: the options that ``ner-data init`` tries.
         policies: what it does with what another format would hold, a sentence each, for the same table.
     """
 
     title: ClassVar[str]
     files: ClassVar[str]
     nested: ClassVar[bool]
+    unlabelled: ClassVar[bool] = True
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     policies: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

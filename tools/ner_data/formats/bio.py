@@ -57,6 +57,7 @@ class Reader(Format):
     title = "a character and its BIO tag per line"
     files = ".txt"
     nested = False
+    unlabelled = False
 
     def pieces(self, source: Source) -> Iterator[Piece]:
         """The (line number, line) rows of each sentence, and how many document markers precede it.
