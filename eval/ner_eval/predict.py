@@ -21,7 +21,8 @@ from ner_common.errors import UserError, rooted
 from ner_common.fingerprints import weights_fingerprint
 from ner_common.machine import hardware, installed
 from ner_common.training_record import now, read_training_record
-from ner_data.corpus import SPLITS, Corpus, load_corpus
+from ner_data.corpus import SPLITS, load_corpus
+from ner_data.described import Corpus
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import PromptSpec
 from ner_eval.arguments import (

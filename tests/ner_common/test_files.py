@@ -48,7 +48,7 @@ def test_a_folder_gets_its_name_only_if_it_is_whole(tmp_path: Path, capsys: pyte
         (None, "no such file; do this"),
         (b" \n", "the file is empty; do this"),
         ("林晓\n王五".encode("gb18030"), r":1: not UTF-8 at byte 0; convert .* \(it looks like GBK"),
-        (b"ok\n\xff\xff", ":2: not UTF-8 at byte 3"),
+        (b'"ok"\n\xff\xff', ":2: not UTF-8 at byte 5"),
     ],
 )
 def test_a_text_that_cannot_be_read_is_one_line(tmp_path: Path, data: bytes | None, problem: str) -> None:

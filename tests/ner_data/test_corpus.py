@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ner_data import load_corpus
-from ner_data.corpus import Label
+from ner_data.described import Label
 from support import ROOT, Result, one_line_error
 
 DEMO = """name: my

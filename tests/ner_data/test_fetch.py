@@ -13,7 +13,7 @@ import pytest
 
 from ner_common.errors import UserError
 from ner_data import fetch
-from ner_data.corpus import Corpus, Label, Split
+from ner_data.described import Corpus, Label, Split
 from ner_data.fetch import fetch_corpus, fetch_file
 from support import Result, one_line_error
 

@@ -17,7 +17,7 @@ import pytest
 
 import ner_data
 from ner_common.errors import UserError
-from ner_data.corpus import Corpus, Label, Split
+from ner_data.described import Corpus, Label, Split
 from ner_data.fetch import fetch_corpus
 
 CONTENT = bytes(range(256)) * 400

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar, overload
@@ -90,6 +90,21 @@ def check_free(target: Path) -> None:
 
 
 @contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """Make a folder, and those around it; remove those that are still empty if the block fails."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+        raise
+
+
+@contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder next to ``target`` that gets its name if the block succeeds.
 
@@ -122,22 +137,29 @@ def read_text(path: Path, remedy: str) -> str:
     Raises:
         UserError: the file is missing, empty, or not UTF-8; if it is missing, the message ends with ``remedy``.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{rooted(path)}: no such file; {remedy}") from None
-    except IsADirectoryError:
-        raise UserError(f"{rooted(path)}: is a folder, not a file; {remedy}") from None
+    with _opened(path, remedy) as file:
+        data = file.read()
     if not data.strip():
         raise UserError(f"{rooted(path)}: the file is empty; {remedy}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        hint = " (it looks like GBK: `iconv -f GB18030 -t UTF-8`)" if _is_gbk(data) else ""
-        raise UserError(
-            f"{rooted(path)}:{line}: not UTF-8 at byte {error.start}; convert the file to UTF-8{hint}"
-        ) from None
+        raise _not_utf8(path, line, error.start, data) from None
+
+
+def _opened(path: Path, remedy: str) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise UserError(f"{rooted(path)}: no such file; {remedy}") from None
+    except IsADirectoryError:
+        raise UserError(f"{rooted(path)}: is a folder, not a file; {remedy}") from None
+
+
+def _not_utf8(path: Path, line: int, at: int, data: bytes) -> UserError:
+    hint = " (it looks like GBK: `iconv -f GB18030 -t UTF-8`)" if _is_gbk(data) else ""
+    return UserError(f"{rooted(path)}:{line}: not UTF-8 at byte {at}; convert the file to UTF-8{hint}")
 
 
 def _is_gbk(data: bytes) -> bool:
@@ -197,8 +219,36 @@ def json_lines(path: Path, remedy: str, type: Any = Any) -> Iterator[tuple[int, 
     Raises:
         UserError: see `read_text`; or a line is not JSON, or of another type.
     """
-    # Not str.splitlines(): that also splits at U+2028, U+0085 and others, which are valid inside a JSON string.
-    for number, line in enumerate(read_text(path, remedy).split("\n"), start=1):
+    yield from decode_lines(path, text_lines(path, remedy), remedy, type)
+
+
+def text_lines(path: Path, remedy: str, tick: Callable[[int], object] = lambda _: None) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, line) of a UTF-8 file, without holding it in memory; see `read_text`.
+
+    Only LF ends a line: U+2028, U+0085 and others are valid inside a JSON string. ``tick`` is called with the bytes of
+    each line that was read.
+
+    Raises:
+        UserError: see `read_text`.
+    """
+    blank, before = True, 0
+    with _opened(path, remedy) as file:
+        for number, data in enumerate(file, start=1):
+            tick(len(data))
+            try:
+                line = data.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, number, before + error.start, data) from None
+            before += len(data)
+            blank = blank and not line.strip()
+            yield number, line
+    if blank:
+        raise UserError(f"{rooted(path)}: the file is empty; {remedy}")
+
+
+def decode_lines(path: Path, lines: Iterable[tuple[int, str]], remedy: str, type: type[T]) -> Iterator[tuple[int, T]]:
+    """Yield (number, value) of some numbered lines of a JSON-lines file; raises what `json_lines` raises."""
+    for number, line in lines:
         if not line.strip():
             continue
         try:

@@ -9,22 +9,38 @@ item of an alpaca file::
 """
 
 import argparse
+from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ner_common.commands import positive
 from ner_common.errors import UserError, escaped, rooted
-from ner_common.files import locked, read_json, remove_leftovers, write_json, write_together
+from ner_common.files import (
+    Opener,
+    folder_for,
+    locked,
+    read_json,
+    remove_leftovers,
+    text_lines,
+    write_json,
+    write_together,
+)
+from ner_common.parallel import chunks, cores, in_order
 from ner_data.answers import form_names
-from ner_data.convert import BUSY
-from ner_data.corpus import Corpus, load_corpus
+from ner_data.convert import BUSY, SMALL
+from ner_data.corpus import load_corpus
 from ner_data.demonstrations import draw
-from ner_data.gold import Record, read_gold
+from ner_data.described import Corpus
+from ner_data.gold import Record, decode_gold, read_gold
 from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction
 
+LINES = 2000  # of a gold file that one worker gets at a time
 ALPACA = Path("data/alpaca")
 REGISTRY = "dataset_info.json"
 # With `columns`, LLaMA-Factory treats every unlisted column as absent, so all of them are listed.
@@ -67,7 +83,7 @@ PLAIN = Options()
 
 
 def alpaca(
-    corpus: str, *, form: str = "json_list", options: Options = PLAIN
+    corpus: str, *, form: str = "json_list", options: Options = PLAIN, workers: int = 0
 ) -> tuple[PromptSpec, dict[str, AlpacaFile]]:
     """Write the alpaca files and the prompt spec of a corpus, and register the files: all or nothing.
 
@@ -75,6 +91,7 @@ def alpaca(
         corpus: a name in ``data/corpora``.
         form: the answer form, a module of ``ner_data.answers``.
         options: what the prompt holds in addition.
+        workers: how many processes work on large files; 0: one per core. The files are the same for any number.
 
     Returns:
         The prompt spec, and the file of each split.
@@ -84,58 +101,138 @@ def alpaca(
             the registry is damaged, or the corpus lacks what an option needs.
     """
     described = load_corpus(corpus)
-    gold = _read_gold(described)
-    if not any(record.entities is not None for record in gold.get("train", [])):
-        raise UserError(f"{rooted(described.gold_file('train'))}: no record has gold; there is nothing to train on")
-    demonstrations = draw(described, gold, options.demonstrations, options.seed)
-    shown = {record.text for record in demonstrations}
-    trained = [record for record in gold["train"] if record.text not in shown]
-    spec = build_spec(described, trained, form, options, demonstrations)
-    ALPACA.mkdir(parents=True, exist_ok=True)
-    with locked(ALPACA, BUSY, wait=True):
-        remove_leftovers(ALPACA, lambda name: name.endswith(".json"))
-        return spec, _write(spec, gold, shown)
-
-
-def _read_gold(corpus: Corpus) -> dict[str, list[Record]]:
-    """The gold records of all splits, written by one conversion."""
-    folder = corpus.gold_file("train").parent
+    folder = described.gold_file("train").parent
+    # Only demonstrations need the records of all splits at once.
     with locked(folder, BUSY, wait=True) if folder.is_dir() else nullcontext():
-        gold = {split: list(read_gold(corpus.gold_file(split))) for split in corpus.splits}
-    known = {label.id for label in corpus.labels}
-    for split, records in gold.items():
-        if unknown := {entity.label for record in records for entity in record.entities or ()} - known:
-            names = ", ".join(escaped(label) for label in sorted(unknown))
-            problem = f"has labels that data/corpora/{corpus.name}.yaml lacks ({names})"
-            raise UserError(f"{rooted(corpus.gold_file(split))}: {problem}; run `make data CORPUS={corpus.name}`")
-    return gold
+        gold = (
+            {split: list(read_gold(described.gold_file(split))) for split in described.splits}
+            if options.demonstrations
+            else {}
+        )
+        demonstrations = draw(described, gold, options.demonstrations, options.seed)
+        shown = frozenset(record.text for record in demonstrations)
+        spec = _unbounded_spec(described, form, options, demonstrations)
+        with folder_for(ALPACA), locked(ALPACA, BUSY, wait=True):
+            remove_leftovers(ALPACA, lambda name: name.endswith(".json"))
+            return _write(spec, described, shown, workers)
 
 
-def _write(spec: PromptSpec, gold: dict[str, list[Record]], shown: set[str]) -> dict[str, AlpacaFile]:
+@dataclass(slots=True)
+class _Part:
+    """The alpaca items of some gold records, and what is counted on the way.
+
+    Attributes:
+        items: those of the records that can be trained on, as JSON.
+        read: how many records there are.
+        able: how many of them have gold.
+        answer: bytes of the longest answer.
+        text: characters of the longest text.
+        unwritten: see `AlpacaFile`.
+        labels: all labels.
+        ids: hashes of the records' ids.
+    """
+
+    items: list[str] = field(default_factory=list)
+    read: int = 0
+    able: int = 0
+    answer: int = 0
+    text: int = 0
+    unwritten: int = 0
+    labels: set[str] = field(default_factory=set)
+    ids: set[int] = field(default_factory=set)
+
+    def add(self, other: "_Part") -> None:
+        """Add the counts of the records that follow."""
+        self.read += other.read
+        self.able += other.able
+        self.answer = max(self.answer, other.answer)
+        self.text = max(self.text, other.text)
+        self.unwritten += other.unwritten
+        self.labels |= other.labels
+        self.ids |= other.ids
+
+
+def _part(spec: PromptSpec, shown: frozenset[str], path: Path, lines: list[tuple[int, str]]) -> _Part:
+    """The items of some lines of a gold file."""
+    part = _Part()
+    for record in decode_gold(path, lines):
+        part.read += 1
+        part.ids.add(hash(record.id))
+        if record.entities is None:
+            continue
+        part.able += 1
+        part.labels.update(entity.label for entity in record.entities)
+        if record.text in shown:
+            continue
+        answer = spec.render(record)
+        part.answer = max(part.answer, len(answer.encode()))
+        part.text = max(part.text, len(record.text))
+        part.unwritten += unwritten(spec, [record])
+        part.items.append(_ENCODER.encode(item(spec, record)).decode())
+    return part
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def _write(
+    spec: PromptSpec, corpus: Corpus, shown: frozenset[str], workers: int
+) -> tuple[PromptSpec, dict[str, AlpacaFile]]:
     """Write the files of all splits without texts that are ``shown``, the spec, and the registry (locked by now)."""
     registry = read_registry(ALPACA)
     files = {}
     with write_together() as write:
-        for split, records in gold.items():
-            able = [record for record in records if record.entities is not None]
-            trainable = [record for record in able if record.text not in shown]
+        for split in corpus.splits:
             path = _alpaca_file(spec.corpus, split)
-            items = [item(spec, record) for record in trainable]
-            files[split] = AlpacaFile(
-                path, len(records), len(trainable), len(able) - len(trainable), unwritten(spec, trainable)
-            )
-            if trainable:
-                write_json(path, items, write=write)
+            part, kept = _write_split(spec, corpus, split, shown, write, workers)
+            files[split] = AlpacaFile(path, part.read, kept, part.able - kept, part.unwritten)
+            if kept:
                 registry[path.stem] = {"file_name": path.name, "columns": COLUMNS}
             else:
                 registry.pop(path.stem, None)
+            if split == "train":
+                spec = _bounded(spec, part.answer, part.text)
         spec.save(spec_file(spec.corpus), write)
         # LLaMA-Factory opens the registry with the platform's encoding: ASCII is safe in all of them.
         write_json(ALPACA / REGISTRY, dict(sorted(registry.items())), ascii_only=True, write=write)
     for file in files.values():
         if not file.kept:
-            file.path.unlink(missing_ok=True)  # from an earlier conversion that had gold
-    return files
+            file.path.unlink(missing_ok=True)  # without gold, or from an earlier conversion that had some
+    return spec, files
+
+
+def _write_split(
+    spec: PromptSpec, corpus: Corpus, split: str, shown: frozenset[str], write: Opener, workers: int
+) -> tuple[_Part, int]:
+    """Write the alpaca file of one split, one item per line: what was counted, and the number of items."""
+    from tqdm import tqdm
+
+    gold = corpus.gold_file(split)
+    remedy = f"run `make data CORPUS={corpus.name}`"
+    size = gold.stat().st_size if gold.is_file() else 0
+    total, kept = _Part(), 0
+    work = partial(_part, spec, shown, gold)
+    with (
+        write(_alpaca_file(spec.corpus, split)) as file,
+        tqdm(total=size, unit="B", unit_scale=True, desc=split, delay=2) as bar,
+    ):
+        file.write("[\n")
+        pieces = chunks(text_lines(gold, remedy, bar.update), LINES)
+        for part in in_order(work, pieces, 1 if size < SMALL else workers or cores()):
+            if part.items:
+                file.write((",\n" if kept else "") + ",\n".join(part.items))
+            kept += len(part.items)
+            total.add(part)
+        file.write("\n]\n")
+    if len(total.ids) < total.read:
+        deque(read_gold(gold), maxlen=0)  # says where an id is there twice
+    if unknown := total.labels - {label.id for label in corpus.labels}:
+        names = ", ".join(escaped(label) for label in sorted(unknown))
+        problem = f"has labels that data/corpora/{corpus.name}.yaml lacks ({names})"
+        raise UserError(f"{rooted(gold)}: {problem}; {remedy}")
+    if split == "train" and not kept:
+        raise UserError(f"{rooted(gold)}: no record has gold; there is nothing to train on")
+    return total, kept
 
 
 def _alpaca_file(corpus: str, split: str) -> Path:
@@ -160,6 +257,12 @@ def build_spec(
     No tokenizer is needed: a byte-level tokenizer makes at most one token per UTF-8 byte, so the bytes of the longest
     answer, rounded up to the next multiple of 64, leave room for the end-of-turn token too.
     """
+    spec = _unbounded_spec(corpus, form, options, demonstrations)
+    answers = max(len(spec.render(record).encode()) for record in train if record.entities is not None)
+    return _bounded(spec, answers, max(len(record.text) for record in train))
+
+
+def _unbounded_spec(corpus: Corpus, form: str, options: Options, demonstrations: Sequence[Record]) -> PromptSpec:
     names = [(label.id, label.name) for label in corpus.labels]
     definitions = [label.definition for label in corpus.labels] if options.definitions else []
     if options.definitions and not any(definitions):
@@ -168,10 +271,12 @@ def build_spec(
     text = instruction(names, form, definitions=definitions, demonstrations=demonstrations)
     again = AGAIN if options.repeat_text else ""
     labels = tuple(label.id for label in corpus.labels)
-    spec = PromptSpec(corpus.name, SYSTEM, text, labels, form, max_tokens=0, again=again)
-    answers = max(len(spec.render(record).encode()) for record in train if record.entities is not None)
-    texts = max(len(record.text) for record in train)
-    return replace(spec, max_tokens=answers // 64 * 64 + 64, longest_text=texts)
+    return PromptSpec(corpus.name, SYSTEM, text, labels, form, max_tokens=0, again=again)
+
+
+def _bounded(spec: PromptSpec, answer: int, text: int) -> PromptSpec:
+    """A spec with its bounds, from the bytes of the longest answer and the characters of the longest text."""
+    return replace(spec, max_tokens=answer // 64 * 64 + 64, longest_text=text)
 
 
 def item(spec: PromptSpec, record: Record) -> dict[str, str]:

@@ -4,22 +4,22 @@ import argparse
 import hashlib
 from array import array
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ner_common.commands import positive
 from ner_common.errors import UserError, UserErrors, escaped, one_line, rooted
-from ner_common.files import Opener, locked, remove_leftovers, write_together
+from ner_common.files import Opener, folder_for, locked, remove_leftovers, write_together
 from ner_common.parallel import chunks, cores, in_order
-from ner_data.corpus import RAW, Corpus, load_corpus
+from ner_data.arguments import add_reading_arguments, reading
+from ner_data.corpus import RAW, load_corpus
+from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample, load_format
 from ner_data.gold import Record, encode
-from ner_data.nesting import POLICIES, flatten
+from ner_data.nesting import flatten
 from ner_data.sentences import cut
-from ner_data.source import ENCODINGS, Source
+from ner_data.source import Source
 
 MOST = 0.5  # of a split's records, and of those with labels, may be skipped
 BUSY = "another `ner-data` command is using it; wait for it"
@@ -102,34 +102,17 @@ def convert(
     """
     described = replace(load_corpus(corpus), **how)
     folder = described.gold_file("train").parent
-    made = not folder.exists()
     results: dict[str, Converted] = {}
-    try:
-        with ExitStack() as stack:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(folder, BUSY, wait=True))
-            remove_leftovers(folder, lambda name: name.endswith(".jsonl"))
-            write = stack.enter_context(write_together())
-            for split in described.splits:
-                results[split] = convert_split(described, split, raw or RAW / described.name, write, workers)
-            problems = [problem for converted in results.values() for problem in converted.problems]
-            if problems and not skip_bad:
-                raise UserErrors(problems, sum(converted.rejected.total() for converted in results.values()))
-            if losses := [loss for split, found in results.items() if (loss := _losses(described, split, found))]:
-                raise UserErrors(losses)
-    except BaseException:
-        if made:
-            _remove_empty(folder)
-        raise
+    with folder_for(folder), locked(folder, BUSY, wait=True), write_together() as write:
+        remove_leftovers(folder, lambda name: name.endswith(".jsonl"))
+        for split in described.splits:
+            results[split] = convert_split(described, split, raw or RAW / described.name, write, workers)
+        problems = [problem for converted in results.values() for problem in converted.problems]
+        if problems and not skip_bad:
+            raise UserErrors(problems, sum(converted.rejected.total() for converted in results.values()))
+        if losses := [loss for split, found in results.items() if (loss := _losses(described, split, found))]:
+            raise UserErrors(losses)
     return results
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove a folder that a failed conversion made, and the one around it if it made that too."""
-    for path in (folder, folder.parent):
-        if not path.is_dir() or any(path.iterdir()):
-            return
-        path.rmdir()
 
 
 def _losses(corpus: Corpus, split: str, converted: Converted) -> str | None:
@@ -342,29 +325,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "records that have labels",
     )
     add_reading_arguments(parser, "as the corpus describes it")
-
-
-def add_reading_arguments(parser: argparse.ArgumentParser, default: str) -> None:
-    """The options about how raw files are read, which a corpus description can hold too."""
-    parser.add_argument("--encoding", choices=ENCODINGS, help=f"encoding of the raw files (default: {default})")
-    parser.add_argument(
-        "--nested",
-        choices=POLICIES,
-        help=f"which of nested or crossing mentions are kept, for forms that hold flat ones (default: {default})",
-    )
-    parser.add_argument(
-        "--split-sentences",
-        type=positive(int),
-        metavar="N",
-        help=f"cut texts of more than N characters at sentence ends, never inside a mention (default: {default})",
-    )
-
-
-def reading(args: argparse.Namespace) -> dict[str, Any]:
-    """Those of the options that were given."""
-    return {
-        key: value for key in ("encoding", "nested", "split_sentences") if (value := getattr(args, key)) is not None
-    }
 
 
 def run(args: argparse.Namespace) -> None:

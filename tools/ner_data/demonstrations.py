@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 
 from ner_common.errors import UserError, escaped
-from ner_data.corpus import Corpus
+from ner_data.described import Corpus
 from ner_data.gold import Record
 
 

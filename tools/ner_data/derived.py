@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ner_common.files import check_free, write_together
-from ner_data.corpus import CORPORA, RAW, Corpus, Label, Split, check_name, write_description
+from ner_data.corpus import CORPORA, RAW, check_name, write_description
+from ner_data.described import Corpus, Label, Split
 from ner_data.gold import Record, write_gold
 
 

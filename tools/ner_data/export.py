@@ -11,10 +11,12 @@ import msgspec
 
 from ner_common.errors import UserError, UserErrors, rooted
 from ner_common.files import Opener, whole_folder, write_together
-from ner_data.corpus import Corpus, load_corpus
-from ner_data.formats import Format, can_write, format_class, format_names, load_format, option_fields, option_problems
+from ner_data.arguments import add_format_arguments, parse_options
+from ner_data.corpus import load_corpus
+from ner_data.described import Corpus
+from ner_data.formats import Format, can_write, format_class, format_names, load_format, option_problems
 from ner_data.gold import Record, read_gold
-from ner_data.nesting import POLICIES, flatten, overlap
+from ner_data.nesting import flatten, overlap
 
 NESTED = "nested mentions"
 
@@ -141,53 +143,6 @@ def export_corpus(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", help="a name in data/corpora, converted to gold")
     add_format_arguments(parser)
-
-
-def add_format_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that writes records in a format."""
-    writers = [name for name in format_names() if can_write(format_class(name))]
-    parser.add_argument("--format", required=True, choices=writers, help="see `ner-data formats`")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a new folder")
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the format (see `ner-data formats NAME`); may be given several times",
-    )
-    parser.add_argument(
-        "--nested",
-        choices=POLICIES,
-        default="keep",
-        help="which of nested or crossing mentions are written, for formats of flat ones (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="leave out records that the format cannot hold and count them by reason, instead of stopping",
-    )
-
-
-def parse_options(format: str, given: Iterable[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` of the command line as values of the types that a format's options have.
-
-    Raises:
-        UserError: there is no ``=``, the format has no such option, or it is of another type.
-    """
-    options: dict[str, Any] = {}
-    types = {option.name: option.type for option in option_fields(format)}
-    for text in given:
-        key, separator, value = text.partition("=")
-        kind = types.get(key)
-        if not separator:
-            raise UserError(f"--option {text}: write KEY=VALUE")
-        try:
-            options[key] = msgspec.convert(value, kind, strict=False) if kind else value
-        except msgspec.ValidationError:
-            options[key] = value
-    if problems := list(option_problems(format, options)):
-        raise UserErrors(f"--option: {problem.removeprefix('options: ')}" for problem in problems)
-    return options
 
 
 def summary(target: Path, exported: Exported) -> str:

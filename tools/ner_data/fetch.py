@@ -12,7 +12,8 @@ from typing import IO, TYPE_CHECKING
 from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked
 from ner_data import demo
-from ner_data.corpus import RAW, Corpus, Split, load_corpus
+from ner_data.corpus import RAW, load_corpus
+from ner_data.described import Corpus, Split
 
 if TYPE_CHECKING:
     import httpx

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from ner_common.errors import UserError, escaped, one_line, rooted
-from ner_common.files import Opener, json_lines, write_atomically
+from ner_common.files import Opener, decode_lines, text_lines, write_atomically
 
 
 class Entity(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
@@ -102,11 +102,19 @@ def read_gold(path: Path) -> Iterator[Record]:
     Raises:
         UserError: the file is missing, empty or not UTF-8; a line is not a record; an id is a duplicate.
     """
+    yield from decode_gold(path, text_lines(path, _remedy(path)))
+
+
+def _remedy(path: Path) -> str:
+    return f"run `make data CORPUS={path.parent.name}`"
+
+
+def decode_gold(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Record]:
+    """Yield the records of some lines of a gold file, in order; raises what `read_gold` raises."""
     seen: set[str] = set()
-    remedy = f"run `make data CORPUS={path.parent.name}`"
-    for number, record in json_lines(path, remedy, Record):
+    for number, record in decode_lines(path, lines, _remedy(path), Record):
         if record.id in seen:
-            raise UserError(f"{rooted(path)}:{number}: duplicate id {escaped(record.id)}; {remedy}")
+            raise UserError(f"{rooted(path)}:{number}: duplicate id {escaped(record.id)}; {_remedy(path)}")
         seen.add(record.id)
         yield record
 

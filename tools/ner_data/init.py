@@ -12,11 +12,11 @@ from typing import Any
 
 from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import check_free
-from ner_data.convert import add_reading_arguments, reading
-from ner_data.corpus import CORPORA, SPLITS, Corpus, Label, Split, check_name, label_problem, write_description
+from ner_data.arguments import add_detection_arguments, add_reading_arguments, detection, reading
+from ner_data.corpus import CORPORA, SPLITS, check_name, label_problem, write_description
+from ner_data.described import Corpus, Label, Split
 from ner_data.detect import Guess, detect
-from ner_data.export import parse_options
-from ner_data.formats import format_names, load_format
+from ner_data.formats import load_format
 from ner_data.source import Source
 
 # Words in file names that tell the split; the last one in the path counts.
@@ -174,24 +174,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading_arguments(parser, "utf-8, keep, not at all")
 
 
-def add_detection_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=format_names(), help="their format (default: the one that fits)")
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the format named with --format",
-    )
-
-
-def detection(args: argparse.Namespace) -> dict[str, Any]:
-    """The format and its options, if they were given."""
-    if args.option and not args.format:
-        raise UserError("--option: name the format that it belongs to with --format")
-    return {"format": args.format, "options": parse_options(args.format, args.option) if args.format else None}
-
-
 def describe(name: str, content: Contents) -> str:
     """What a file contains and why, in lines."""
     lines = [f"{name}: {content.guess.words}"]
@@ -213,6 +195,5 @@ def run(args: argparse.Namespace) -> None:
     print(f"encoding {how.get('encoding', 'utf-8')}; wrote {rooted(CORPORA / f'{args.name}.yaml')}")
     bad = any(content.bad for content in found.values())
     skip = " SKIP_BAD=1" if bad else ""
-    print(
-        f"next: give the labels Chinese names there, and `make data CORPUS={args.name} RAW={shlex.quote(str(folder))}{skip}`"
-    )
+    command = f"make data CORPUS={args.name} RAW={shlex.quote(str(folder))}{skip}"
+    print(f"next: give the labels Chinese names there, and `{command}`")

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ner_data.init import add_detection_arguments, contents, describe, detection
+from ner_data.arguments import add_detection_arguments, detection
+from ner_data.init import contents, describe
 from ner_data.source import ENCODINGS, Source
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec import structs
 
-from ner_data.corpus import CORPORA, Corpus, load_corpus
+from ner_data.corpus import CORPORA, load_corpus
+from ner_data.described import Corpus
 from ner_data.gold import read_gold
 from ner_eval.metrics.comparison import Comparison
 from ner_eval.metrics.counts import Counts, macro, micro

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ner_common.training_record import Quantized, Selected
-from ner_data.corpus import Corpus
+from ner_data.described import Corpus
 from ner_eval.metrics.loaded_run import LoadedRun
 from ner_eval.reporting.wording import four
 

@@ -10,15 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ class Format(ABC):
         """Why `write` cannot hold a record, apart from nesting: (reason, message); None if it can."""
         return None
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         """Write records that it can hold.
 
         Args:

@@ -22,16 +22,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from operator import and_
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ner_common.errors import one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 ORPHAN = "I- without B- (starts a mention)"
 LONG = "tokens of several characters (joined without spaces)"
@@ -92,7 +89,7 @@ class Reader(Format):
             )
         return None
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         with write(target.with_name(f"{target.name}.txt")) as file:
             for record in records:
                 tags = ["O"] * len(record.text)

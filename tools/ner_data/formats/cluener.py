@@ -11,19 +11,17 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from ner_common.decoding import convert, decode_json, has_lone_surrogate
 from ner_common.errors import one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 Labels = dict[str, dict[str, list[tuple[int, int]]]]
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"(\s*+:)?', re.DOTALL)
@@ -43,7 +41,7 @@ class Reader(Format):
     def parse(self, piece: Piece, gold: bool) -> Sample:
         return _sample(piece.line, piece.content, gold)
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         with write(target.with_name(f"{target.name}.json")) as file:
             for record in records:
                 value: dict[str, Any] = {"id": record.id, "text": record.text}

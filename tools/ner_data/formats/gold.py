@@ -8,17 +8,14 @@ A sample line (offsets are half-open; see `ner_data.gold`)::
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ner_common.decoding import NotJSON, decode_json
 from ner_common.errors import one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.gold import Record, write_gold
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 
 @dataclass(frozen=True)
@@ -46,5 +43,5 @@ class Reader(Format):
         entities = record.entities if gold else None
         return Sample(piece.line, record.text, entities, identity=record.id, source=record.source)
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         write_gold(target.with_name(f"{target.name}.jsonl"), records, write)
