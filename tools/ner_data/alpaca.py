@@ -38,6 +38,7 @@ from ner_data.corpus import load_corpus
 from ner_data.demonstrations import draw
 from ner_data.described import Corpus
 from ner_data.gold import Record, decode_gold, read_gold
+from ner_data.nesting import overlap
 from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction
 
 LINES = 2000  # of a gold file that one worker gets at a time
@@ -167,8 +168,9 @@ def _part(spec: PromptSpec, shown: frozenset[str], path: Path, lines: list[tuple
         answer = spec.render(record)
         part.answer = max(part.answer, len(answer.encode()))
         part.text = max(part.text, len(record.text))
-        part.unwritten += unwritten(spec, [record])
-        part.items.append(_ENCODER.encode(item(spec, record)).decode())
+        if overlap(record.entities):  # otherwise every form writes all of them
+            part.unwritten += unwritten(spec, [record])
+        part.items.append(_ENCODER.encode(item(spec, record, answer)).decode())
     return part
 
 
@@ -279,13 +281,13 @@ def _bounded(spec: PromptSpec, answer: int, text: int) -> PromptSpec:
     return replace(spec, max_tokens=answer // 64 * 64 + 64, longest_text=text)
 
 
-def item(spec: PromptSpec, record: Record) -> dict[str, str]:
+def item(spec: PromptSpec, record: Record, answer: str) -> dict[str, str]:
     """One alpaca item; LLaMA-Factory joins instruction, newline and input, as `PromptSpec.user_text` does."""
     return {
         "system": spec.system,
         "instruction": spec.instruction,
         "input": spec.input(record.text),
-        "output": spec.render(record),
+        "output": answer,
         "id": record.id,
     }
 

@@ -199,7 +199,8 @@ def _converted(work: _Work, seen: dict[str | int, int], numbered: tuple[int, lis
         result.read += 1
         if isinstance(records, list):
             result.repaired.update(sample.repairs)
-            if left_out := len(sample.entities or ()) - sum(len(record.entities or ()) for record in records):
+            left_out = len(sample.entities or ()) - sum(len(record.entities or ()) for record in records)
+            if left_out:
                 result.repaired[f"mentions left out ({work.corpus.nested} of nested ones are kept)"] += left_out
             _keep(records, work.corpus, result)
             continue
@@ -247,7 +248,7 @@ def _records(
     if sample.identity is not None and seen.setdefault(sample.identity, sample.line) != sample.line:
         used = f"the id {one_line(sample.identity)} is already used in line {seen[sample.identity]}"
         return "duplicate id", used
-    if unknown := sorted({entity.label for entity in sample.entities or ()} - labels):
+    if unknown := sorted({entity.label for entity in sample.entities or () if entity.label not in labels}):
         known = f"{', '.join(sorted(labels))} (data/corpora/{work.corpus.name}.yaml)"
         names = ", ".join(escaped(label) for label in unknown)
         return "unknown label", f"unknown label {names}; known: {known}"

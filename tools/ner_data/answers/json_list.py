@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from ner_data.answers import forced_by
 from ner_data.gold import Entity, Mention, Parsed
 
@@ -28,14 +30,14 @@ _ITEM = re.compile(
     re.DOTALL,
 )
 _EMPTY = re.compile(r"\[\s*+\]")
+ENCODER = msgspec.json.Encoder()
 # Objects as tuples of (key, value), so repeated keys are noticed.
 DECODER = json.JSONDecoder(object_pairs_hook=tuple)
 
 
 def render(text: str, entities: Sequence[Entity]) -> str:
     """Write the entities of a text (sorted by position) as the answer that a model should give."""
-    items = [{"text": entity.text, "label": entity.label} for entity in entities]
-    return json.dumps(items, ensure_ascii=False, separators=(",", ":"))
+    return ENCODER.encode([{"text": entity.text, "label": entity.label} for entity in entities]).decode()
 
 
 def parse(answer: str, text: str) -> Parsed:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import Opener
@@ -19,8 +19,7 @@ from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """What a reader makes one sample of: the (first) line in the file, from 1, and its content.
 
     ``file`` is the file's name within the source, for formats that have a folder of files.

@@ -57,8 +57,43 @@ def _labels(entities: Iterable[Entity]) -> Labels:
     return labels
 
 
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+    label: Labels
+    id: str | int | None = None
+
+
+def _plain(number: int, line: str) -> Sample | None:
+    """Read a line as nearly all are: no escapes, only the known keys, and all entities where they should be."""
+    if "\\" in line:
+        return None
+    try:
+        value = _DECODER.decode(line)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    text, labels = value.text, value.label
+    # A key that is there twice has quotes that belong to nothing that was read.
+    strings = 3 + len(labels) + sum(map(len, labels.values())) + isinstance(value.id, str) + ('"id"' in line)
+    if line.count('"') != 2 * strings or not text.strip():
+        return None
+    entities = []
+    for label, surfaces in labels.items():
+        for surface, places in surfaces.items():
+            for start, end in places:
+                if not 0 <= start <= end or text[start : end + 1] != surface:
+                    return None
+                entities.append(Entity(start, end + 1, label, surface))
+    entities.sort()
+    return Sample(number, text, tuple(entities), identity=value.id)
+
+
+_DECODER = msgspec.json.Decoder(_Line)
+
+
 def _sample(number: int, line: str, gold: bool) -> Sample:
     """Read one line."""
+    if gold and (found := _plain(number, line)):
+        return found
     try:
         value = decode_json(line)
     except ValueError:
