@@ -16,6 +16,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+SMALL = 16 << 20  # bytes of a file that is read before other processes have started
+
+
+def workers_for(size: int, asked: int = 0) -> int:
+    """How many processes are worth starting for a file of so many bytes: as many as asked for, or one per core."""
+    return asked or (1 if size < SMALL else cores())
+
+
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of ``size`` items, the last one shorter."""
     rest = iter(items)

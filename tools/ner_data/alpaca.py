@@ -31,9 +31,9 @@ from ner_common.files import (
     write_json,
     write_together,
 )
-from ner_common.parallel import chunks, cores, in_order
+from ner_common.parallel import chunks, in_order, workers_for
 from ner_data.answers import form_names
-from ner_data.convert import BUSY, SMALL
+from ner_data.convert import BUSY
 from ner_data.corpus import load_corpus
 from ner_data.demonstrations import draw
 from ner_data.described import Corpus
@@ -220,7 +220,7 @@ def _write_split(
     ):
         file.write("[\n")
         pieces = chunks(text_lines(gold, remedy, bar.update), LINES)
-        for part in in_order(work, pieces, 1 if size < SMALL else workers or cores()):
+        for part in in_order(work, pieces, workers_for(size, workers)):
             if part.items:
                 file.write((",\n" if kept else "") + ",\n".join(part.items))
             kept += len(part.items)

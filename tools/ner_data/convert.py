@@ -11,7 +11,7 @@ from typing import Any
 
 from ner_common.errors import UserError, UserErrors, escaped, one_line, rooted
 from ner_common.files import Opener, folder_for, locked, remove_leftovers, write_together
-from ner_common.parallel import chunks, cores, in_order
+from ner_common.parallel import chunks, in_order, workers_for
 from ner_data.arguments import add_reading_arguments, reading
 from ner_data.corpus import RAW, load_corpus
 from ner_data.described import Corpus
@@ -24,7 +24,6 @@ from ner_data.source import Source
 MOST = 0.5  # of a split's records, and of those with labels, may be skipped
 BUSY = "another `ner-data` command is using it; wait for it"
 PIECES = 2000  # that one worker gets at a time
-SMALL = 16 << 20  # bytes of a file that is read before workers have started
 LONG = "sentences that no sentence end cuts (kept, longer than asked)"
 
 
@@ -156,7 +155,7 @@ def convert_split(corpus: Corpus, split: str, raw: Path, write: Opener, workers:
     path = raw / described.file
     reader = load_format(corpus.format, corpus.options)
     size = sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-    workers = 1 if size < SMALL else workers or cores()
+    workers = workers_for(size, workers)
     result = Converted()
     identities: set[int] = set()
     with (
