@@ -152,12 +152,12 @@ def _check_alike(parts: Mapping[str, Sequence[Path]], found: Mapping[str, Conten
 
 def _folder(paths: Iterable[Path]) -> Path:
     """The folder that has all files, relative to the current one if it is inside."""
-    common = Path(os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths]))
+    common = Path(os.path.commonpath([path.parent.resolve() for path in paths]))
     return Path(os.path.relpath(common)) if common.is_relative_to(Path.cwd()) else common
 
 
 def _split(paths: Sequence[Path], folder: Path, gold: bool) -> Split:
-    names = [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
+    names = [(path.parent.resolve() / path.name).relative_to(folder.resolve()).as_posix() for path in paths]
     return Split(names[0], gold=gold, tags=names[1] if names[1:] else None)
 
 
