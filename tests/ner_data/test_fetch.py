@@ -5,6 +5,7 @@ import io
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from ner_common.errors import UserError
 from ner_data import fetch
 from ner_data.described import Corpus, Label, Split
 from ner_data.fetch import fetch_corpus, fetch_file
-from support import Result, one_line_error
+from support import Result
 
 CONTENT = b"0123456789" * 20_000
 
@@ -172,6 +173,30 @@ def test_a_missing_page_says_which_file_to_put_where(site: str, tmp_path: Path) 
         fetch_file(corpus(split), split, tmp_path)
 
 
+def test_addresses_are_tried_in_turn_and_the_checksum_decides(
+    site: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Files.files["/wrong/a.txt"] = b"another file"
+    urls = [f"{site}/gone/a.txt", f"{site}/wrong/a.txt", f"{site}/a.txt"]
+    split = Split("a.txt", urls, sha256(CONTENT))
+    assert fetch_file(corpus(split), split, tmp_path) == f"downloaded from {urls[2]}, checksum right"
+    assert (tmp_path / "a.txt").read_bytes() == CONTENT
+    notes = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 2 and all(note.endswith("; trying the next address") for note in notes)
+    assert urls[0] in notes[0] and "cannot be downloaded" in notes[0] and "sha256 is" in notes[1]
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(UserError, match=r"gone/a\.txt: cannot be downloaded .*; get a\.txt from"):
+        fetch_file(corpus(replace(split, url=urls[:1])), replace(split, url=urls[1::-1]), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_one_address_began_another_continues(site: str, tmp_path: Path) -> None:
+    split = Split("a.txt", [f"{site}/gone/a.txt", f"{site}/a.txt"], sha256(CONTENT))
+    (tmp_path / "a.txt.part").write_bytes(CONTENT[:7])
+    fetch_file(corpus(split), split, tmp_path)
+    assert Files.asked[-1] == "bytes=7-" and (tmp_path / "a.txt").read_bytes() == CONTENT
+
+
 def test_title_and_licence_come_before_the_download(site: str, workplace: Path, cli: Callable[..., Result]) -> None:
     Path("data/corpora/my.yaml").write_text(
         f"{{name: my, title: My notes, source: here, licence: CC0, format: bio, labels: {{a: {{name: 甲}}}}, "
@@ -198,11 +223,13 @@ def test_the_function_returns_where_the_files_are(workplace: Path) -> None:
     assert Path("data/raw/demo/dev.json").is_file()
 
 
-def test_without_a_network_the_message_is_one_line(workplace: Path, cli: Callable[..., Result]) -> None:
+def test_without_a_network_there_is_a_line_per_address(workplace: Path, cli: Callable[..., Result]) -> None:
     for path in (workplace / "data/corpora").glob("*.yaml"):
-        path.write_text(
-            path.read_text(encoding="utf-8").replace("https://raw", "https://no-such-host.invalid/raw"), "utf-8"
-        )
-    message = one_line_error(cli("ner-data", "fetch", "tcm"))
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("- https://", "- https://no-such-host.invalid/"), "utf-8")
+    result = cli("ner-data", "fetch", "tcm")
+    note, message = result.err.splitlines()
+    assert result.code == 2
+    assert note.startswith("note: https://no-such-host.invalid/raw") and note.endswith("; trying the next address")
     assert "cannot be downloaded" in message
     assert "put it at data/raw/tcm/medical_train.txt, or name its folder with RAW=DIR" in message

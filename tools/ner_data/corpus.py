@@ -133,8 +133,10 @@ def _part_problems(where: str, kind: type[Split] | type[Label], given: Any) -> I
     for key, value in given.items():
         if key not in known:
             yield f"{where} has an unknown {_quoted(key)}; known: {', '.join(known)}"
-        elif key == "url" and isinstance(value, list) and value:
-            yield from (line for one in value for line in _part_problems(where, kind, given | {"url": one}))
+        elif key == "url":
+            addresses = value if isinstance(value, list) and value else [value]
+            if bad := [one for one in addresses if not (isinstance(one, str) and _URL.fullmatch(one))]:
+                yield f"{where}: url must be an address that starts with http:// or https://, not {one_line(bad[0])}"
         elif not isinstance(value, known[key].type):  # type: ignore[arg-type]
             wanted = "true or false" if known[key].type is bool else "text (quote it)"
             yield f"{where}: {key} must be {wanted}, not {one_line(value)}"
@@ -178,11 +180,11 @@ def _is_inside(name: str) -> bool:
 
 
 _LINE = "one line of text, without control characters or white space around it"
+_URL = re.compile(r"https?://[^\s/]\S*")
 # Per key of a split or label: whether its text is right, and what it must be.
 _RULES: dict[str, tuple[Callable[[str], object], str]] = {
     "file": (_is_inside, "a name inside the raw folder"),
     "tags": (_is_inside, "a name inside the raw folder"),
-    "url": (re.compile(r"https?://[^\s/]\S*").fullmatch, "an address that starts with http:// or https://"),
     "sha256": (re.compile(r"[0-9a-fA-F]{64}").fullmatch, "64 hexadecimal digits"),
     "name": (_is_line, _LINE),
     "definition": (lambda text: printable(text) == text, "text without control characters"),
