@@ -80,7 +80,7 @@ def _plain(number: int, line: str) -> Sample | None:
     for label, surfaces in labels.items():
         for surface, places in surfaces.items():
             for start, end in places:
-                if not 0 <= start <= end or text[start : end + 1] != surface:
+                if not 0 <= start <= end < len(text) or text[start : end + 1] != surface:
                     return None
                 entities.append(Entity(start, end + 1, label, surface))
     entities.sort()
