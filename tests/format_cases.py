@@ -1,6 +1,7 @@
 """The examples of every corpus format, from its own tests: `GOOD` and `MALFORMED` of tests/ner_data/formats/test_NAME.py.
 
-Run as a program, it writes docs/formats.md: what each format is, and what its reader says of malformed input.
+Run as a program, it writes docs/formats.md (what each format is, and what its reader says of malformed input) and the
+table of formats in both READMEs.
 """
 
 import re
@@ -12,12 +13,14 @@ from pathlib import Path
 from types import ModuleType
 
 from ner_common.errors import UserError
-from ner_data.describe import details
+from ner_data.describe import details, table
 from ner_data.formats import Sample, format_class, format_names, load_format
 from ner_data.source import Source
 from support import ROOT
 
 PAGE = ROOT / "docs/formats.md"
+READMES = [ROOT / "README.md", ROOT / "README_zh.md"]
+_TABLE = re.compile(r"(<!-- formats: [^\n]*-->\n).*?(<!-- end of formats -->)", re.DOTALL)
 Files = bytes | dict[str, bytes]
 
 
@@ -95,5 +98,14 @@ def _cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
 
 
+def written(readme: Path) -> str:
+    """A README with the table of formats as the code has it."""
+    text, count = _TABLE.subn(lambda found: f"{found[1]}\n{table()}\n\n{found[2]}", readme.read_text("utf-8"))
+    assert count == 1
+    return text
+
+
 if __name__ == "__main__":
     PAGE.write_text("\n".join(page()) + "\n", "utf-8")
+    for readme in READMES:
+        readme.write_text(written(readme), "utf-8")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from format_cases import PAGE, Files, cases, outcome, page, put, source_of
+from format_cases import PAGE, READMES, Files, cases, outcome, page, put, source_of, written
 from ner_common.files import write_together
 from ner_data.described import Corpus, Label, Split
 from ner_data.detect import detect
@@ -159,5 +159,8 @@ def test_the_files_of_other_formats_and_noise_are_read_or_refused_in_lines(name:
             check(name, put(Path(folder), files))
 
 
-def test_the_page_about_formats_is_up_to_date() -> None:
-    assert PAGE.read_text("utf-8") == "\n".join(page()) + "\n", "run .venv/bin/python tests/format_cases.py"
+def test_the_documents_about_formats_are_up_to_date() -> None:
+    remedy = "run .venv/bin/python tests/format_cases.py"
+    assert PAGE.read_text("utf-8") == "\n".join(page()) + "\n", remedy
+    for readme in READMES:
+        assert readme.read_text("utf-8") == written(readme), remedy
