@@ -15,6 +15,16 @@ LONGEST = 32 << 20  # bytes of a line; the longest document of a corpus has a fe
 WHOLE = 1 << 30  # bytes of a file that can only be read as one document
 REMEDY = "name the folder that has it with --raw DIR"
 _CHUNK = 1 << 20
+# First bytes of files that people take for text.
+_BINARY = {
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook or Word document; save the sheet as CSV UTF-8",
+    b"%PDF": "a PDF document; export its text",
+    b"\x1f\x8b": "compressed with gzip; unpack it",
+    b"SQLi": "an SQLite database; export its table as CSV",
+    b"PAR1": "a Parquet file; name its folder, which the format hf_datasets reads",
+    b"ARRO": "an Arrow file; name its folder, which the format hf_datasets reads",
+}
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -102,9 +112,11 @@ class Source:
         """The lines with their ends, in UTF-8 if the file is UTF-16, otherwise as they are in the file."""
         start = file.read(4)
         file.seek(0)
-        if self.encoding == "utf-16":
+        if self.encoding == "utf-16" and not start.startswith(tuple(_BINARY)):
             yield from self._from_utf16(file)
             return
+        if what := next((words for magic, words in _BINARY.items() if start.startswith(magic)), None):
+            raise UserError(f"{rooted(self.path)}: is {what}")
         if start[:2] in _UTF16:
             raise UserError(f"{rooted(self.path)}: is UTF-16; use `--encoding utf-16`, or convert it to UTF-8")
         if start[:3] == codecs.BOM_UTF8:
