@@ -96,7 +96,7 @@ MAKEFLAGS += --no-print-directory
 export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help data download train-qwen train-chatglm3 train plan merge quantize gguf preview serve reload stop eval predict-batch report select demo run-demo \
+.PHONY: help data check download train-qwen train-chatglm3 train plan merge quantize gguf preview serve reload stop eval predict-batch report select demo run-demo \
         bench-train nano test \
         test-all lint sbom audit lock clean known-model known-recipe known-run known-merge known-adapter known-merged known-scheme \
         need-gpu
@@ -116,6 +116,10 @@ data: .venv/.ready ## build data/gold and data/alpaca from a corpus's raw files,
 	@.venv/bin/ner-data convert $(call q,$(CORPUS)) $(if $(RAW),--raw $(call q,$(RAW))) $(if $(SKIP_BAD),--skip-bad)
 	@.venv/bin/ner-data alpaca $(call q,$(CORPUS)) $(if $(FORM),--form $(call q,$(FORM))) \
 	  $(foreach word,$(PROMPT_ARGS),$(call q,$(word)))
+
+check: $(if $(TOKENIZER),.venv-train/.ready,.venv/.ready) ## look for mistakes in a corpus, data/gold/CORPUS/check.html: leaks between splits, conflicting labels, missed mentions (TOKENIZER=DIR counts tokens; CHECK_ARGS="--strict all")
+	@$(if $(TOKENIZER),.venv-train,.venv)/bin/ner-data check $(call q,$(CORPUS)) --html $(call q,data/gold/$(CORPUS)/check.html) \
+	  $(if $(TOKENIZER),--tokenizer $(call q,$(TOKENIZER))) $(foreach word,$(CHECK_ARGS),$(call q,$(word)))
 
 download: known-model .venv-train/.ready ## download a base model, check it, and convert it if needed (FROM=huggingface, or a folder)
 	@.venv-train/bin/ner-model download $(call q,$(MODEL)) $(if $(FROM),--from $(call q,$(FROM)))
