@@ -42,8 +42,8 @@ def test_a_label_without_a_definition_is_loaded(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("format: bio", "format: slashes", "unknown format 'slashes'; known: bio, cluener, "),
-        ("format: bio", "format: ../gold", "unknown format '../gold'; known: bio, cluener, "),
+        ("format: bio", "format: slashes", "unknown format 'slashes'; known: bio, "),
+        ("format: bio", "format: ../gold", "unknown format '../gold'; known: bio, "),
         ("title: Mine\n", "", "lacks title;"),
         ("name: my", "name: your", "`name: your` must be `name: my`, like the file name;"),
         ("{name: 姓名}", "姓名", "labels: name must be a mapping of name, definition, not '姓名';"),
@@ -105,7 +105,7 @@ def test_a_mistake_in_a_description_is_one_line(
 
 
 def test_all_mistakes_in_a_description_are_named_at_once(workplace: Path, cli: Callable[..., Result]) -> None:
-    text = DEMO.replace("title: Mine\n", "").replace("bio", "bmes").replace("{name: 姓名}", "姓名")
+    text = DEMO.replace("title: Mine\n", "").replace("bio", "slashes").replace("{name: 姓名}", "姓名")
     Path("data/corpora/my.yaml").write_text(text, encoding="utf-8")
     result = cli("ner-data", "fetch", "my")
     assert result.code == 2
