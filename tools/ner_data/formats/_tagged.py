@@ -23,7 +23,8 @@ MARKER = "document markers (skipped)"
 LAYOUT = "write `char SPACE tag`"
 POLICIES = (
     "Mentions that touch stay apart; those that share characters, or have gaps, cannot be tagged.",
-    "A mention that lacks the tag of its start or end there is read and counted; tags that contradict each other are refused.",
+    "A mention without the tag of its start or end is read as far as it is tagged, and counted.",
+    "Tags that contradict each other (ends without a start inside a label, labels that change) are refused.",
     "A character is a code point, so combining characters have tags of their own; a line break cannot be written.",
 )
 SURVEYED = 500_000  # lines that tell what kind of file it is
