@@ -64,7 +64,7 @@ def test_any_bmes_is_read_in_its_one_sense_or_refused(pairs: list[tuple[str, str
     try:
         found, repairs = spans(map(split_tag, tags), SCHEMES["bmes"])
     except Unclear as error:
-        at, message = error.args
+        at, _, message = error.args
         assert tags[at] in message and tags[at - 1] in message
         return
     labels = [""] * len(tags)

@@ -26,6 +26,7 @@ from ner_common.errors import one_line
 
 Tag = tuple[str, str]  # letter and label; ("O", "") outside of mentions, ("", "") for what is no tag
 Span = tuple[int, int, str]  # first token, the one after the last, label
+BROKEN = "broken mention"
 OUTSIDE: Tag = ("O", "")
 NEEDLESS = "B- where nothing touches (starts a mention, as I- does in IOB1)"
 _LETTERS = "BIMESWLU"
@@ -67,7 +68,7 @@ SCHEMES = {
 
 
 class Unclear(ValueError):
-    """Two tags of which one must be wrong: (index of the second, what is wrong)."""
+    """A token or tag that contradicts others: (its index, short name of the problem, what is wrong)."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -111,7 +112,7 @@ def spans(tags: Iterable[Tag], scheme: Scheme) -> tuple[list[Span], list[str]]:
         if scheme.end and letter != "O" != last and (opens != closes if same else not (opens or closes)):
             problem = "does a mention go on here, or start" if same else "its label changes inside a mention"
             now, before = one_line(f"{letter}-{label}"), one_line(f"{last}-{current}")
-            raise Unclear(at, f"has {now} after {before}: {problem}; correct one of them")
+            raise Unclear(at, BROKEN, f"has {now} after {before}: {problem}; correct one of them")
         if not same or opens:
             if last != "O":
                 found.append((start, at, current))

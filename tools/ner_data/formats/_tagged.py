@@ -28,7 +28,7 @@ POLICIES = (
     "A character is a code point, so combining characters have tags of their own; a line break cannot be written.",
 )
 SURVEYED = 500_000  # lines that tell what kind of file it is
-_LONGEST = 200  # characters of a row that tells it
+_LONGEST = 200  # characters of each that tell it
 _TAG = re.compile(r"O|[A-Z]-\S+")
 _DOCUMENT = re.compile(r"-DOCSTART-(?:[ \t]+(?:O|[-_]\S*|\(\d+\)))*[ \t]*")
 Rows = list[tuple[int, str]]
@@ -56,9 +56,9 @@ def sentences(source: Source) -> Iterator[Piece]:
 
 
 def survey(source: Source) -> Counter[str]:
-    """The first `SURVEYED` rows of a file, and how often each is there; without blank ones, markers and long ones."""
+    """The first `SURVEYED` rows of a file, long ones cut, and how often each is there; not blank ones and markers."""
     lines = islice(replace(source, tick=lambda _: None).lines(), SURVEYED)
-    rows = Counter(row for _, row in lines if len(row) <= _LONGEST)
+    rows = Counter(row[:_LONGEST] for _, row in lines)
     return Counter({row: count for row, count in rows.items() if row.strip(" \t") and not _is_marker(row)})
 
 
@@ -234,8 +234,8 @@ class Tagged(Format):
         try:
             entities, repairs = mentions(text, edges, edges[1:], tags, self.scheme)
         except Unclear as error:
-            at, message = error.args
-            return _bad(rows, rows[at][0], ("broken mention", message))
+            at, reason, message = error.args
+            return _bad(rows, rows[at][0], (reason, message))
         return Sample(first, text, entities, repairs=repairs + long)
 
     def _problem(self, row: str, char: str, tag: str, before: str, gold: bool) -> Problem | None:
