@@ -81,6 +81,11 @@ def split_tag(tag: str) -> Tag:
     return (match["first"] or match["last"]).upper(), match["label"] or match["before"]
 
 
+def scheme_problem(name: str) -> str | None:
+    """What is wrong with the name of a scheme in an option."""
+    return None if name in SCHEMES else f"options: scheme must be one of {', '.join(SCHEMES)}, not {one_line(name)}"
+
+
 def wrong_tag(tag: str, scheme: Scheme) -> str:
     """What is wrong with a tag that is none of a scheme."""
     letter, _ = split_tag(tag)

@@ -62,7 +62,7 @@ def survey(source: Source) -> Counter[str]:
     return Counter({row: count for row, count in rows.items() if row.strip(" \t") and not _is_marker(row)})
 
 
-def check_ends(source: Source, rows: Counter[str], tags: Counter[str], scheme: Scheme) -> None:
+def check_ends(source: Source, tags: Counter[str], scheme: Scheme) -> None:
     """Refuse a file of BIO tags where ends are marked: most of its mentions would be repaired.
 
     Raises:
@@ -114,7 +114,7 @@ def joined(before: str, token: str) -> Problem | None:
     if len(ends) < 2 or not ends.isascii() or not ends.isalnum():
         return None
     message = f"has {one_line(token)} after {one_line(before)}: with a space between them, or without?"
-    return "words", f"{message} write one character per line, a space too"
+    return "words", f"{message} write each character by itself, a space too"
 
 
 def refusal(record: Record) -> Problem | None:
@@ -180,7 +180,7 @@ class Tagged(Format):
         if self.segmentation and not any(map(MARK_AFTER.fullmatch, found)):
             problem = "the characters carry no marks of a word segmentation, but `segmentation` is true"
             raise source.wrong(1, f"{problem}; remove the option")
-        check_ends(source, rows, tags, self.scheme)
+        check_ends(source, tags, self.scheme)
 
     def parse(self, piece: Piece, gold: bool) -> Sample:
         rows, markers = piece.content

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from ner_common.errors import UserError, one_line
 from ner_common.files import Opener
 from ner_data.formats import Format, Piece, Sample
-from ner_data.formats._schemes import SCHEMES, Unclear, split_tag, tags_of, wrong_tag
+from ner_data.formats._schemes import SCHEMES, Unclear, scheme_problem, split_tag, tags_of, wrong_tag
 from ner_data.formats._tagged import (
     MARKER,
     POLICIES,
@@ -81,13 +81,13 @@ class Reader(Format):
     unlabelled = False
     policies = (
         *POLICIES[:-1],
-        "White space is kept where a comment `# text` has it; a mention cannot start or end with it, or have a line break.",
+        "White space is what a comment `# text` says; a mention cannot start or end with it; no line breaks.",
     )
     variants = ({}, *({"scheme": name} for name in SCHEMES if name != "bio"))
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise UserError(f"options: scheme must be one of {', '.join(SCHEMES)}, not {one_line(self.scheme)}")
+        if problem := scheme_problem(self.scheme):
+            raise UserError(problem)
         if self.join not in JOINS:
             raise UserError(f"options: join must be auto, one space or empty, not {one_line(self.join)}")
         if self.column < 0 or self.words < 1 or self.column == self.words:
@@ -123,7 +123,7 @@ class Reader(Format):
         if self.join == "auto" and not exact and lengths[True] > SINGLE * lengths.total():
             problem = "the tokens are single characters, not words: are there spaces between letters and digits?"
             raise source.wrong(1, f"{problem} use `format: bio` (bioes, bmes), or `options: {{join: ''}}` for none")
-        check_ends(source, rows, tags, SCHEMES[self.scheme])
+        check_ends(source, tags, SCHEMES[self.scheme])
 
     def _without_comments(self, rows: Rows) -> tuple[Rows, str | None]:
         """The rows of a sentence that are no comments, and the text if a comment has it."""
