@@ -153,15 +153,6 @@ def test_a_scheme_that_does_not_exist_is_refused() -> None:
         parallel.Reader(scheme="io")
 
 
-def test_every_malformed_pair_is_refused(tmp_path: Path) -> None:
-    for name, files in MALFORMED:
-        try:
-            problems = [sample.problem for sample in read(tmp_path, files)]
-        except UserError:
-            continue
-        assert any(problems), name
-
-
 TEXT = st.text(
     st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("甲乙 \t\u3000O-葛\U000e0100é\u0301😀\ufe0f")),
     max_size=9,

@@ -28,10 +28,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ner_common.errors import UserError, one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._schemes import SCHEMES, Unclear, scheme_problem, split_tag, tags_of, wrong_tag
 from ner_data.formats._tagged import (
@@ -48,9 +48,6 @@ from ner_data.formats._tagged import (
 )
 from ner_data.gold import Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 OTHER = "words are not the text"
 COMMENT = "comment lines (skipped)"
@@ -208,7 +205,7 @@ class Reader(Format):
                 return "space in a mention", f"{one_line(entity.text)} has white space at its edge, which is no word"
         return None
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         width = max(2, self.words, self.column)
         blank = ["_"] * width
         with write(target.with_name(f"{target.name}.conll")) as file:

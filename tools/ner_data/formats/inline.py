@@ -16,16 +16,13 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ner_common.errors import one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 SPACE = "white space at the edge of a mention (stays text, outside of it)"
 DEEPEST = 20  # mentions around each other
@@ -82,7 +79,7 @@ class Reader(Format):
             return reason, message
         return None if same else ("braces", "has braces that could be read as marks")
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         with write(target.with_name(f"{target.name}.txt")) as file:
             file.writelines(_write(record) + "\n" for record in records)
 

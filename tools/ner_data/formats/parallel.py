@@ -18,18 +18,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice, pairwise, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._schemes import SCHEMES, Unclear, scheme_problem, split_tag, tags_of, wrong_tag
 from ner_data.formats._tagged import LONG, POLICIES, Problem, check_ends, joined, labels_of, mentions, refusal
 from ner_data.gold import Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 SURVEYED = 20_000  # lines of tags that tell which scheme they have
 _SPACES = re.compile(r"[ \t]+")
@@ -117,7 +114,7 @@ class Reader(Format):
     def refusal(self, record: Record) -> Problem | None:
         return refusal(record) or (None if record.text.strip() else ("no text", "has only white space"))
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         with (
             write(target.with_name(f"{target.name}.txt")) as sentences,
             write(target.with_name(f"{target.name}.tags")) as tagged,
