@@ -37,6 +37,7 @@ MALFORMED = [
     ("a comment after the first word", b"EU B-ORG\n# a comment\nrejects O\n"),
     ("only comments", b"# one\n\n# two\n"),
     ("a byte-order mark inside the file", b"EU B-ORG\n\xef\xbb\xbfrejects O\n"),
+    ("positions in words", "科0 O\n技1 O\n公2 B-x\n".encode()),
     ("Latin-1", "Curaçao B-LOC\nis O\n".encode("latin-1")),
 ]
 

@@ -32,6 +32,7 @@ PAIRS = [
     ("a tag without a label", "林 晓\n".encode(), b"B- O\n"),
     ("Latin words", b"EU rejects it\n", b"B-x O O\n"),
     ("a byte-order mark inside the file", "林 晓\n\ufeff在 京\n".encode(), b"B-x I-x\nO O\n"),
+    ("positions in words", "科0 技1\n".encode(), b"O O\n"),
     ("GBK", "林 晓\n".encode("gbk"), b"B-x I-x\n"),
     ("the files exchanged", b"B-x I-x\n", "林 晓\n".encode()),
     ("no tags at all", "林 晓\n".encode(), b""),

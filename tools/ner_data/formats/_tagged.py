@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 from operator import and_
@@ -78,10 +78,23 @@ def check_ends(source: Source, tags: Counter[str], scheme: Scheme) -> None:
         raise source.wrong(1, problem)
 
 
-def first_line(source: Source, rows: Iterable[str]) -> tuple[int, str]:
-    """The first of some rows that a file has, and its number."""
-    wanted = set(rows)
-    return next((number, row) for number, row in source.lines() if row in wanted)
+def check_marks(source: Source, tokens: Counter[str], cut: Callable[[str], Iterable[str]]) -> None:
+    """Refuse a file whose tokens carry marks of a word segmentation.
+
+    Args:
+        source: the file.
+        tokens: its tokens, and how often it has each.
+        cut: gives the tokens of a line.
+
+    Raises:
+        UserError: they carry some.
+    """
+    if found := marked(tokens):
+        line, row = next((number, row) for number, row in source.lines() if not found.isdisjoint(cut(row)))
+        problem = "the tokens carry their positions in words, or other marks of a word segmentation"
+        remedy = "remove these digits or letters, or they become text"
+        drop = "`format: bio` (bioes, bmes) with `options: {segmentation: true}` drops them"
+        raise source.wrong(line, f"{problem}: {one_line(row)}; {remedy}; {drop}")
 
 
 def mentions(
@@ -171,15 +184,13 @@ class Tagged(Format):
             token, tag = _cut(row)
             tokens[token] += count
             tags[tag] += count
-        found = marked(tokens, 1 if self.segmentation else 2)
-        if found and not self.segmentation:
-            line, row = first_line(source, (row for row in rows if _cut(row)[0] in found))
-            problem = "the tokens carry their positions in words, or other marks of a word segmentation"
-            remedy = "remove these digits or letters, or they become text; `options: {segmentation: true}` drops them"
-            raise source.wrong(line, f"{problem}: {one_line(row)}; {remedy}")
-        if self.segmentation and not any(map(MARK_AFTER.fullmatch, found)):
-            problem = "the characters carry no marks of a word segmentation, but `segmentation` is true"
-            raise source.wrong(1, f"{problem}; remove the option")
+        if self.segmentation:
+            found = marked(tokens, least=1)
+            if not any(map(MARK_AFTER.fullmatch, found)):
+                problem = "the characters carry no marks of a word segmentation, but `segmentation` is true"
+                raise source.wrong(1, f"{problem}; remove the option")
+        else:
+            check_marks(source, tokens, lambda row: [_cut(row)[0]])
         check_ends(source, tags, self.scheme)
 
     def parse(self, piece: Piece, gold: bool) -> Sample:

@@ -40,6 +40,7 @@ from ner_data.formats._tagged import (
     Problem,
     Rows,
     check_ends,
+    check_marks,
     labels_of,
     mentions,
     refusal,
@@ -80,7 +81,7 @@ class Reader(Format):
         *POLICIES[:-1],
         "White space is what a comment `# text` says; a mention cannot start or end with it; no line breaks.",
     )
-    variants = ({}, *({"scheme": name} for name in SCHEMES if name != "bio"))
+    variants = ({}, *({"scheme": name} for name in SCHEMES if name != "bio"), {"join": ""})
 
     def __post_init__(self) -> None:
         if problem := scheme_problem(self.scheme):
@@ -94,7 +95,8 @@ class Reader(Format):
         """The rows of each sentence, its text if a comment has it, and how many markers and other comments precede it.
 
         Raises:
-            UserError: see `Source.lines`; or the tokens are single characters; or the tags are BIO, but should not be.
+            UserError: see `Source.lines`; or the tokens are single characters, or carry marks of a word segmentation;
+                or the tags are BIO, but should not be.
         """
         self._check(source)
         skipped: list[str] = []
@@ -108,19 +110,26 @@ class Reader(Format):
 
     def _check(self, source: Source) -> None:
         tags: Counter[str] = Counter()
-        lengths: Counter[bool] = Counter()
-        exact = False
+        words: Counter[str] = Counter()
         rows = survey(source)
         for row, count in rows.items():
             columns = _columns(row)
-            exact = exact or row.startswith(_TEXT)
-            if len(columns) >= max(2, self.words, self.column):
+            if len(columns) >= self._width:
                 tags[columns[self.column - 1]] += count
-                lengths[len(columns[self.words - 1]) == 1] += count
-        if self.join == "auto" and not exact and lengths[True] > SINGLE * lengths.total():
+                words[columns[self.words - 1]] += count
+        check_ends(source, tags, SCHEMES[self.scheme])
+        if any(row.startswith(_TEXT) for row in rows):
+            return
+        check_marks(source, words, lambda row: _columns(row)[self.words - 1 :][:1])
+        single = sum(count for word, count in words.items() if len(word) == 1)
+        if self.join == "auto" and single > SINGLE * words.total():
             problem = "the tokens are single characters, not words: are there spaces between letters and digits?"
             raise source.wrong(1, f"{problem} use `format: bio` (bioes, bmes), or `options: {{join: ''}}` for none")
-        check_ends(source, tags, SCHEMES[self.scheme])
+
+    @property
+    def _width(self) -> int:
+        """How many columns there must be."""
+        return max(2, self.words, self.column)
 
     def _without_comments(self, rows: Rows) -> tuple[Rows, str | None]:
         """The rows of a sentence that are no comments, and the text if a comment has it."""
@@ -130,8 +139,8 @@ class Reader(Format):
         for at in range(start):
             row = rows[at][1]
             columns = _columns(row)
-            tagged = len(columns) >= max(2, self.words, self.column) and split_tag(columns[self.column - 1])[0]
-            if tagged and len(columns) in (width, width or len(columns)) and not _KEY.match(row):
+            tagged = len(columns) >= self._width and split_tag(columns[self.column - 1])[0]
+            if tagged and width in (0, len(columns)) and not _KEY.match(row):
                 return rows[at:], text
             if row.startswith(_TEXT):
                 text = row.removeprefix(_TEXT)
@@ -162,9 +171,8 @@ class Reader(Format):
 
     def _problem(self, row: str, columns: list[str], width: int, gold: bool) -> Problem | None:
         """Why a row cannot be read: (reason, message)."""
-        needed = max(2, self.words, self.column)
-        if len(columns) < needed:
-            return "no tag", f"has {len(columns)} columns, not {needed} or more: {one_line(row)}"
+        if len(columns) < self._width:
+            return "no tag", f"has {len(columns)} columns, not {self._width} or more: {one_line(row)}"
         if len(columns) != width:
             return "columns", f"has {len(columns)} columns, but the sentence starts with {width}: {one_line(row)}"
         word, tag = columns[self.words - 1], columns[self.column - 1]
@@ -206,8 +214,7 @@ class Reader(Format):
         return None
 
     def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
-        width = max(2, self.words, self.column)
-        blank = ["_"] * width
+        blank = ["_"] * self._width
         with write(target.with_name(f"{target.name}.conll")) as file:
             for record in records:
                 places = _words(record)

@@ -15,7 +15,7 @@ blank in both files are skipped. A split without gold needs no second file.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain, islice, pairwise, zip_longest
 from pathlib import Path
 
@@ -24,11 +24,21 @@ from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._schemes import SCHEMES, Unclear, scheme_problem, split_tag, tags_of, wrong_tag
-from ner_data.formats._tagged import LONG, POLICIES, Problem, check_ends, joined, labels_of, mentions, refusal
+from ner_data.formats._tagged import (
+    LONG,
+    POLICIES,
+    Problem,
+    check_ends,
+    check_marks,
+    joined,
+    labels_of,
+    mentions,
+    refusal,
+)
 from ner_data.gold import Record
 from ner_data.source import Source
 
-SURVEYED = 20_000  # lines of tags that tell which scheme they have
+SURVEYED = 20_000  # lines that tell what kind of file it is
 _SPACES = re.compile(r"[ \t]+")
 
 
@@ -53,14 +63,15 @@ class Reader(Format):
         """The two lines of each sentence.
 
         Raises:
-            UserError: see `Source.lines`; one file has more lines; or the tags are BIO, but should not be.
+            UserError: see `Source.lines`; one file has more lines; the characters carry marks of a word segmentation;
+                or the tags are BIO, but should not be.
         """
+        check_marks(source, _counts(source), _parts)
         if source.tags is None:
             yield from (Piece(number, (line, None)) for number, line in source.lines() if line.strip(" \t"))
             return
         tagged = source.beside(source.tags)
-        first = (_SPACES.split(row.strip(" \t")) for _, row in islice(source.beside(source.tags).lines(), SURVEYED))
-        check_ends(tagged, Counter(chain.from_iterable(first)), SCHEMES[self.scheme])
+        check_ends(tagged, _counts(tagged), SCHEMES[self.scheme])
         for one, other in zip_longest(source.lines(), tagged.lines()):
             number, line = one or (other[0], "")
             tags = other[1] if other else ""
@@ -123,6 +134,12 @@ class Reader(Format):
                 spans = ((entity.start, entity.end, entity.label) for entity in record.entities or ())
                 sentences.write(" ".join(record.text) + "\n")
                 tagged.write(" ".join(tags_of(len(record.text), spans, SCHEMES[self.scheme])) + "\n")
+
+
+def _counts(source: Source) -> Counter[str]:
+    """What is between spaces in the first lines of a file, and how often."""
+    lines = islice(replace(source, tick=lambda _: None).lines(), SURVEYED)
+    return Counter(chain.from_iterable(_parts(line) for _, line in lines))
 
 
 def _parts(line: str) -> list[str]:
