@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ner_common.errors import UserError
 from ner_data.formats import conll
 from ner_data.formats._schemes import SCHEMES
-from ner_data.formats._tagged import MARKER
+from ner_data.formats._tagged import LONG, MARKER
 from ner_data.gold import Entity, Record
 from raw_files import read, written
 
@@ -146,7 +146,12 @@ def test_single_characters_need_to_be_told_what_is_between_them(tmp_path: Path, 
     with pytest.raises(UserError, match=r"a\.conll:1: .* use `format: bio` .*, or `options: \{join: ''\}` for none"):
         read(conll, tmp_path / "a.conll", gold=True)
     (sample,) = read(conll, tmp_path / "a.conll", gold=True, join="")
-    assert (sample.text, sample.entities) == ("甲乙12", (Entity(1, 2, "x", "乙"),))
+    assert (sample.text, sample.entities, sample.repairs) == ("甲乙12", (Entity(1, 2, "x", "乙"),), ())
+
+
+def test_words_that_are_joined_without_spaces_are_counted(tmp_path: Path) -> None:
+    sample = sample_of(tmp_path / "a.conll", "做 VV O\nCT NN B-x\n", join="")
+    assert (sample.text, sample.repairs) == ("做CT", (LONG,))
 
 
 @pytest.mark.parametrize(

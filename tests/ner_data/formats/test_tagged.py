@@ -77,10 +77,10 @@ def test_any_bmes_is_read_in_its_one_sense_or_refused(pairs: list[tuple[str, str
 
 
 def test_long_rows_take_linear_time() -> None:
-    tags = [("B", "x"), ("M", "x")] * 200_000
+    tags = [("B", "x"), ("M", "x")] * 100_000
     with pytest.raises(Unclear):
         spans(tags, SCHEMES["bmes"])
-    assert len(spans([("S", "x")] * 400_000, SCHEMES["bmes"])[0]) == 400_000
+    assert len(spans([("S", "x")] * 200_000, SCHEMES["bmes"])[0]) == 200_000
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_combining_characters_and_surrogate_pairs_are_characters(format: ModuleT
     assert (sample.text, sample.entities) == (text, kept.entities)
 
 
-def test_many_documents_in_one_file_take_linear_time(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("甲 B-x\n" * 300_000, "utf-8")
+def test_a_sentence_of_many_lines_takes_linear_time(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("甲 B-x\n" * 60_000, "utf-8")
     (sample,) = read(bio, tmp_path / "a.txt", gold=True)
-    assert len(sample.entities or ()) == 300_000
+    assert len(sample.entities or ()) == 60_000

@@ -27,7 +27,7 @@ POLICIES = (
     "Tags that contradict each other (ends without a start inside a label, labels that change) are refused.",
     "A character is a code point, so combining characters have tags of their own; a line break cannot be written.",
 )
-SURVEYED = 500_000  # lines that tell what kind of file it is
+SURVEYED = 100_000  # lines that tell what kind of file it is
 _LONGEST = 200  # characters of each that tell it
 _TAG = re.compile(r"O|[A-Z]-\S+")
 _DOCUMENT = re.compile(r"-DOCSTART-(?:[ \t]+(?:O|[-_]\S*|\(\d+\)))*[ \t]*")

@@ -35,6 +35,7 @@ from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._schemes import SCHEMES, Unclear, scheme_problem, split_tag, tags_of, wrong_tag
 from ner_data.formats._tagged import (
+    LONG,
     MARKER,
     POLICIES,
     Problem,
@@ -158,6 +159,8 @@ class Reader(Format):
                 return self._bad(rows, number, problem)
             words.append(columns[self.words - 1])
             tags.append(columns[self.column - 1])
+        if text is None and not self.join:
+            repairs += (LONG,) * sum(len(word) > 1 for word in words)
         try:
             text, starts = self._joined(words) if text is None else (text, _placed(text, words))
             if not gold:
