@@ -62,12 +62,12 @@ def test_bio_is_refused_as_a_file(tmp_path: Path) -> None:
         (
             "a mention that goes on after its end",
             "broken mention",
-            "line 3 has 'E-x' after 'E-x': does a mention go on here, or start; correct one of them",
+            "line 3 has 'E-x' after 'E-x': does the mention go on, or start again? correct one of the two tags",
         ),
         (
             "a label that changes inside a mention",
             "broken mention",
-            "line 2 has 'I-y' after 'B-x': its label changes inside a mention; correct one of them",
+            "line 2 has 'I-y' after 'B-x': the label changes inside a mention; correct one of the two tags",
         ),
     ],
 )

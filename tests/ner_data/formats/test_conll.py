@@ -74,6 +74,14 @@ def test_what_is_put_between_words(tmp_path: Path, join: str, text: str) -> None
     assert sample_of(tmp_path / "a.conll", rows, join=join).text == text
 
 
+def test_a_text_without_words_is_counted_as_a_comment(tmp_path: Path) -> None:
+    sample = sample_of(
+        tmp_path / "a.conll", "# text = EU\n\n# text = old\n# text = rejects  it\nrejects B-x\nit I-x\n"
+    )
+    assert (sample.line, sample.text, sample.repairs) == (5, "rejects  it", (conll.COMMENT,) * 2)
+    assert sample.entities == (Entity(0, 11, "x", "rejects  it"),)
+
+
 def test_columns_are_numbered_from_1(tmp_path: Path) -> None:
     """GermEval 2014 has a number, the word, and two columns of tags; its comments have tabs."""
     text = "#\tn-tv.de [2005]\n1\tSchartau\tB-PER\tO\n2\tsagte\tO\tO\n3\tBerlin\tB-LOC\tB-ORG\n"

@@ -154,6 +154,12 @@ def test_a_mark_that_is_none_is_a_bad_record(rows: str, message: str, tmp_path: 
     assert sample.problem and sample.problem[1] == message
 
 
+def test_lines_too_long_for_rows_end_in_one_line_too(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"{c}0 {'x' * 300} O\n" for c in "科技公司的"), "utf-8")
+    with pytest.raises(UserError, match=r"a\.txt:1: the tokens carry their positions in words"):
+        read(bio, tmp_path / "a.txt", gold=True)
+
+
 def test_a_file_without_marks_is_not_read_as_one_with_marks(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("甲 O\n10 O\n维C O\n乙 B-x\n2020 O\n年 O\n做 O\n", "utf-8")
     with pytest.raises(UserError, match=r"carry no marks of a word segmentation, but `segmentation` is true; remove"):

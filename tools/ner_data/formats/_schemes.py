@@ -19,7 +19,7 @@ counted. IOB1, of the first CoNLL data, has ``B-`` only where a mention touches 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 
 from ner_common.errors import one_line
@@ -35,7 +35,7 @@ _TAG = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scheme:
     """The letters of a scheme: inside, last and only character of a mention, and the first one where nothing touches.
 
@@ -52,7 +52,7 @@ class Scheme:
     def letters(self) -> str:
         return "B" + self.inside + self.end + self.single
 
-    @property
+    @cached_property
     def tags(self) -> frozenset[str]:
         """The first letters of its tags."""
         return frozenset("O" + self.letters)
@@ -115,9 +115,9 @@ def spans(tags: Iterable[Tag], scheme: Scheme) -> tuple[list[Span], list[str]]:
         same = label == current
         opens, closes = letter in ("B", scheme.single), last in (scheme.end, scheme.single)
         if scheme.end and letter != "O" != last and (opens != closes if same else not (opens or closes)):
-            problem = "does a mention go on here, or start" if same else "its label changes inside a mention"
+            problem = "does the mention go on, or start again?" if same else "the label changes inside a mention;"
             now, before = one_line(f"{letter}-{label}"), one_line(f"{last}-{current}")
-            raise Unclear(at, BROKEN, f"has {now} after {before}: {problem}; correct one of them")
+            raise Unclear(at, BROKEN, f"has {now} after {before}: {problem} correct one of the two tags")
         if not same or opens:
             if last != "O":
                 found.append((start, at, current))

@@ -22,6 +22,7 @@ LONG = "tokens of several characters (joined without spaces)"
 MARKER = "document markers (skipped)"
 LAYOUT = "write `char SPACE tag`"
 POLICIES = (
+    "Tags may be written B-PER, B_PER, b-per, PER-B or PER_B.",
     "Mentions that touch stay apart; those that share characters, or have gaps, cannot be tagged.",
     "A mention without the tag of its start or end is read as far as it is tagged, and counted.",
     "Tags that contradict each other (ends without a start inside a label, labels that change) are refused.",
@@ -90,7 +91,8 @@ def check_marks(source: Source, tokens: Counter[str], cut: Callable[[str], Itera
         UserError: they carry some.
     """
     if found := marked(tokens):
-        line, row = next((number, row) for number, row in source.lines() if not found.isdisjoint(cut(row)))
+        rows = ((number, row) for number, row in source.lines() if not found.isdisjoint(cut(row)))
+        line, row = next(rows, (1, next(iter(found))))
         problem = "the tokens carry their positions in words, or other marks of a word segmentation"
         remedy = "remove these digits or letters, or they become text"
         drop = "`format: bio` (bioes, bmes) with `options: {segmentation: true}` drops them"
@@ -163,7 +165,11 @@ class Tagged(Format):
     nested = False
     unlabelled = False
     variants = ({}, {"segmentation": True})
-    policies = POLICIES
+    policies = (
+        *POLICIES,
+        "A token of several characters (CT) is text too, and counted; Latin words one after the other are refused.",
+        "Marks of a word segmentation (科0 技1, 科B 技E) are refused; `segmentation: true` drops them on reading.",
+    )
     scheme: ClassVar[Scheme]
 
     def pieces(self, source: Source) -> Iterator[Piece]:

@@ -104,7 +104,7 @@ class Reader(Format):
         for piece in sentences(source):
             rows, markers = piece.content
             kept, text = self._without_comments(rows)
-            skipped += [MARKER] * markers + [COMMENT] * (len(rows) - len(kept) - (text is not None))
+            skipped += [MARKER] * markers + [COMMENT] * (len(rows) - len(kept) - bool(kept and text))
             if kept:
                 yield Piece(kept[0][0], (kept, text, tuple(skipped)))
                 skipped = []
