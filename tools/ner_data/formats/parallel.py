@@ -1,4 +1,4 @@
-"""Sentences in one file and their tags in another, as MSRA's and People's Daily's corpora are spread.
+"""Sentences in one file and their tags in another, as MSRA's and People's Daily's corpora are published.
 
 A sample line of each, the characters between spaces or not (``林晓在京``)::
 
@@ -85,7 +85,7 @@ class Reader(Format):
 
     def parse(self, piece: Piece, gold: bool) -> Sample:
         line, row = piece.content
-        tags = [tag for tag in _SPACES.split(row.strip(" \t")) if tag] if row is not None else None
+        tags = None if row is None else _parts(row)
         tokens = _tokens(line, None if tags is None else len(tags))
         problem = self._problem(line, tokens, tags, gold)
         if problem or tokens is None:
