@@ -12,12 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from raw_files import read
 
 from ner_common.errors import UserError, printable
 from ner_data import convert, load_corpus, read_gold
 from ner_data.alpaca import build_spec
 from ner_data.formats import Sample, bio, cluener
+from raw_files import read
 from support import ROOT
 
 QUICK, LONG = pytest.param(1, id="quick"), pytest.param(20, id="long", marks=pytest.mark.slow)

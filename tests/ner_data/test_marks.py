@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from raw_files import read
 
 from ner_common.errors import UserError
 from ner_data.formats import bio
+from raw_files import read
 
 QUICK, LONG = pytest.param(1, id="quick"), pytest.param(20, id="long", marks=pytest.mark.slow)
 HAN = "头晕目眩病人看医生咳嗽发热三天张伟李娜在北京大学工作"
