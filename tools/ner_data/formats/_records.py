@@ -106,8 +106,8 @@ def labels_in(value: Any, keys: frozenset[str]) -> set[str]:
     return set()
 
 
-def text_in(value: Any, key: str = "text") -> str:
-    """The text of a record that is an object.
+def text_in(value: Any, key: str = "text", remedy: str = "") -> str:
+    """The text of a record that is an object; ``remedy``: what to do if it is under another key.
 
     Raises:
         Bad: it is none, or has no text.
@@ -115,7 +115,7 @@ def text_in(value: Any, key: str = "text") -> str:
     if not isinstance(value, dict):
         raise Bad("malformed record", f"a record must be an object with {one_line(key)}, not {one_line(value)}")
     if key not in value:
-        raise Bad("no text", f"has no {one_line(key)}; there are {names(value)}")
+        raise Bad("no text", f"has no {one_line(key)}, only {names(value)}{remedy}")
     text = value[key]
     if not isinstance(text, str) or not text.strip():
         raise Bad("no text", f"needs a non-empty string {one_line(key)}, not {one_line(text)}")
@@ -212,12 +212,34 @@ def entity(
     return Entity(start, stop, label, text[start:stop])
 
 
-def utf16_places(text: str) -> list[int]:
-    """For each UTF-16 code unit of a text, and for its end, the character that it starts; -1 inside a character."""
+def is_astral(text: str) -> bool:
+    """Whether a text has characters that are two units in UTF-16, so that offsets may count either."""
+    return not text.isascii() and max(text) > "\uffff"
+
+
+def utf16_offset(text: str, place: int) -> int:
+    """Where a character of a text is in UTF-16."""
+    return place + sum(character > "\uffff" for character in text[:place])
+
+
+def from_utf16(text: str, start: Any, end: Any) -> tuple[Any, Any]:
+    """Turn offsets that count UTF-16 units, as JavaScript does, into offsets of characters; see `entity` for the rest.
+
+    Raises:
+        Bad: one of them is inside a character.
+    """
+    if not is_astral(text) or type(start) is not int or type(end) is not int:
+        return start, end
     places: list[int] = []
     for place, character in enumerate(text):
         places += [place, -1] if character > "\uffff" else [place]
-    return [*places, len(text)]
+    places.append(len(text))
+    beyond = len(text) + 1  # stays out of range
+    found = [places[offset] if 0 <= offset < len(places) else min(offset, beyond) for offset in (start, end)]
+    for offset, place in zip((start, end), found, strict=True):
+        if offset >= 0 > place:
+            raise Bad("offsets inside a character", f"the offset {offset} is inside a character of two UTF-16 units")
+    return found[0], found[1]
 
 
 def write_lines(target: Path, suffix: str, values: Iterable[Any], write: Opener) -> None:
