@@ -6,7 +6,7 @@ from types import ModuleType
 
 from ner_common.errors import UserError
 from ner_common.files import write_together
-from ner_data.corpus import Corpus, Label, Split
+from ner_data.described import Corpus, Label, Split
 from ner_data.formats import Sample
 from ner_data.gold import Record
 from ner_data.source import Source

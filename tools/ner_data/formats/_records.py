@@ -17,7 +17,7 @@ from ner_data.source import Source
 
 NO_GOLD = "set `gold: false` for a split without labels"
 INCLUSIVE, EXCLUSIVE = "inclusive", "exclusive"
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"(\s*+:)?', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 class Bad(ValueError):
@@ -78,17 +78,23 @@ def check_strings(text: str, value: Any) -> None:
     Raises:
         Bad: a string has a lone surrogate; an object has a key twice, and only one of the values was kept.
     """
-    if has_lone_surrogate(text.encode()):
+    if "\\" not in text:  # then every string has two quotes
+        repeated = text.count('"') != 2 * _strings(value)
+    elif has_lone_surrogate(text.encode()):
         raise Bad("lone surrogate", "a \\ud800 to \\udfff without its other half is no character")
-    if sum(map(bool, _STRING.findall(text))) != _keys(value):
+    else:
+        repeated = len(_STRING.findall(text)) != _strings(value)
+    if repeated:
         raise Bad("duplicate key", "a key is there more than once")
 
 
-def _keys(value: Any) -> int:
-    """How many keys all objects in a decoded value have."""
+def _strings(value: Any) -> int:
+    """How many strings, keys too, a decoded value has."""
+    if isinstance(value, str):
+        return 1
     if isinstance(value, dict):
-        return len(value) + sum(map(_keys, value.values()))
-    return sum(map(_keys, value)) if isinstance(value, list) else 0
+        return len(value) + sum(map(_strings, value.values()))
+    return sum(map(_strings, value)) if isinstance(value, list) else 0
 
 
 def labels_in(value: Any, keys: frozenset[str]) -> set[str]:

@@ -12,9 +12,10 @@ split without gold has no ``entities``.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Sample
 from ner_data.formats._records import (
     EXCLUSIVE,
@@ -29,9 +30,6 @@ from ner_data.formats._records import (
     write_array,
 )
 from ner_data.gold import Record
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 FORM = '{"start_idx": 0, "end_idx": 1, "type": "label", "entity": "surface"}'
 
@@ -63,7 +61,7 @@ class Reader(JSONRecords):
         entities = (entity(text, *span, inclusive=self.end == INCLUSIVE, remedy=remedy) for span in spans)
         return Sample(line, text, tuple(sorted(entities)), identity=identity)
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         write_array(target, ".json", map(self._value, records), write)
 
     def _value(self, record: Record) -> dict[str, Any]:

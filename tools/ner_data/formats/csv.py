@@ -18,20 +18,18 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from ner_common.decoding import decode_json
 from ner_common.errors import escaped, one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._records import NO_GOLD, Bad, check_strings, entity, fields_in, labels_in
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 DELIMITERS = ",;\t"
 ROW = 4 << 20  # characters; a longer row has a quote that nothing closes
@@ -134,7 +132,7 @@ class Reader(Format):
             )
         return None
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         with write(target.with_name(f"{target.name}.csv")) as file:
             file.write("\ufeff")
             writer = csv.writer(file)

@@ -17,10 +17,11 @@ nothing shows the wrong choice, or a project that counts grapheme clusters as on
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ner_common.errors import one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Sample
 from ner_data.formats._records import (
     NO_GOLD,
@@ -37,9 +38,6 @@ from ner_data.formats._records import (
     write_lines,
 )
 from ner_data.gold import Entity, Record
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 FORM = '[start, end, "label"] or {"start_offset": 0, "end_offset": 2, "label": "label"}'
 KEYS = ("label", "labels", "entities")
@@ -81,7 +79,7 @@ class Reader(JSONRecords):
             start, end = from_utf16(text, start, end)
         return entity(text, start, end, label)
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         write_lines(target, ".jsonl", map(self._value, records), write)
 
     def _value(self, record: Record) -> dict[str, Any]:

@@ -13,17 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ner_common.errors import one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Piece, Sample
 from ner_data.formats._records import EXCLUSIVE, INCLUSIVE, Bad, JSONRecords, chosen, entity, write_lines
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 FORM = '["text", [start, end, "label"], ...]'
 
@@ -63,7 +61,7 @@ class Reader(JSONRecords):
         start, end, label = span
         return entity(text, start, end, label, inclusive=self.end == INCLUSIVE)
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         write_lines(target, ".jsonl", map(self._value, records), write)
 
     def _value(self, record: Record) -> list[Any]:

@@ -21,10 +21,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ner_common.errors import one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Sample
 from ner_data.formats._records import (
     NO_GOLD,
@@ -40,9 +41,6 @@ from ner_data.formats._records import (
     write_array,
 )
 from ner_data.gold import Entity, Record
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 FORM = '{"start": 0, "end": 2, "text": "surface", "labels": ["label"]}'
 OBJECTS = '{"result": [...]}'
@@ -82,7 +80,7 @@ class Reader(JSONRecords):
             return []
         return list_in(value, self.label, FORM)
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         write_array(target, ".json", map(self._task, records), write)
 
     def _task(self, record: Record) -> dict[str, Any]:

@@ -16,18 +16,16 @@ Every label is asked of every text that is written. That holds texts without men
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ner_common.decoding import decode_json
 from ner_common.errors import one_line
 from ner_common.files import Opener
+from ner_data.described import Corpus
 from ner_data.formats import Piece, Sample
 from ner_data.formats._records import Bad, JSONRecords, check_strings, entity, fields_in, list_in, text_in, write_lines
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
-
-if TYPE_CHECKING:
-    from ner_data.corpus import Corpus
 
 FORM = '{"text": "surface", "start": 0, "end": 2}'
 RELATIONS = "prompts that ask for a relation (skipped)"
@@ -101,7 +99,7 @@ class Reader(JSONRecords):
         repairs = (RELATIONS,) * len({found.label for found in mentions} - {found.label for found in kept})
         return Sample(line, text, tuple(sorted(kept)), repairs=repairs)
 
-    def write(self, records: Iterable[Record], target: Path, corpus: "Corpus", write: Opener) -> None:
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         labels = [label.id for label in corpus.labels]
         write_lines(target, ".txt", (line for record in records for line in _lines(record, labels)), write)
 
