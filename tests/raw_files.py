@@ -21,6 +21,8 @@ def read(format: ModuleType, path: Path, gold: bool, encoding: str = "utf-8", **
 
 def put(content: Content, path: Path) -> Path:
     """Write a file, or a folder with the files of a mapping of relative paths; what was there is removed."""
+    if path.is_file():
+        path.unlink()
     if path.is_dir():
         for file in sorted(path.rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
