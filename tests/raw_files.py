@@ -55,7 +55,7 @@ def reasons(
     return found
 
 
-def corpus_of(records: Iterable[Record], format: str = "gold", **options: object) -> Corpus:
+def corpus_of(records: Iterable[Sample | Record], format: str = "gold", **options: object) -> Corpus:
     """A description with the labels of some records."""
     labels = sorted({entity.label for record in records for entity in record.entities or ()} or {"name"})
     return Corpus(
@@ -72,12 +72,13 @@ def corpus_of(records: Iterable[Record], format: str = "gold", **options: object
 
 def written(format: ModuleType, samples: Iterable[Sample | Record], target: Path, **options: object) -> Path:
     """Write samples that were read without problem, or records; returns the file or folder."""
-    records = [
+    records = (
         sample if isinstance(sample, Record) else Record(f"my-{number}", sample.text, sample.entities)
         for number, sample in enumerate(samples, start=1)
-    ]
+    )
     before = set(target.parent.iterdir())
+    listed = samples if isinstance(samples, list) else []
     with write_together() as write:
-        format.Reader(**options).write(iter(records), target, corpus_of(records), write)
+        format.Reader(**options).write(records, target, corpus_of(listed), write)
     (path,) = set(target.parent.iterdir()) - before
     return path
