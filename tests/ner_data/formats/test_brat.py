@@ -26,9 +26,9 @@ def document(*rows: str, text: str = TEXT) -> Mapping[str, bytes]:
 
 MALFORMED: list[tuple[str, Mapping[str, bytes] | bytes]] = [
     ("a file", b"T1\tname 0 2\t\n"),
-    ("no documents", {"annotation.conf": b"[entities]\n"}),
-    ("no .ann", {"a.txt": b"a"}),
-    ("no .txt", {"a.ann": b"T1\tname 0 1\ta\n"}),
+    ("no documents", {"annotation.conf": b"[entities]\n", "a.pdf": b"a"}),
+    ("no .ann", {"a.txt": b"a", "annotation.conf": b""}),
+    ("no .txt", {"a.ann": b"T1\tname 0 1\ta\n", "annotation.conf": b""}),
     ("an empty .txt", {"a.txt": b"", "a.ann": b""}),
     ("a discontinuous mention", document("T1\tname 0 1;2 3\t林 在")),
     ("fragments that are not in order", document("T1\tname 2 3;0 1\t在 林")),
@@ -134,7 +134,7 @@ def test_malformed_folders_and_documents_have_a_reason(tmp_path: Path) -> None:
         "no documents": "train: no .txt in this folder; brat has a .txt and an .ann per document",
         "no .ann": "no gold",
         "no .txt": "unreadable document",
-        "an empty .txt": "unreadable document",
+        "an empty .txt": "no text",
         "a discontinuous mention": "discontinuous mention",
         "fragments that are not in order": "malformed annotation",
         "the surface is elsewhere": "offsets do not match",

@@ -82,16 +82,16 @@ MALFORMED: list[tuple[str, Content]] = [
     ("only white space", parquet([row([" "], [0])], features())),
     ("not Parquet", b"\x00\x01\x02\x03"),
     ("an empty file", b""),
-    ("a script", {"corpus.py": b"import os\n"}),
+    ("a script", {"corpus.py": b"import os\n", "README.md": b""}),
     ("cut off", GOOD[:-100]),
     ("only the start", b"PAR1"),
     ("Arrow that is cut off", arrow([row()], features())[:300]),
     ("a folder of several splits", {"train-00000-of-00001.parquet": GOOD, "test-00000-of-00001.parquet": GOOD}),
-    ("a folder that lacks a shard", {"train-00001-of-00002.parquet": GOOD}),
-    ("a saved DatasetDict", {"dataset_dict.json": b'{"splits": ["train", "test"]}'}),
-    ("a saved split without its data", {"state.json": STATE}),
-    ("a saved split with data elsewhere", {"state.json": b'{"_data_files": [{"filename": "../a.arrow"}]}'}),
-    ("a state.json of something else", {"state.json": b"[]"}),
+    ("a folder that lacks a shard", {"train-00001-of-00002.parquet": GOOD, "README.md": b""}),
+    ("a saved DatasetDict", {"dataset_dict.json": b'{"splits": ["train", "test"]}', "README.md": b""}),
+    ("a saved split without its data", {"state.json": STATE, "dataset_info.json": b"{}"}),
+    ("a saved split with data elsewhere", {"state.json": b'{"_data_files": [{"filename": "../a.arrow"}]}', "a.arrow": b""}),
+    ("a state.json of something else", {"state.json": b"[]", "a.arrow": b""}),
 ]  # fmt: skip
 
 

@@ -183,9 +183,7 @@ def test_messages_say_what_is_there_and_what_helps(tmp_path: Path) -> None:
     wanted = {
         tasks(annotation(), annotation()): "has 2 annotations, none of them ground truth; mark one as ground truth in "
         "Label Studio, or delete the others",
-        tasks(
-            annotation(was_cancelled=True)
-        ): "of its annotations there are only cancelled ones (1); annotate the task, "
+        tasks(annotation(was_cancelled=True)): "has only cancelled annotations (1); annotate the task, "
         "or remove it; set `gold: false` for a split without labels",
         json.dumps(
             [{"data": {"ner": TEXT}}]

@@ -15,6 +15,10 @@ from ner_data.formats import Format, Piece, Sample
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
+KEPT: tuple[str, ...] = (
+    "Touching, nested and crossing mentions, and those across line breaks, are kept.",
+    "There is no way to write a discontinuous mention in it.",
+)
 NO_GOLD = "set `gold: false` for a split without labels"
 INCLUSIVE, EXCLUSIVE = "inclusive", "exclusive"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -36,6 +40,7 @@ class JSONRecords(Format):
     """
 
     label_keys: ClassVar[frozenset[str]] = frozenset()
+    policies: ClassVar[tuple[str, ...]] = KEPT
 
     def pieces(self, source: Source) -> Iterator[Piece]:
         return (Piece(number, item) for number, item in source.items())
@@ -153,14 +158,20 @@ def list_in(value: dict[str, Any], key: str, form: str) -> list[Any]:
     return value[key]  # type: ignore[no-any-return]
 
 
-def fields_in(value: Any, form: str, *keys: str) -> list[Any]:
-    """The values of a span that is an object with these keys, among others.
+def fields_in(value: Any, form: str, *keys: str, what: str = "entity") -> list[Any]:
+    """The values of a part of a record that is an object with these keys, among others.
+
+    Args:
+        value: the part.
+        form: what it should look like.
+        keys: the keys.
+        what: what the part is.
 
     Raises:
         Bad: it is none.
     """
     if not isinstance(value, dict) or any(key not in value for key in keys):
-        raise Bad("malformed entities", f"each entity must be {form}, not {one_line(value)}")
+        raise Bad("malformed entities", f"each {what} must be {form}, not {one_line(value)}")
     return [value[key] for key in keys]
 
 
@@ -196,10 +207,11 @@ def entity(
     Raises:
         Bad: a value is of another type; the offsets are reversed, equal or out of range; the surface is another.
     """
-    shown = escaped(label, 40) if isinstance(label, str) else one_line(label, 40)
+    is_label = isinstance(label, str) and bool(label.strip())
+    shown = escaped(label, 40) if is_label else one_line(label, 40)
     shown += "" if surface is None else f" {one_line(surface, 40)}"
     where = f"{shown} at [{one_line(start, 20)}, {one_line(end, 20)}{']' if inclusive else ')'}"
-    if not isinstance(label, str) or not label.strip():
+    if not is_label:
         raise Bad("malformed label", f"{where}: the label must be a non-empty string")
     if type(start) is not int or type(end) is not int:
         raise Bad("malformed offsets", f"{where}: the offsets must be whole numbers")

@@ -57,7 +57,7 @@ class Reader(Format):
     files = "folder"
     nested = True
     policies = (
-        "A document with a discontinuous mention is refused.",
+        "Touching, nested and crossing mentions are kept; a document with a discontinuous mention is refused.",
         "A mention across line breaks is written as fragments, as brat does.",
     )
 
@@ -137,12 +137,15 @@ def _document(source: Source, name: str) -> _Document:
         if not text.is_file():
             raise UserError(f"there is an .ann, but no {one_line(text.name)}")
         rows = list(source.beside(annotations).lines()) if _has_text(annotations) else []
-        content = source.beside(text).text().removesuffix("\n")
+        content = source.beside(text).text().removesuffix("\n") if _has_text(text) else ""
         return _Document(content, rows if annotations.is_file() else None)
     except UnicodeEncodeError:
         return _Document(None, None, "its name is not UTF-8; rename the file")
     except UserError as error:
-        return _Document(None, None, str(error))
+        problem = str(error)
+        for file in (text, annotations):
+            problem = problem.replace(f"{rooted(file)}:", f"{file.name}:")
+        return _Document(None, None, problem)
 
 
 def _has_text(path: Path) -> bool:

@@ -43,6 +43,7 @@ class Reader(JSONRecords):
     title = "nested spans as in CMeEE (CBLUE)"
     files = ".json"
     nested = True
+    variants = ({}, {"end": EXCLUSIVE})
     label_keys = frozenset({"type"})
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ from ner_common.errors import escaped, one_line
 from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
-from ner_data.formats._records import NO_GOLD, Bad, check_strings, entity, fields_in, labels_in
+from ner_data.formats._records import KEPT, NO_GOLD, Bad, check_strings, entity, fields_in, labels_in
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
@@ -50,6 +50,7 @@ class Reader(Format):
     title = "CSV with a column of spans (Excel)"
     files = ".csv"
     nested = True
+    policies = KEPT
 
     def pieces(self, source: Source) -> Iterator[Piece]:
         """The names of the columns and the cells of each row.

@@ -24,6 +24,7 @@ from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Sample
 from ner_data.formats._records import (
+    KEPT,
     NO_GOLD,
     Bad,
     JSONRecords,
@@ -54,6 +55,7 @@ class Reader(JSONRecords):
     title = "doccano JSON lines"
     files = ".jsonl"
     nested = True
+    policies = (*KEPT, "Relations are skipped, and counted.")
     label_keys = frozenset({"label"})
 
     def __post_init__(self) -> None:

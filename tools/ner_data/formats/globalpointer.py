@@ -35,6 +35,7 @@ class Reader(JSONRecords):
     title = "lists of a text and its spans (GlobalPointer)"
     files = ".jsonl"
     nested = True
+    variants = ({}, {"end": EXCLUSIVE})
 
     def __post_init__(self) -> None:
         chosen("end", self.end, INCLUSIVE, EXCLUSIVE)

@@ -49,6 +49,10 @@ class Reader(Format):
     title = "Hugging Face datasets: Parquet, or a folder of save_to_disk"
     files = ".parquet, folder"
     nested = False
+    policies = (
+        "Touching mentions of a label, and mentions across line breaks, are kept.",
+        "A tag that goes on where no mention of its label is open starts one, and is counted.",
+    )
 
     def __post_init__(self) -> None:
         chosen("join", self.join, "auto", "none", "space")

@@ -28,6 +28,7 @@ from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Sample
 from ner_data.formats._records import (
+    KEPT,
     NO_GOLD,
     Bad,
     JSONRecords,
@@ -43,6 +44,7 @@ from ner_data.formats._records import (
 from ner_data.gold import Entity, Record
 
 FORM = '{"start": 0, "end": 2, "text": "surface", "labels": ["label"]}'
+RESULT = f'{{"type": "labels", "value": {FORM}}}'
 OBJECTS = '{"result": [...]}'
 CANCELLED = "cancelled annotations (skipped)"
 OTHERS = "annotations besides the ground truth (skipped)"
@@ -62,6 +64,10 @@ class Reader(JSONRecords):
     title = "Label Studio JSON and JSON-MIN"
     files = ".json"
     nested = True
+    policies = (
+        *KEPT,
+        "Cancelled annotations, predictions, drafts and results that are no labels are skipped, and counted.",
+    )
     label_keys = frozenset({"labels"})
 
     def sample(self, line: int, value: Any, gold: bool) -> Sample:
@@ -101,12 +107,12 @@ def _regions(task: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
     """The values of the regions of a task, and what was skipped."""
     annotations = list_in(task, "annotations", OBJECTS)
     for annotation in annotations:
-        fields_in(annotation, OBJECTS, "result")
+        fields_in(annotation, OBJECTS, "result", what="annotation")
     used = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
     skipped = [CANCELLED] * (len(annotations) - len(used))
     if not used:
-        cancelled = f"only cancelled ones ({len(annotations)})" if annotations else "none"
-        raise Bad("no gold", f"of its annotations there are {cancelled}; annotate the task, or remove it; {NO_GOLD}")
+        problem = f"has only cancelled annotations ({len(annotations)})" if annotations else "has no annotation"
+        raise Bad("no gold", f"{problem}; annotate the task, or remove it; {NO_GOLD}")
     truths = [annotation for annotation in used if annotation.get("ground_truth") is True]
     if len(used) > 1 and len(truths) != 1:
         problem = f"has {len(used)} annotations, {len(truths) or 'none'} of them ground truth"
@@ -115,7 +121,7 @@ def _regions(task: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
     skipped += [OTHERS] * (len(used) - 1)
     for key in ("predictions", "drafts"):
         skipped += [PREDICTIONS] * (len(task[key]) if isinstance(task.get(key), list) else 0)
-    results = list_in(chosen, "result", f'{{"type": "labels", "value": {FORM}}}')
+    results = list_in(chosen, "result", RESULT)
     kinds = [_kind(result) for result in results]
     skipped += [RESULTS] * (len(kinds) - kinds.count("labels"))
     return [result["value"] for result, kind in zip(results, kinds, strict=True) if kind == "labels"], tuple(skipped)
@@ -123,19 +129,19 @@ def _regions(task: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
 
 def _kind(result: Any) -> str:
     """The type of a result: ``labels``, or one that says nothing of a part of the text, as ``choices``."""
-    (kind,) = fields_in(result, f'{{"type": "labels", "value": {FORM}}}', "type")
+    (kind,) = fields_in(result, RESULT, "type", what="result")
     if not isinstance(kind, str) or (kind.endswith("labels") and kind != "labels"):
         raise Bad(
             "regions of another kind", f"has a region of the type {one_line(kind)}; only labels of a text are read"
         )
     if kind == "labels":
-        fields_in(result, f'{{"type": "labels", "value": {FORM}}}', "value")
+        fields_in(result, RESULT, "value", what="result")
     return kind
 
 
 def _region(value: Any) -> tuple[Any, Any, list[Any], str | None]:
     """The start, end, labels and surface of a region."""
-    start, end, labels = fields_in(value, FORM, "start", "end", "labels")
+    start, end, labels = fields_in(value, FORM, "start", "end", "labels", what="region")
     surface = value.get("text")
     if not isinstance(surface, str | None):
         raise Bad("malformed entities", f"the text of a region must be a string, not {one_line(surface)}")

@@ -23,10 +23,21 @@ from ner_common.errors import one_line
 from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Piece, Sample
-from ner_data.formats._records import Bad, JSONRecords, check_strings, entity, fields_in, list_in, text_in, write_lines
+from ner_data.formats._records import (
+    KEPT,
+    Bad,
+    JSONRecords,
+    check_strings,
+    entity,
+    fields_in,
+    list_in,
+    text_in,
+    write_lines,
+)
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
+LINE = '{"content": "text", "result_list": [], "prompt": "label"}'
 FORM = '{"text": "surface", "start": 0, "end": 2}'
 RELATIONS = "prompts that ask for a relation (skipped)"
 _LINES = list[tuple[int, str]]
@@ -39,6 +50,7 @@ class Reader(JSONRecords):
     title = "JSON lines to train UIE (PaddleNLP)"
     files = ".txt"
     nested = True
+    policies = (*KEPT, "Prompts that ask for a relation are skipped, and counted.")
     label_keys = frozenset({"prompt"})
 
     def pieces(self, source: Source) -> Iterator[Piece]:
@@ -83,7 +95,7 @@ class Reader(JSONRecords):
             return Sample(line, text, None)
         mentions: list[Entity] = []
         for part in value:
-            (prompt,) = fields_in(part, '{"content": "text", "result_list": [], "prompt": "label"}', "prompt")
+            (prompt,) = fields_in(part, LINE, "prompt", what="line")
             for result in list_in(part, "result_list", FORM):
                 surface, start, end = fields_in(result, FORM, "text", "start", "end")
                 if not isinstance(surface, str):
