@@ -83,8 +83,8 @@ def check_strings(text: str, value: Any) -> None:
     Raises:
         Bad: a string has a lone surrogate; an object has a key twice, and only one of the values was kept.
     """
-    if "\\" not in text:  # then every string has two quotes
-        repeated = text.count('"') != 2 * _strings(value)
+    if "\\" not in text:  # then every string has two quotes, and no others
+        repeated = text.count('"') != msgspec.json.encode(value).count(b'"')
     elif has_lone_surrogate(text.encode()):
         raise Bad("lone surrogate", "a \\ud800 to \\udfff without its other half is no character")
     else:
@@ -170,9 +170,10 @@ def fields_in(value: Any, form: str, *keys: str, what: str = "entity") -> list[A
     Raises:
         Bad: it is none.
     """
-    if not isinstance(value, dict) or any(key not in value for key in keys):
-        raise Bad("malformed entities", f"each {what} must be {form}, not {one_line(value)}")
-    return [value[key] for key in keys]
+    try:
+        return [value[key] for key in keys]
+    except (KeyError, TypeError):
+        raise Bad("malformed entities", f"each {what} must be {form}, not {one_line(value)}") from None
 
 
 def names(value: dict[str, Any]) -> str:
@@ -207,27 +208,36 @@ def entity(
     Raises:
         Bad: a value is of another type; the offsets are reversed, equal or out of range; the surface is another.
     """
+    if type(start) is type(end) is int and isinstance(label, str):
+        stop = end + inclusive
+        if 0 <= start < stop <= len(text) and label.strip():
+            there = text[start:stop]
+            if surface is None or surface == there:
+                return Entity(start, stop, label, there)
+    raise _bad_span(text, start, end, label, surface, inclusive, remedy)
+
+
+def _bad_span(text: str, start: Any, end: Any, label: Any, surface: Any, inclusive: bool, remedy: str) -> Bad:
+    """What is wrong with a span that `entity` refuses."""
     is_label = isinstance(label, str) and bool(label.strip())
     shown = escaped(label, 40) if is_label else one_line(label, 40)
     shown += "" if surface is None else f" {one_line(surface, 40)}"
     where = f"{shown} at [{one_line(start, 20)}, {one_line(end, 20)}{']' if inclusive else ')'}"
     if not is_label:
-        raise Bad("malformed label", f"{where}: the label must be a non-empty string")
+        return Bad("malformed label", f"{where}: the label must be a non-empty string")
     if type(start) is not int or type(end) is not int:
-        raise Bad("malformed offsets", f"{where}: the offsets must be whole numbers")
-    stop = end + 1 if inclusive else end
+        return Bad("malformed offsets", f"{where}: the offsets must be whole numbers")
+    stop = end + inclusive
     if start == stop and not inclusive:
-        raise Bad("empty mention", f"{where}: start and end are the same; ends are exclusive")
+        return Bad("empty mention", f"{where}: start and end are the same; ends are exclusive")
     if start >= stop:
-        raise Bad("reversed offsets", f"{where}: the start is after the end")
+        return Bad("reversed offsets", f"{where}: the start is after the end")
     if start < 0 or stop > len(text):
-        raise Bad("offsets out of range", f"{where}: the text has {len(text)} characters")
-    if surface is not None and text[start:stop] != surface:
-        kind, other = (INCLUSIVE, stop - 1) if inclusive else (EXCLUSIVE, stop + 1)
-        hint = f"; with the other kind of end it fits: {remedy}" if remedy and text[start:other] == surface else ""
-        message = f"{where}, but the text has {one_line(text[start:stop])} there (ends are {kind}){hint}"
-        raise Bad("offsets do not match", message)
-    return Entity(start, stop, label, text[start:stop])
+        return Bad("offsets out of range", f"{where}: the text has {len(text)} characters")
+    kind, other = (INCLUSIVE, stop - 1) if inclusive else (EXCLUSIVE, stop + 1)
+    hint = f"; with the other kind of end it fits: {remedy}" if remedy and text[start:other] == surface else ""
+    message = f"{where}, but the text has {one_line(text[start:stop])} there (ends are {kind}){hint}"
+    return Bad("offsets do not match", message)
 
 
 def is_astral(text: str) -> bool:

@@ -33,6 +33,7 @@ from ner_data.formats._records import (
     fields_in,
     from_utf16,
     identity_in,
+    is_astral,
     list_in,
     text_in,
     utf16_offset,
@@ -68,7 +69,9 @@ class Reader(JSONRecords):
             return Sample(line, text, None, identity=identity)
         spans, relations = _spans(value)
         entities = sorted(self._entity(text, span) for span in spans)
-        moved = self.offsets == "utf16" and sum(utf16_offset(text, found.end) != found.end for found in entities)
+        moved = 0
+        if self.offsets == "utf16" and is_astral(text):
+            moved = sum(utf16_offset(text, found.end) != found.end for found in entities)
         repairs = (RELATIONS,) * relations + (UNITS,) * moved
         return Sample(line, text, tuple(entities), repairs=repairs, identity=identity)
 
