@@ -9,7 +9,8 @@ The first row has the names of the columns; ``text`` and ``entities`` are option
 tab with which the first row has the column of the text. Spans are JSON: ``[start, end, "label"]``, or objects with
 ``start`` and ``end`` (or ``start_offset`` and ``end_offset``) and ``label`` or ``labels``, as Label Studio's CSV has
 them; if they have ``text`` too, it is compared. Ends are exclusive, and offsets count characters; a line break in a
-cell is one, whether it is written as CR LF or LF. An empty cell has no gold; ``[]`` has no mentions.
+cell is one, whether it is written as CR LF or LF. ``[]`` has no mentions; an empty cell has no gold, unless the row has
+an ``annotation_id``: Label Studio writes annotations without regions so.
 
 Files are written with a byte-order mark, without which Excel does not read them as UTF-8.
 """
@@ -32,7 +33,7 @@ from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
 DELIMITERS = ",;\t"
-ROW = 4 << 20  # characters; a longer row has a quote that nothing closes
+ROW = 2 << 20  # characters; a longer row has a quote that nothing closes
 FORM = '[[0, 2, "label"], ...]'
 OBJECT = '[start, end, "label"] or {"start": 0, "end": 2, "label": "label"}'
 QUOTES = (
@@ -110,6 +111,8 @@ class Reader(Format):
             problem = f"there is no column {one_line(self.entities)}, only {escaped(', '.join(cells))}"
             raise Bad("no gold", f"{problem}; name it with `options: {{entities: COLUMN}}`, or {NO_GOLD}")
         cell = cells[self.entities]
+        if not cell.strip() and cells.get("annotation_id"):
+            return []
         if not cell.strip():
             raise Bad(
                 "no gold", f"the cell of {one_line(self.entities)} is empty; write [] for no entities, or {NO_GOLD}"

@@ -141,7 +141,7 @@ class Reader(Format):
         schema = library.schema(columns, metadata=metadata(names))
         with (
             write(target.with_name(f"{target.name}.parquet")) as file,
-            library.parquet.ParquetWriter(cast(TextIO, file).buffer, schema) as table,
+            library.parquet.ParquetWriter(cast(TextIO, file).buffer, schema) as table,  # the bytes below the text
         ):
             for part in chunks(records, GROUP):
                 table.write_batch(library.RecordBatch.from_pylist([_row(record, numbers) for record in part], schema))
