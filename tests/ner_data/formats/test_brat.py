@@ -70,7 +70,7 @@ def test_other_annotations_are_counted(tmp_path: Path) -> None:
     assert (sample.entities, sample.repairs) == ((NAME,), (brat.OTHERS,) * 6)
 
 
-@pytest.mark.parametrize("row", ["T1\tx 1 3;4 6\t乙丙 丁戊", "T1\tx 1 6\t乙丙 丁戊"])
+@pytest.mark.parametrize("row", ["T1\tx 1 3;4 6\t乙丙 丁戊", "T1\tx 1 6\t乙丙 丁戊", "T1\tx 1 2;2 3;4 6\t乙 丙 丁戊"])
 def test_fragments_with_only_a_line_break_between_them_are_a_mention(tmp_path: Path, row: str) -> None:
     (sample,) = read(brat, put(document(row, text="甲乙丙\n丁戊"), tmp_path / "train"), gold=True)
     assert (sample.entities, sample.problem) == ((Entity(1, 6, "x", "乙丙\n丁戊"),), None)
@@ -84,6 +84,20 @@ def test_the_surface_tells_how_cr_lf_counts(tmp_path: Path, row: str, repairs: t
     (sample,) = read(brat, put(document(row, text="甲乙\r\n丙丁\r\n"), tmp_path / "train"), gold=True)
     wanted = Entity(1, 4, "x", "乙\n丙") if ";" in row else Entity(3, 5, "x", "丙丁")
     assert (sample.text, sample.entities, sample.repairs) == ("甲乙\n丙丁", (wanted,), repairs)
+
+
+def test_much_white_space_between_fragments_takes_no_long_time(tmp_path: Path) -> None:
+    text = "甲" + " \n" * 200_000 + "乙"
+    (bad,) = read(
+        brat,
+        put(document(f"T1\tx 0 1;{len(text)} {len(text) + 1}\t甲 丙", text=text + "丙"), tmp_path / "train"),
+        gold=True,
+    )
+    assert bad.problem and bad.problem[0] == "discontinuous mention"
+    (good,) = read(
+        brat, put(document(f"T1\tx 0 1;{len(text) - 1} {len(text)}\t甲 乙", text=text), tmp_path / "train"), gold=True
+    )
+    assert good.entities and good.entities[0].text == text
 
 
 def test_without_gold_no_ann_is_needed(tmp_path: Path) -> None:

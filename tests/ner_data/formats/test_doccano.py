@@ -73,7 +73,7 @@ def test_relations_are_skipped_and_counted(tmp_path: Path) -> None:
 
 
 def test_offsets_count_an_emoji_as_two_as_doccano_does(tmp_path: Path) -> None:
-    text = "👨🏻\u200d🚒 firemen drive firetrucks"  # the text of doccano's issue 2290, with its offsets
+    text = "👨🏻\u200d🚒 firemen drive firetrucks"  # as it was reported to doccano, with its offsets
     (tmp_path / "a.jsonl").write_bytes(record(text=text, label=[[22, 32, "x"], [0, 2, "y"]]))
     (sample,) = read(doccano, tmp_path / "a.jsonl", gold=True)
     assert sample.entities == (Entity(0, 1, "y", "👨"), Entity(19, 29, "x", "firetrucks"))
@@ -83,6 +83,13 @@ def test_offsets_count_an_emoji_as_two_as_doccano_does(tmp_path: Path) -> None:
     assert (sample.entities, sample.repairs) == ((Entity(19, 29, "x", "firetrucks"),), ())
     with pytest.raises(UserError, match="options: offsets must be one of utf16, characters"):
         doccano.Reader(offsets="bytes")
+
+
+def test_many_mentions_in_a_long_text_with_an_emoji_take_no_long_time(tmp_path: Path) -> None:
+    spans = [[at, at + 1, "x"] for at in range(2, 100_000, 20)]
+    (tmp_path / "a.jsonl").write_bytes(record(text="😀" + "甲" * 100_000, label=spans))
+    (sample,) = read(doccano, tmp_path / "a.jsonl", gold=True)
+    assert sample.entities and sample.entities[0].start == 1 and len(sample.entities) == len(sample.repairs) == 5000
 
 
 def test_without_gold_labels_are_not_looked_at(tmp_path: Path) -> None:

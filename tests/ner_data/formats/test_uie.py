@@ -65,6 +65,12 @@ def test_a_text_with_two_lines_of_a_prompt_is_two_records(tmp_path: Path) -> Non
     assert [(sample.line, sample.entities) for sample in samples] == [(1, (NAME,)), (3, (COMPANY,))]
 
 
+def test_a_text_that_is_there_often_takes_no_long_time(tmp_path: Path) -> None:
+    content = (line("name", text="。") + line("company", text="。")) * 20_000
+    samples = read(uie, put(tmp_path / "a.txt", content), gold=True)
+    assert (len(samples), samples[-1].line, samples[-1].entities) == (20_000, 39_999, ())
+
+
 def test_prompts_of_relations_are_skipped_and_counted(tmp_path: Path) -> None:
     relation = line("林晓的职位", result(8, 10, "经理")) + line("employer of 林晓", result(3, 7, "云帆科技"))
     content = line("name", result()) + relation + line("林晓的父亲")

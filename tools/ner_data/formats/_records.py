@@ -240,30 +240,38 @@ def _bad_span(text: str, start: Any, end: Any, label: Any, surface: Any, inclusi
     return Bad("offsets do not match", message)
 
 
-def is_astral(text: str) -> bool:
-    """Whether a text has characters that are two units in UTF-16, so that offsets may count either."""
-    return not text.isascii() and max(text) > "\uffff"
-
-
 def utf16_offset(text: str, place: int) -> int:
     """Where a character of a text is in UTF-16."""
-    return place + sum(character > "\uffff" for character in text[:place])
+    return len(text[:place].encode("utf-16-le")) // 2
 
 
-def from_utf16(text: str, start: Any, end: Any) -> tuple[Any, Any]:
+def utf16_places(text: str) -> list[int]:
+    """For each UTF-16 code unit of a text, and for its end, the character that it starts; -1 inside a character.
+
+    It is empty if every character is one unit.
+    """
+    if utf16_offset(text, len(text)) == len(text):
+        return []
+    places: list[int] = []
+    for place, character in enumerate(text):
+        places += [place, -1] if character > "\uffff" else [place]
+    return [*places, len(text)]
+
+
+def from_utf16(places: list[int], start: Any, end: Any) -> tuple[Any, Any]:
     """Turn offsets that count UTF-16 units, as JavaScript does, into offsets of characters; see `entity` for the rest.
+
+    Args:
+        places: the `utf16_places` of the text.
+        start: the first unit.
+        end: the unit behind the last one.
 
     Raises:
         Bad: one of them is inside a character.
     """
-    if not is_astral(text) or type(start) is not int or type(end) is not int:
+    if not places or type(start) is not int or type(end) is not int:
         return start, end
-    places: list[int] = []
-    for place, character in enumerate(text):
-        places += [place, -1] if character > "\uffff" else [place]
-    places.append(len(text))
-    beyond = len(text) + 1  # stays out of range
-    found = [places[offset] if 0 <= offset < len(places) else min(offset, beyond) for offset in (start, end)]
+    found = [places[offset] if 0 <= offset < len(places) else offset for offset in (start, end)]
     for offset, place in zip((start, end), found, strict=True):
         if offset >= 0 > place:
             raise Bad("offsets inside a character", f"the offset {offset} is inside a character of two UTF-16 units")

@@ -38,7 +38,7 @@ CRLF = "documents whose offsets count CR LF as two characters (converted)"
 _OTHER = re.compile(r"[REAMN#]\S*\t|\*\t")
 _SPANS = re.compile(r"(\S+) ([0-9]{1,9} [0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)")
 _LABEL = re.compile(r"T\S*\t(\S+) ")
-_BREAK = re.compile(r"(\s*[\n\t]\s*)")
+_SPACE = re.compile(r"\s+")
 
 
 class _Document(NamedTuple):
@@ -109,8 +109,7 @@ class Reader(Format):
         for mention in record.entities or ():
             if re.search(r"\s", mention.label):
                 return "label with a space", f"has the label {one_line(mention.label)}, but in brat it ends at a space"
-            parts = _BREAK.split(mention.text)
-            if not parts[0] or not parts[-1]:
+            if any(start == end for start, end in _fragments(mention.text)):
                 message = f"the mention {one_line(mention.text)} starts or ends with a line break or tab"
                 return "line break at the end of a mention", message
         return None
@@ -188,10 +187,9 @@ def _entity(text: str, number: int, row: str) -> Entity:
         for (_, end), (start, _) in pairwise(fragments):
             if end > start:
                 raise Bad("malformed annotation", f"{label} {one_line(surface)}: its fragments are not in order")
-            if not _BREAK.fullmatch(text[end:start]):
-                message = (
-                    f"{label} {one_line(surface)} leaves out {one_line(text[end:start])}: gold has no such mentions"
-                )
+            between = text[end:start]
+            if between and not (between.isspace() and _is_break(between)):
+                message = f"{label} {one_line(surface)} leaves out {one_line(between)}: gold has no such mentions"
                 raise Bad("discontinuous mention", message)
         if _flat(" ".join(parts)) == _flat(surface):
             return entity(text, fragments[0][0], fragments[-1][1], label)
@@ -206,12 +204,22 @@ def _flat(text: str) -> str:
     return re.sub("\r?\n|\t", " ", text)
 
 
+def _is_break(space: str) -> bool:
+    return "\n" in space or "\t" in space
+
+
+def _fragments(text: str) -> Iterator[tuple[int, int]]:
+    """The start and end of each part of a text between line breaks or tabs, with white space around them."""
+    start = 0
+    for found in _SPACE.finditer(text):
+        if _is_break(found[0]):
+            yield start, found.start()
+            start = found.end()
+    yield start, len(text)
+
+
 def _spans(mention: Entity) -> str:
     """The label, offsets and text of a mention: a fragment for each line that it is on."""
-    spans, start = [], mention.start
-    parts = _BREAK.split(mention.text)
-    for at, part in enumerate(parts):
-        if at % 2 == 0:
-            spans.append(f"{start} {start + len(part)}")
-        start += len(part)
-    return f"{mention.label} {';'.join(spans)}\t{' '.join(parts[::2])}"
+    parts = list(_fragments(mention.text))
+    spans = ";".join(f"{mention.start + start} {mention.start + end}" for start, end in parts)
+    return f"{mention.label} {spans}\t{' '.join(mention.text[start:end] for start, end in parts)}"

@@ -9,8 +9,8 @@ The first row has the names of the columns; ``text`` and ``entities`` are option
 tab with which the first row has the column of the text. Spans are JSON: ``[start, end, "label"]``, or objects with
 ``start`` and ``end`` (or ``start_offset`` and ``end_offset``) and ``label`` or ``labels``, as Label Studio's CSV has
 them; if they have ``text`` too, it is compared. Ends are exclusive, and offsets count characters; a line break in a
-cell is one, whether it is written as CR LF or LF. ``[]`` has no mentions; an empty cell has no gold, unless the row has
-an ``annotation_id``: Label Studio writes annotations without regions so.
+cell is one, whether it is written as CR LF or LF. ``[]`` has no mentions; an empty cell has no gold, unless the row
+has an ``annotation_id``: Label Studio writes annotations without regions so.
 
 Files are written with a byte-order mark, without which Excel does not read them as UTF-8.
 """

@@ -33,10 +33,10 @@ from ner_data.formats._records import (
     fields_in,
     from_utf16,
     identity_in,
-    is_astral,
     list_in,
     text_in,
     utf16_offset,
+    utf16_places,
     write_lines,
 )
 from ner_data.gold import Entity, Record
@@ -68,21 +68,12 @@ class Reader(JSONRecords):
         if not gold:
             return Sample(line, text, None, identity=identity)
         spans, relations = _spans(value)
-        entities = sorted(self._entity(text, span) for span in spans)
-        moved = 0
-        if self.offsets == "utf16" and is_astral(text):
-            moved = sum(utf16_offset(text, found.end) != found.end for found in entities)
+        places = utf16_places(text) if self.offsets == "utf16" else []
+        entities = sorted(_entity(text, span, places) for span in spans)
+        first = places.index(-1) if places else len(text) + 1
+        moved = sum(found.end >= first for found in entities)
         repairs = (RELATIONS,) * relations + (UNITS,) * moved
         return Sample(line, text, tuple(entities), repairs=repairs, identity=identity)
-
-    def _entity(self, text: str, span: Any) -> Entity:
-        if isinstance(span, list) and len(span) == 3:
-            start, end, label = span
-        else:
-            start, end, label = fields_in(span, FORM, "start_offset", "end_offset", "label")
-        if self.offsets == "utf16":
-            start, end = from_utf16(text, start, end)
-        return entity(text, start, end, label)
 
     def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         write_lines(target, ".jsonl", map(self._value, records), write)
@@ -98,6 +89,15 @@ class Reader(JSONRecords):
 
     def _offset(self, text: str, place: int) -> int:
         return utf16_offset(text, place) if self.offsets == "utf16" else place
+
+
+def _entity(text: str, span: Any, places: list[int]) -> Entity:
+    """The mention of a span; ``places``: see `from_utf16`."""
+    if isinstance(span, list) and len(span) == 3:
+        start, end, label = span
+    else:
+        start, end, label = fields_in(span, FORM, "start_offset", "end_offset", "label")
+    return entity(text, *from_utf16(places, start, end), label)
 
 
 def _spans(value: dict[str, Any]) -> tuple[list[Any], int]:

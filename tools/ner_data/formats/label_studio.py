@@ -36,9 +36,10 @@ from ner_data.formats._records import (
     fields_in,
     from_utf16,
     identity_in,
-    is_astral,
     list_in,
     text_in,
+    utf16_offset,
+    utf16_places,
     write_array,
 )
 from ner_data.gold import Entity, Record
@@ -158,10 +159,10 @@ def _entities(text: str, regions: _Regions) -> tuple[list[Entity], tuple[str, ..
     try:
         return _checked(text, regions)
     except Bad as bad:
-        if not is_astral(text):
+        if not (places := utf16_places(text)):
             raise
         try:
-            moved = [(*from_utf16(text, start, end), labels, surface) for start, end, labels, surface in regions]
+            moved = [(*from_utf16(places, start, end), labels, surface) for start, end, labels, surface in regions]
             entities, repairs = _checked(text, moved)
         except Bad:
             raise bad from None
@@ -174,7 +175,7 @@ def _checked(text: str, regions: _Regions) -> tuple[list[Entity], tuple[str, ...
     for start, end, labels, surface in regions:
         found = [entity(text, start, end, label) for label in labels]
         there = found[0].text
-        if surface is None and is_astral(text[:end]):
+        if surface is None and utf16_offset(text, end) != end:
             message = f"the region [{start}, {end}) does not say what it is, and may count an emoji before it as two"
             raise Bad("ambiguous offsets", f"{message}; export with the regions' text")
         if surface is not None and surface != there:

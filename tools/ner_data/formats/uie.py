@@ -13,6 +13,7 @@ skipped and counted. Labels that no line of a text asks for are read as not ther
 Every label is asked of every text that is written. That holds texts without mentions, and texts that are there twice.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class Reader(JSONRecords):
             UserError: see `Source.items`; or a line is not JSON, and some text would silently lack mentions.
         """
         found: list[_LINES] = []
-        texts: dict[str, list[tuple[_LINES, set[str]]]] = {}  # its records, and the prompts that each already has
+        texts: dict[str, tuple[list[_LINES], Counter[str]]] = {}  # its records, and how many lines a prompt has
         for row in source.items():
             try:
                 value = decode_json(row[1])
@@ -69,15 +70,12 @@ class Reader(JSONRecords):
                 raise source.wrong(row[0], problem) from None
             text = value.get("content") if isinstance(value, dict) else None
             prompt = repr(value.get("prompt")) if isinstance(value, dict) else ""
-            records = texts.setdefault(text, []) if isinstance(text, str) else []
-            for rows, prompts in records:
-                if prompt not in prompts:
-                    rows.append(row)
-                    prompts.add(prompt)
-                    break
-            else:
-                records.append(([row], {prompt}))
-                found.append(records[-1][0])
+            records, prompts = texts.setdefault(text, ([], Counter())) if isinstance(text, str) else ([], Counter())
+            if prompts[prompt] == len(records):
+                records.append([])
+                found.append(records[-1])
+            records[prompts[prompt]].append(row)
+            prompts[prompt] += 1
         return (Piece(rows[0][0], rows) for rows in found)
 
     def parse(self, piece: Piece, gold: bool) -> Sample:
@@ -107,8 +105,9 @@ class Reader(JSONRecords):
                     raise Bad("offsets out of range", message)
                 mentions.append(entity(text, start, end, prompt, surface))
         surfaces = {found.text for found in mentions}
-        kept = [found for found in mentions if not _asks_for_relation(found.label, surfaces)]
-        repairs = (RELATIONS,) * len({found.label for found in mentions} - {found.label for found in kept})
+        relations = {label for label in {found.label for found in mentions} if _asks_for_relation(label, surfaces)}
+        kept = [found for found in mentions if found.label not in relations]
+        repairs = (RELATIONS,) * len(relations)
         return Sample(line, text, tuple(sorted(kept)), repairs=repairs)
 
     def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
