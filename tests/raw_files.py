@@ -55,30 +55,19 @@ def reasons(
     return found
 
 
-def corpus_of(records: Iterable[Sample | Record], format: str = "gold", **options: object) -> Corpus:
-    """A description with the labels of some records."""
-    labels = sorted({entity.label for record in records for entity in record.entities or ()} or {"name"})
-    return Corpus(
-        "my",
-        "Mine",
-        "here",
-        "CC0",
-        format,
-        {"train": Split("a")},
-        tuple(Label(label, label) for label in labels),
-        options=options,
-    )
-
-
 def written(format: ModuleType, samples: Iterable[Sample | Record], target: Path, **options: object) -> Path:
     """Write samples that were read without problem, or records; returns the file or folder."""
     records = (
         sample if isinstance(sample, Record) else Record(f"my-{number}", sample.text, sample.entities)
         for number, sample in enumerate(samples, start=1)
     )
+    found = (
+        {entity.label for sample in samples for entity in sample.entities or ()} if isinstance(samples, list) else ()
+    )
+    labels = tuple(Label(label, label) for label in sorted(found))
+    corpus = Corpus("my", "Mine", "here", "CC0", "gold", {"train": Split("a")}, labels)
     before = set(target.parent.iterdir())
-    listed = samples if isinstance(samples, list) else []
     with write_together() as write:
-        format.Reader(**options).write(records, target, corpus_of(listed), write)
+        format.Reader(**options).write(records, target, corpus, write)
     (path,) = set(target.parent.iterdir()) - before
     return path
