@@ -8,7 +8,8 @@ import pytest
 from ner_common.errors import UserError
 from ner_data.formats import cmeee
 from ner_data.gold import Entity
-from raw_files import read, reasons, written
+from raw_files import read
+from record_files import reasons, written
 
 GOOD = """[
   {

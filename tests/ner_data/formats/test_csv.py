@@ -10,7 +10,8 @@ import pytest
 from ner_common.errors import UserError
 from ner_data.formats import csv
 from ner_data.gold import Entity, Record
-from raw_files import read, reasons, written
+from raw_files import read
+from record_files import reasons, written
 
 GOOD = """id,text,entities
 1,林晓在云帆科技任经理,"[[0, 2, ""name""], [3, 7, ""company""]]"

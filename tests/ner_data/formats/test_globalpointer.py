@@ -6,7 +6,8 @@ import pytest
 
 from ner_data.formats import globalpointer
 from ner_data.gold import Entity
-from raw_files import read, reasons, written
+from raw_files import read
+from record_files import reasons, written
 
 GOOD = """["林晓在云帆科技任经理", [0, 1, "name"], [3, 6, "company"], [8, 9, "position"]]
 ["没有人"]

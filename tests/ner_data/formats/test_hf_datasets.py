@@ -14,7 +14,8 @@ import pytest
 from ner_common.errors import UserError
 from ner_data.formats import hf_datasets
 from ner_data.gold import Entity, Record
-from raw_files import Content, put, read, reasons, written
+from raw_files import read
+from record_files import Content, put, reasons, written
 from support import ROOT
 
 pa = pytest.importorskip("pyarrow")

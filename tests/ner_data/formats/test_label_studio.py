@@ -7,7 +7,8 @@ import pytest
 
 from ner_data.formats import label_studio
 from ner_data.gold import Entity, Record
-from raw_files import read, reasons, written
+from raw_files import read
+from record_files import reasons, written
 
 TEXT = "林晓在云帆科技任经理"
 NAME = Entity(0, 2, "name", "林晓")

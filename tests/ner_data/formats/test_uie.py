@@ -8,7 +8,8 @@ import pytest
 from ner_common.errors import UserError
 from ner_data.formats import uie
 from ner_data.gold import Entity, Record
-from raw_files import read, reasons, written
+from raw_files import read
+from record_files import reasons, written
 
 TEXT = "林晓在云帆科技任经理"
 NAME, COMPANY = Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技")
