@@ -68,8 +68,10 @@ def outcome(name: str, source: Source, gold: bool = True) -> list[Sample] | str:
 
 def said(name: str, files: Files) -> str:
     """What the reader of a format says of a malformed input."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = outcome(name, put(Path(folder), files))
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "raw"
+        folder.mkdir()
+        found = outcome(name, put(folder, files))
         if isinstance(found, str):
             return re.sub(r"\S*/(raw|[^/\s:]+)(?=[:;])", r"\1", found, count=1)
         problems = [sample for sample in found if sample.problem]

@@ -68,17 +68,15 @@ def guesses(source: Source, format: str | None = None, options: Mapping[str, Any
     Raises:
         UserError: it cannot be read at all, whatever its format: it is missing, empty, or of another encoding.
     """
-    if source.path.is_file():
-        for _ in islice(source.lines(), HEAD):
-            pass
-    elif not source.path.is_dir():
-        list(source.lines())  # says what is missing
     found = [
         _guess(source, name, tried, gold)
         for name in ([format] if format else format_names())
         for tried in ([options] if options else format_class(name).variants)
         for gold in ((True, False) if format_class(name).unlabelled else (True,))
     ]
+    if not source.path.is_dir() and not any(guess.samples for guess in found):
+        for _ in islice(source.lines(), HEAD):  # says what is missing, or that it is no text; Parquet is none either
+            pass
     # A file has no labels only if no format finds some.
     return sorted(found, key=lambda guess: (guess.gold and guess.fits, guess.rank), reverse=True)
 

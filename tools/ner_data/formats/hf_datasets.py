@@ -1,0 +1,211 @@
+"""Tokens and tags as Hugging Face ``datasets`` has them: Parquet, or the folder of a split from ``save_to_disk``.
+
+A sample row (the names of the numbers are in the file, as features)::
+
+    {"id": "0", "tokens": ["林", "晓", "在", "云", "帆"], "ner_tags": [1, 2, 0, 3, 4]}
+    names of ner_tags: O, B-name, I-name, B-company, I-company
+
+``file:`` of a split names a ``.parquet`` or ``.arrow`` file, or a folder. Reading and writing need pyarrow.
+``tokens`` and ``tags`` are the names of the columns. Tags may be strings; where they are numbers without names in the
+file, ``labels`` lists these: ``labels: "O,B-name,I-name"``. BIO, BIOES, BMES and BILOU are read alike; a tag that goes
+on where no mention of its label is open starts one, and is counted.
+
+``join`` says what is between tokens: ``none``, ``space``, or ``auto``, a space where both are Latin words, which is
+counted; two single letters or digits are characters of a word. One file per split is written, with a character per
+token, for ``load_dataset("parquet", data_files=…)``.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from ner_common.errors import UserError, escaped, one_line, rooted
+from ner_common.files import Opener
+from ner_common.parallel import chunks
+from ner_data.described import Corpus
+from ner_data.formats import Format, Piece, Sample
+from ner_data.formats._arrow import columns_of, data_files, metadata, missing, pyarrow, rows, tag_names
+from ner_data.formats._records import NO_GOLD, Bad, chosen
+from ner_data.gold import Entity, Record
+from ner_data.source import Source
+
+SPACES = "Latin words (joined with a space)"
+ORPHAN = "tags that continue no mention (start one)"
+STARTS, ENDS, LETTERS = "BSU", "ESLU", "BIMELSU"
+GROUP = 10_000  # rows of a Parquet file that are written at a time
+
+
+@dataclass(frozen=True)
+class Reader(Format):
+    """See the module."""
+
+    tokens: str = "tokens"
+    tags: str = "ner_tags"
+    labels: str = ""
+    join: str = "auto"
+
+    title = "Hugging Face datasets: Parquet, or a folder of save_to_disk"
+    files = ".parquet, folder"
+    nested = False
+    policies = (
+        "Touching mentions of a label, and mentions across line breaks, are kept.",
+        "A tag that goes on where no mention of its label is open starts one, and is counted.",
+    )
+
+    def __post_init__(self) -> None:
+        chosen("join", self.join, "auto", "none", "space")
+
+    def pieces(self, source: Source) -> Iterator[Piece]:
+        """The names of the tags, and the tokens, tags and id of each row; its number is the line.
+
+        Raises:
+            UserError: pyarrow is missing; there is no such dataset; or it has no column of tokens.
+        """
+        for path in data_files(source.path):
+            there, about = columns_of(path)
+            if self.tokens not in there:
+                raise missing(path, self.tokens, "tokens", there)
+            if len(set(there)) < len(there):
+                raise UserError(f"{rooted(path)}: has two columns of the same name: {escaped(', '.join(there))}")
+            columns = [name for name in (self.tokens, self.tags, "id") if name in there]
+            names = tuple(self.labels.split(",")) if self.labels else tag_names(about, path, self.tags)
+            file = path.name if path != source.path else ""
+            for number, row in enumerate(chain.from_iterable(rows(path, source, columns)), start=1):
+                yield Piece(number, (names, row), file)
+
+    def parse(self, piece: Piece, gold: bool) -> Sample:
+        names, row = piece.content
+        found: list[str] = []
+        try:
+            tokens = _strings(row[self.tokens], self.tokens)
+            text, starts, spaces = self._text(tokens)
+            repairs = (SPACES,) * spaces
+            identity = row.get("id")
+            identity = identity if isinstance(identity, str | int) else None
+            if not gold:
+                return Sample(piece.line, text, None, repairs=repairs, identity=identity, file=piece.file)
+            found = _tags(self._cell(row), names)
+            if len(found) != len(tokens):
+                raise Bad("tokens and tags differ", f"has {len(tokens)} tokens, but {len(found)} tags")
+            entities, orphans = _entities(text, starts, tokens, found)
+            repairs += (ORPHAN,) * orphans
+            return Sample(piece.line, text, entities, repairs=repairs, identity=identity, file=piece.file)
+        except Bad as bad:
+            labels = frozenset(tag[2:] for tag in found if tag[1:2] == "-")
+            return Sample(piece.line, "", None, bad.problem, labels=labels, file=piece.file)
+
+    def _cell(self, row: dict[str, Any]) -> list[Any]:
+        """The tags of a row."""
+        if self.tags not in row:
+            message = (
+                f"there is no column {one_line(self.tags)}; name it with `options: {{tags: COLUMN}}`, or {NO_GOLD}"
+            )
+            raise Bad("no gold", message)
+        if row[self.tags] is None:
+            raise Bad("no gold", f"{one_line(self.tags)} is null; {NO_GOLD}")
+        if not isinstance(row[self.tags], list):
+            raise Bad("malformed tags", f"{one_line(self.tags)} must be a list, not {one_line(row[self.tags])}")
+        return row[self.tags]  # type: ignore[no-any-return]
+
+    def _text(self, tokens: list[str]) -> tuple[str, list[int], int]:
+        """The text, where each token starts in it, and how many spaces were put between Latin words."""
+        parts: list[str] = []
+        starts, length, spaces = [], 0, 0
+        before = ""
+        for token in tokens:
+            words = self.join == "auto" and _are_words(before, token)
+            spaces += words
+            if before and (words or self.join == "space"):
+                parts.append(" ")
+                length += 1
+            starts.append(length)
+            parts.append(token)
+            length += len(token)
+            before = token
+        text = "".join(parts)
+        if not text.strip():
+            raise Bad("no text", f"{one_line(self.tokens)} has no text")
+        return text, starts, spaces
+
+    def refusal(self, record: Record) -> tuple[str, str] | None:
+        return None if record.text.strip() else ("no text", "has no text but white space")
+
+    def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
+        library = pyarrow()
+        names = ["O", *(f"{letter}-{label.id}" for label in corpus.labels for letter in "BI")]
+        numbers = {name: number for number, name in enumerate(names)}
+        strings, integers = library.list_(library.string()), library.list_(library.int64())
+        columns = [("id", library.string()), ("tokens", strings), ("ner_tags", integers)]
+        schema = library.schema(columns, metadata=metadata(names))
+        with (
+            write(target.with_name(f"{target.name}.parquet")) as file,
+            library.parquet.ParquetWriter(cast(TextIO, file).buffer, schema) as table,  # the bytes below the text
+        ):
+            for part in chunks(records, GROUP):
+                table.write_batch(library.RecordBatch.from_pylist([_row(record, numbers) for record in part], schema))
+
+
+def _row(record: Record, numbers: dict[str, int]) -> dict[str, Any]:
+    """A row of the file: a token and a number per character; no numbers for a record without gold."""
+    tags = None if record.entities is None else [0] * len(record.text)
+    for found in record.entities or ():
+        if tags is None or f"B-{found.label}" not in numbers:
+            raise UserError(f"{escaped(record.id)}: the label {escaped(found.label)} is none of the corpus")
+        inside = numbers[f"I-{found.label}"]
+        tags[found.start : found.end] = [numbers[f"B-{found.label}"], *[inside] * (found.end - found.start - 1)]
+    return {"id": record.id, "tokens": list(record.text), "ner_tags": tags}
+
+
+def _strings(cell: Any, column: str) -> list[str]:
+    """The tokens of a row."""
+    if not isinstance(cell, list) or not all(isinstance(token, str) for token in cell):
+        raise Bad("malformed tokens", f"{one_line(column)} must be a list of strings, not {one_line(cell)}")
+    if "" in cell:
+        raise Bad("empty token", f"the token {cell.index('') + 1} is empty: {one_line(cell)}")
+    return cell
+
+
+def _tags(cell: list[Any], names: tuple[str, ...] | None) -> list[str]:
+    """The names of the tags of a row."""
+    tags = []
+    for tag in cell:
+        if isinstance(tag, int) and names is None:
+            message = f"the tags are numbers ({one_line(cell, 40)}) without names; list them in their order: "
+            raise Bad("numbers for tags", f'{message}`options: {{labels: "O,B-name,I-name"}}`')
+        if isinstance(tag, int) and not isinstance(tag, bool) and names is not None:
+            if not 0 <= tag < len(names):
+                raise Bad("unknown tag", f"the tag {tag} has no name; there are {len(names)}, from 0")
+            tag = names[tag]
+        if not isinstance(tag, str) or not (tag == "O" or (tag[:1] in LETTERS and tag[1:2] == "-" and len(tag) > 2)):
+            raise Bad("unknown tag", f"the tag {one_line(tag)} is neither O nor B-label, I-label and the like")
+        tags.append(tag)
+    return tags
+
+
+def _entities(text: str, starts: list[int], tokens: list[str], tags: list[str]) -> tuple[tuple[Entity, ...], int]:
+    """The mentions, and how many tags that continue none started one: BIO, BIOES, BMES and BILOU alike."""
+    spans: list[tuple[int, int, str]] = []
+    open_label, orphans = "", 0
+    for start, token, tag in zip(starts, tokens, tags, strict=True):
+        if tag == "O":
+            open_label = ""
+            continue
+        label, end = tag[2:], start + len(token)
+        if tag[0] not in STARTS and label == open_label:
+            spans[-1] = (spans[-1][0], end, label)
+        else:
+            orphans += tag[0] not in STARTS
+            spans.append((start, end, label))
+        open_label = "" if tag[0] in ENDS else label
+    return tuple(Entity(start, end, label, text[start:end]) for start, end, label in spans), orphans
+
+
+def _are_words(before: str, token: str) -> bool:
+    """Whether two tokens are Latin words; two single characters are characters of one."""
+    return len(before) + len(token) > 2 and _is_latin(before[-1:]) and _is_latin(token[:1])
+
+
+def _is_latin(character: str) -> bool:
+    return character.isalnum() and character < "\u0250"
