@@ -1,12 +1,12 @@
 """Near-duplicate texts: groups of texts of which each shares most of its character pairs with another one.
 
-Similarity is the Jaccard index of two texts' sets of character bigrams: 0.73 for these two titles::
+Similarity is the Jaccard index of two texts' sets of character bigrams: 0.76 for these two titles::
 
     柴枳平肝汤治疗功能性消化不良肝胃不和证的临床观察
     目的：观察柴枳平肝汤治疗功能性消化不良肝胃不和证的临床疗效
 
-Candidates come from MinHash with banded locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman: Mining of
-Massive Datasets, chapter 3), and are then compared exactly.
+Candidates come from MinHash with banded locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman: Mining
+of Massive Datasets, chapter 3), and are then compared exactly.
 """
 
 import unicodedata
@@ -29,6 +29,7 @@ def groups(texts: Sequence[str], threshold: float = SIMILAR) -> list[int]:
         threshold: above 0, at most 1. With 1 only texts of the same bigrams are in one group.
     """
     from rensa import RMinHash, RMinHashLSH
+    from tqdm import tqdm
 
     root = list(range(len(texts)))
     first: dict[frozenset[str], int] = {}
@@ -39,7 +40,8 @@ def groups(texts: Sequence[str], threshold: float = SIMILAR) -> list[int]:
     sets = list(first)
     hashes = RMinHash.from_token_sets(map(list, sets), num_perm=_HASHES, seed=_SEED)
     index = RMinHashLSH(threshold=threshold, num_perm=_HASHES, num_bands=_bands(threshold))
-    for number, (own, place) in enumerate(first.items()):
+    compared = tqdm(first.items(), desc="near-duplicates", unit="text", delay=2)
+    for number, (own, place) in enumerate(compared):
         here = _root(root, place)
         for other in index.query(hashes[number]):
             there = _root(root, first[sets[other]])
