@@ -94,6 +94,17 @@ def add_names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="what is drawn, is drawn by it (default: %(default)s)")
 
 
+def check_new(name: str) -> None:
+    """Refuse a name that `write_corpus` will refuse, before the work.
+
+    Raises:
+        UserError: the name cannot be a file's, or there is such a corpus.
+    """
+    check_name(name)
+    check_free(CORPORA / f"{name}.yaml")
+    check_free(RAW / name)
+
+
 def write_corpus(
     name: str,
     base: Corpus,
@@ -120,19 +131,21 @@ def write_corpus(
         How many records each split got.
 
     Raises:
-        UserError: the name cannot be a file's, there is such a corpus, or a split has no record.
+        UserError: the name cannot be a file's, there is such a corpus, or a split has no record, or gold without any
+            mention: `ner-data convert` would refuse it.
     """
-    check_name(name)
-    check_free(CORPORA / f"{name}.yaml")
-    check_free(RAW / name)
+    check_new(name)
     counts: dict[str, int] = {}
     described: dict[str, Split] = {}
     with nullcontext(write) if write else write_together() as opener:
         for split, records in splits.items():
             gold = _Gold(records)
             counts[split] = write_gold(RAW / name / f"{split}.jsonl", gold, opener)
-            if not counts[split]:
-                raise UserError(f"{escaped(name)}: its {split} split would have no record; ask for another selection")
+            if not gold.mentioned and (gold.found or not counts[split]):
+                lacks = "mention" if counts[split] else "record"
+                raise UserError(
+                    f"{escaped(name)}: its {split} split would have no {lacks}; ask for more or other records"
+                )
             described[split] = Split(f"{split}.jsonl", gold=gold.found)
         corpus = replace(
             base, name=name, title=title, format="gold", splits=described, labels=tuple(labels) or base.labels,
@@ -143,13 +156,14 @@ def write_corpus(
 
 
 class _Gold:
-    """Records on their way into a file, and whether any of them had gold."""
+    """Records on their way into a file, and whether any of them had gold, or a mention."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._records = records
-        self.found = False
+        self.found = self.mentioned = False
 
     def __iter__(self) -> Iterator[Record]:
         for record in self._records:
             self.found = self.found or record.entities is not None
+            self.mentioned = self.mentioned or bool(record.entities)
             yield record

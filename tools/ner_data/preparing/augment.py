@@ -13,11 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from ner_common.commands import positive
 from ner_common.errors import UserError
 from ner_data.corpus import load_corpus
-from ner_data.derived import Prepared, add_names, read_splits, unique_ids, write_corpus
+from ner_data.derived import Prepared, add_names, check_new, read_splits, unique_ids, write_corpus
 from ner_data.gold import Entity, Record
 from ner_data.nesting import overlap
 
 KIND = "with other mentions"
+HELD_OUT = (
+    "what a training holds out of these has copies that it trains on, so `make select` would be too optimistic; "
+    "compare with dev"
+)
 
 
 def augment(corpus: str, new: str, *, copies: int, seed: int = 0) -> Prepared:
@@ -38,6 +42,7 @@ def augment(corpus: str, new: str, *, copies: int, seed: int = 0) -> Prepared:
     """
     if copies < 1:
         raise UserError(f"--copies {copies}: ask for 1 or more")
+    check_new(new)
     described = load_corpus(corpus)
     gold = read_splits(described)
     train = gold.get("train", [])
@@ -63,6 +68,7 @@ def augment(corpus: str, new: str, *, copies: int, seed: int = 0) -> Prepared:
                 used.add(copy.text)
                 made.append(copy)
     prepared.added[KIND] = len(made)
+    prepared.notes.append(HELD_OUT)
     gold["train"] = list(unique_ids([*train, *made]))
     title = f"{described.title} ({copies} copies {KIND}, seed {seed})"
     prepared.written = write_corpus(new, described, gold, title=title)

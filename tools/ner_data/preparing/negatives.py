@@ -1,4 +1,4 @@
-"""Training sentences without entities, so that a model learns to answer with none: ``ner-data negatives CORPUS NEW``."""
+"""Training sentences without entities, to which the answer is none: ``ner-data negatives CORPUS NEW``."""
 
 import argparse
 import random
@@ -9,7 +9,7 @@ from pathlib import Path
 from ner_common.commands import positive
 from ner_common.errors import UserError
 from ner_data.corpus import load_corpus
-from ner_data.derived import Prepared, add_names, read_splits, unique_ids, write_corpus
+from ner_data.derived import Prepared, add_names, check_new, read_splits, unique_ids, write_corpus
 from ner_data.gold import Record
 from ner_data.source import ENCODINGS, Source
 
@@ -46,6 +46,7 @@ def negatives(
     """
     if not (text or clauses):
         raise UserError("say where the sentences come from: --text FILE, --clauses, or both")
+    check_new(new)
     described = load_corpus(corpus)
     gold = read_splits(described)
     train = gold.get("train", [])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ner_common.commands import positive
 from ner_common.errors import UserError, escaped
 from ner_data.corpus import SPLITS, load_corpus
-from ner_data.derived import Prepared, add_names, read_splits, write_corpus
+from ner_data.derived import Prepared, add_names, check_new, read_splits, write_corpus
 from ner_data.gold import Record
 
 
@@ -45,6 +45,7 @@ def sample(
         )
     if share and not 0 < share <= 1:
         raise UserError(f"--share {share}: must be above 0 and at most 1")
+    check_new(new)
     described = load_corpus(corpus)
     if unknown := [split for split in splits if split not in described.splits]:
         raise UserError(f"{corpus}: has no split {escaped(unknown[0])}; it has {', '.join(described.splits)}")

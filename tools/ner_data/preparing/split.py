@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from ner_common.commands import positive
 from ner_common.errors import UserError, escaped
 from ner_common.files import write_together
-from ner_data.corpus import SPLITS, Corpus, load_corpus
-from ner_data.derived import Prepared, add_names, read_splits, unique_ids, write_corpus
+from ner_data.corpus import SPLITS, load_corpus
+from ner_data.described import Corpus
+from ner_data.derived import Prepared, add_names, check_new, read_splits, unique_ids, write_corpus
 from ner_data.gold import Record
 from ner_data.near_duplicates import SIMILAR, groups
 from ner_data.preparing.stratify import divide, weights
@@ -51,6 +52,10 @@ def split(
         UserError: a share is out of range, the corpus has other splits than train, or it is too small.
     """
     _check_shares(test, dev, folds, similar)
+    for number in range(1, folds + 1):
+        check_new(f"{new}{number}")
+    if not folds:
+        check_new(new)
     described = load_corpus(corpus)
     records, without = _records(described, pool)
     twins = defaultdict(list)
