@@ -8,8 +8,8 @@ from ner_data.alignment import align
 from ner_data.alpaca import Options, alpaca
 from ner_data.convert import convert
 from ner_data.corpus import load_corpus
-from ner_data.described import Corpus
 from ner_data.derived import Prepared
+from ner_data.described import Corpus
 from ner_data.export import export, export_corpus
 from ner_data.fetch import fetch
 from ner_data.gold import Entity, Mention, Record, read_gold, write_gold

@@ -18,7 +18,7 @@ Optional keys: ``encoding`` (of the raw files, see `source.ENCODINGS`), ``option
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -63,21 +63,6 @@ def check_name(name: str) -> None:
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"{escaped(name)}: no name for a corpus; use letters, digits, `_`, `-` and `.`")
-
-
-def check_labels(labels: Iterable[Label]) -> None:
-    """Refuse labels that a corpus cannot have.
-
-    Raises:
-        UserError: an id or name is not one line of text, or looks like a control token of a model.
-    """
-    given = {label.id: {"name": label.name} for label in labels}
-    problems = [
-        *_label_problems(given),
-        *(p for key in given for p in _part_problems(_quoted(key), Label, given[key])),
-    ]
-    if problems:
-        raise UserErrors(problems)
 
 
 def write_description(corpus: Corpus, write: Opener = write_atomically) -> Path:

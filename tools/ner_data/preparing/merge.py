@@ -15,9 +15,9 @@ from pathlib import Path
 from ner_common.decoding import convert
 from ner_common.errors import UserError, UserErrors, escaped, rooted
 from ner_common.files import read_yaml
-from ner_data.corpus import SPLITS, check_labels, load_corpus
-from ner_data.described import Corpus, Label
+from ner_data.corpus import SPLITS, label_problem, load_corpus
 from ner_data.derived import Prepared, check_new, read_splits, unique_ids, write_corpus
+from ner_data.described import Corpus, Label
 from ner_data.gold import Entity, Record
 
 Maps = Mapping[str, Mapping[str, str]]
@@ -92,7 +92,9 @@ def _check(corpora: Sequence[Corpus], maps: Maps) -> None:
             if old not in known[name]:
                 names = ", ".join(map(escaped, sorted(known[name])))
                 raise UserError(f"--map {name}:{escaped(old)}={escaped(new)}: {name} has the labels {names}")
-    check_labels(_labels(corpora, maps))
+    for label in _labels(corpora, maps):
+        if problem := label_problem(label.id) or label_problem(label.name):
+            raise UserError(f"--map: {problem}")
 
 
 def _labels(corpora: Sequence[Corpus], maps: Maps) -> list[Label]:

@@ -12,8 +12,8 @@ from ner_common.commands import positive
 from ner_common.errors import UserError, escaped
 from ner_common.files import write_together
 from ner_data.corpus import SPLITS, load_corpus
-from ner_data.described import Corpus
 from ner_data.derived import Prepared, add_names, check_new, read_splits, unique_ids, write_corpus
+from ner_data.described import Corpus
 from ner_data.gold import Record
 from ner_data.near_duplicates import SIMILAR, groups
 from ner_data.preparing.stratify import divide, weights
