@@ -13,6 +13,7 @@ from ner_data.formats._records import Bad, JSONRecords, chosen
 from ner_data.gold import Entity, Record
 from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction, unescape
 
+FORM = "json_list"
 POLICIES = (
     "An answer names surfaces, not places: they are looked for from left to right, as in a model's answer.",
     "A record whose answer would be read back differently is refused, unless exact is false.",
@@ -33,12 +34,12 @@ class AnsweredRecords(JSONRecords):
         definitions: write the definitions of the labels into the instruction.
     """
 
-    form: str = "json_list"
+    form: str = FORM
     exact: bool = True
     definitions: bool = False
 
     nested = True
-    variants = tuple({"form": name} for name in form_names())
+    variants = ({}, *({"form": name} for name in form_names() if name != FORM))
     policies = POLICIES
 
     def __post_init__(self) -> None:
