@@ -80,6 +80,14 @@ def test_nested_predictions_in_a_flat_format(workplace, make_run, ner_eval) -> N
     assert Path("out/test.txt").read_text("utf-8").startswith("林 O\n晓 O\n在 O\n云 B-company\n帆 I-company\n")
 
 
+def test_a_format_judges_what_is_left_of_nested_mentions(workplace, make_run, ner_eval) -> None:
+    make_run(RECORDS[:1], {"t-1": '[{"text":"林晓在","label":"name"},{"text":"晓在云帆","label":"company"}]'})
+    words = ("export", "./run", "--format", "alpaca", "--option", "form=inline", "--output", "out")
+    assert "its answer would be read back with other mentions" in ner_eval(*words).lines[0]
+    ended = ner_eval(*words, "--nested", "outermost")
+    assert ended.out == "out/test: read 1, kept 1, rejected 0; nested or crossing mentions left out: 1\n"
+
+
 @pytest.mark.parametrize("format", ["alpaca", "bio", "cluener", "messages"])
 def test_what_is_written_is_read_back(workplace, make_run, format: str) -> None:
     export(make_run(RECORDS, ANSWERS), Path("out"), format=format)

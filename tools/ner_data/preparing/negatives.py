@@ -1,4 +1,7 @@
-"""Training sentences without entities, to which the answer is none: ``ner-data negatives CORPUS NEW``."""
+"""Training sentences without entities, to which the answer is none: ``ner-data negatives CORPUS NEW``.
+
+Hard negatives, whose entities have labels that are not asked for, are a matter of the prompt: `ner_data.fewer_labels`.
+"""
 
 import argparse
 import random
