@@ -12,6 +12,8 @@ of Massive Datasets, chapter 3), and are then compared exactly.
 import unicodedata
 from collections.abc import Sequence
 
+from ner_common.errors import UserError
+
 SIMILAR = 0.7  # where pairs of CLUENER and TCM sentences stop being versions of one another
 _HASHES = 128
 _FOUND = 0.999  # of the pairs at the threshold are candidates; of more similar ones, more
@@ -27,29 +29,28 @@ def groups(texts: Sequence[str], threshold: float = SIMILAR) -> list[int]:
     Args:
         texts: any number; memory grows with it, and time too, unless very many are similar to each other.
         threshold: above 0, at most 1. With 1 only texts of the same bigrams are in one group.
+
+    Raises:
+        UserError: rensa is not installed.
     """
-    from rensa import RMinHash, RMinHashLSH
+    try:
+        from rensa import RMinHash, RMinHashLSH
+    except ImportError:
+        raise UserError("near-duplicates need the package rensa, which is not installed here; use .venv") from None
     from tqdm import tqdm
 
-    root = list(range(len(texts)))
-    first: dict[frozenset[str], int] = {}
-    for position, text in enumerate(texts):
-        root[position] = first.setdefault(bigrams(text), position)
-    if threshold >= 1:
-        return root
-    sets = list(first)
-    hashes = RMinHash.from_token_sets(map(list, sets), num_perm=_HASHES, seed=_SEED)
-    index = RMinHashLSH(threshold=threshold, num_perm=_HASHES, num_bands=_bands(threshold))
-    compared = tqdm(first.items(), desc="near-duplicates", unit="text", delay=2)
-    for number, (own, place) in enumerate(compared):
-        here = _root(root, place)
-        for other in index.query(hashes[number]):
-            there = _root(root, first[sets[other]])
-            if here != there and similarity(own, sets[other]) >= threshold:
-                here, there = sorted((here, there))
-                root[there] = here
-        index.insert(number, hashes[number])
-    return [_root(root, position) for position in range(len(texts))]
+    numbers: dict[frozenset[str], int] = {}
+    of_text = [numbers.setdefault(bigrams(text), len(numbers)) for text in texts]
+    sets = list(numbers)
+    joined = _Groups(sets, threshold)
+    if threshold < 1:
+        hashes = RMinHash.from_token_sets(map(list, sets), num_perm=_HASHES, seed=_SEED)
+        index = RMinHashLSH(threshold=threshold, num_perm=_HASHES, num_bands=_bands(threshold))
+        for number in tqdm(range(len(sets)), desc="near-duplicates", unit="text", delay=2):
+            joined.join_similar(number, index.query(hashes[number]))
+            index.insert(number, hashes[number])
+    first: dict[int, int] = {}
+    return [first.setdefault(joined.of(number), position) for position, number in enumerate(of_text)]
 
 
 def bigrams(text: str) -> frozenset[str]:
@@ -72,8 +73,39 @@ def _bands(threshold: float) -> int:
     return bands
 
 
-def _root(root: list[int], position: int) -> int:
-    while root[position] != position:
-        root[position] = root[root[position]]
-        position = root[position]
-    return position
+class _Groups:
+    """Groups of numbered sets, each at first alone."""
+
+    def __init__(self, sets: Sequence[frozenset[str]], threshold: float) -> None:
+        import numpy as np
+
+        self._sets = sets
+        self._threshold = threshold
+        self._group = np.arange(len(sets))
+        self._members = [[number] for number in range(len(sets))]
+
+    def of(self, number: int) -> int:
+        return int(self._group[number])
+
+    def join_similar(self, number: int, candidates: Sequence[int]) -> None:
+        """Join the groups of a set and of those candidates that are similar to it.
+
+        Those of its own group are not compared: with thousands of texts of one pattern, that is nearly all of them.
+        """
+        import numpy as np
+
+        left = np.asarray(candidates, dtype=np.int64)
+        while (left := left[self._group[left] != self._group[number]]).size:
+            compared = 0
+            for other in left.tolist():
+                compared += 1
+                if similarity(self._sets[number], self._sets[other]) >= self._threshold:
+                    self._join(self.of(number), self.of(other))
+                    break
+            left = left[compared:]
+
+    def _join(self, one: int, other: int) -> None:
+        small, large = sorted((one, other), key=lambda group: len(self._members[group]))
+        self._group[self._members[small]] = large
+        self._members[large] += self._members[small]
+        self._members[small] = []
