@@ -8,7 +8,7 @@ SPLIT  ?= $(if $(filter cluener,$(CORPUS)),dev,test)# CLUENER publishes no gold 
 FROM   ?=#              where `make download` takes a model from: modelscope (default) | huggingface | a folder
 RAW    ?=#              folder with raw files to use instead of a download
 FORM   ?=#              answer form of the training files: a module of tools/ner_data/answers (default: json_list)
-PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrations K --seed S --repeat-text
+PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrations K --seed S --repeat-text --drop-labels SHARE
 PORT   ?= 8000
 ARGS   ?=#              key=value overrides of the recipe
 CARD   ?=#              graphics card of `make plan` (default: this machine's)

@@ -41,7 +41,14 @@ ROOMS: dict[str, set[str]] = {
         "ner_models.serving.command",
     },
     "ner_models.serving": {"ner_models.base_models", "ner_models.schemes"},
-    "ner_data.formats": {"ner_data.described", "ner_data.gold", "ner_data.source"},
+    "ner_data.formats": {
+        "ner_data.alignment",
+        "ner_data.answers",
+        "ner_data.described",
+        "ner_data.gold",
+        "ner_data.prompt",
+        "ner_data.source",
+    },
     "ner_data.answers": {"ner_data.gold", "ner_data.alignment"},
 }
 HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib"}

@@ -1,10 +1,11 @@
 """Ask a served model for entities, score its answers, show its errors.
 
-The public names: each command of `ner-eval` as a function (`predict`, `extract`, `score`, `select`, `compare`,
-`report`, `publish`), and `Recognizer`: texts in, entities out (or `TextsRefused`).
+The public names: each command of `ner-eval` as a function (`predict`, `extract`, `score`, `export`, `select`,
+`compare`, `report`, `publish`), and `Recognizer`: texts in, entities out (or `TextsRefused`).
 """
 
 from ner_eval.compare import compare
+from ner_eval.export import export
 from ner_eval.extract import extract
 from ner_eval.inference.client import Connection
 from ner_eval.inference.recognizer import Recognizer, TextsRefused
@@ -19,6 +20,7 @@ __all__ = [
     "Recognizer",
     "TextsRefused",
     "compare",
+    "export",
     "extract",
     "predict",
     "publish",

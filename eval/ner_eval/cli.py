@@ -6,6 +6,7 @@ COMMANDS = {
     "predict": ("ner_eval.predict", "ask the server for every record of a gold file"),
     "extract": ("ner_eval.extract", "find the entities of your own texts, with offsets"),
     "score": ("ner_eval.score", "score stored answers against gold, print the label table"),
+    "export": ("ner_eval.export", "write a run's predictions in any format that can hold them"),
     "track": ("ner_eval.track", "add a run's scores to where its training was tracked (in .venv-train)"),
     "select": ("ner_eval.select", "compare the checkpoints of a training on its held-out records, publish the best"),
     "publish": ("ner_eval.publish", "store a result with its recipe and write the tables of all results"),

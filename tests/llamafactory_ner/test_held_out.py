@@ -1,6 +1,7 @@
 """The records that llamafactory holds out are recorded: exactly those, with the texts they were asked with."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,20 @@ def test_a_data_set_that_escapes_is_found_again_by_its_gold(train, own: Path) ->
     assert held_out is not None
     asked = ((id, SPEC.user_text(TEXTS[int(id.removeprefix("r-"))])) for id in held_out.records)
     assert held_out.texts == texts_checksum(asked)
+
+
+def test_records_that_ask_for_fewer_labels_are_held_out_as_they_are_asked_later(train, own: Path) -> None:
+    spec = replace(SPEC, fewer=("只找药品。\n文本：", "只找疾病。\n文本："))
+    items = json.loads((own / "own_train.json").read_text("utf-8"))
+    for number, item in enumerate(items):
+        item["instruction"] = (spec.instruction, *spec.fewer)[number % 3]
+    (own / "own_train.json").write_text(json.dumps(items), "utf-8")
+    spec.save(own / "own.prompt.json")
+    folder, drawn = train()
+    held_out = read_held_out(folder, "")
+    assert held_out is not None and len({asked.partition("\n")[0] for asked in drawn}) > 1
+    whole = ((id, f"{spec.instruction}\n{TEXTS[int(id.removeprefix('r-'))]}") for id in held_out.records)
+    assert held_out.texts == texts_checksum(whole)
 
 
 def test_the_seed_decides(train, tmp_path: Path) -> None:

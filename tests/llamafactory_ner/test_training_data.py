@@ -117,6 +117,24 @@ def test_a_record_that_gives_the_text_once_is_refused_if_the_prompt_gives_it_twi
         assert differences(f"{SPEC.instruction}\n{wrong}") == (1, 1, 1)
 
 
+def test_instructions_for_fewer_labels_that_the_spec_names_are_trained_on(
+    training, run_exp, own: Path, tmp_path: Path
+) -> None:
+    spec = replace(SPEC, fewer=("只找药品。\n文本：", "只找疾病。\n文本："))
+    spec.save(own / "own.prompt.json")
+    items = json.loads((own / "own_train.json").read_text("utf-8"))
+    for item, asked in zip(items, spec.fewer * 5, strict=False):
+        item["instruction"] = asked
+    (own / "own_train.json").write_text(json.dumps(items), "utf-8")
+    run_exp(training())
+    assert PromptSpec.load(tmp_path / "out" / FILE_NAME) == spec
+    prompt = Prompt.read(own / "own.prompt.json")
+    asked = [*spec.fewer, spec.instruction, "只找人名。\n文本：", None]
+    records = [(one, spec.system, [{"content": f"{one}\n头痛"}]) for one in asked]
+    assert prompt.differences(records) == (5, 2, 4)
+    assert {prompt.whole(turns[0]["content"]) for _, _, turns in records[:3]} == {spec.user_text("头痛")}
+
+
 def test_an_instruction_with_another_line_is_refused(refused, training, own: Path) -> None:
     items = json.loads((own / "own_train.json").read_text("utf-8"))
     for item in items:

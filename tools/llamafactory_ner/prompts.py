@@ -31,11 +31,10 @@ class Seen:
     fingerprint: str
     again: str = ""  # what stands between two copies of the text, if a prompt gives it twice
 
-    def asks(self, user_text: str) -> bool:
-        """Whether a user turn has the text as often as it should."""
+    def asks(self, text: str) -> bool:
+        """Whether the text after an instruction is there as often as it should."""
         if not self.again:
             return True
-        text = user_text[len(self.instruction) + 1 :]
         between = f"\n{self.again}\n"
         once = text[: (len(text) - len(between)) // 2]
         return text == f"{once}{between}{once}"
@@ -48,10 +47,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What of a prompt spec bounds an answer in tokens and a text in characters; no prompt depends on it."""
+    """What of a prompt spec bounds an answer in tokens and a text in characters; no prompt depends on it.
+
+    ``fewer``: the instructions that records may have instead, which ask for some of the labels only.
+    """
 
     max_tokens: int
     longest_text: int = 256
+    fewer: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or self.longest_text < 1:
@@ -90,6 +93,11 @@ class Prompt:
             return self
         return replace(self, value={**self.value, "enable_thinking": is_set(thinking)})
 
+    def whole(self, user_text: str) -> str:
+        """A user turn that asks for all labels, whichever it asks for."""
+        fewer = next((one for one in self.bounds.fewer if user_text.startswith(f"{one}\n")), None)
+        return self.seen.instruction + user_text[len(fewer) :] if fewer else user_text
+
     def differences(self, records: Iterable[tuple[Any, Any, list[dict[str, str]]]]) -> tuple[int, int, int]:
         """Compare the prompts of records with this one.
 
@@ -99,12 +107,13 @@ class Prompt:
 
         Returns:
             The number of records, how many have another system text or instruction (or have the text once instead of
-            twice), and which is the first (from 1).
+            twice), and which is the first (from 1). An instruction that asks for fewer labels is none of these.
         """
         read = others = first = 0
-        wanted = (self.seen.instruction, self.seen.system, 1)
+        instructions = {self.seen.instruction, *self.bounds.fewer}
         for read, (instruction, system, turns) in enumerate(records, start=1):
-            if (instruction, system, len(turns)) != wanted or not self.seen.asks(turns[0]["content"]):
+            known = instruction in instructions and (system, len(turns)) == (self.seen.system, 1)
+            if not known or not self.seen.asks(turns[0]["content"][len(instruction) + 1 :]):
                 others += 1
                 first = first or read
         return read, others, first
@@ -134,7 +143,8 @@ def common_prompt(prompts: list[Prompt]) -> Prompt | None:
             )
     names = ("max_tokens", "longest_text")
     widest = {name: max(getattr(prompt.bounds, name) for prompt in prompts) for name in names}
-    return Prompt(first.path, {**first.value, **widest}, first.seen, convert(widest, Bounds))
+    bounds = replace(first.bounds, **widest)
+    return Prompt(first.path, {**first.value, **widest}, first.seen, bounds)
 
 
 def stored_prompt(folder: Path) -> Prompt | None:

@@ -117,9 +117,16 @@ class TrainingData:
         every, records = list(column(dataset, RECORD)), tuple(column(drawn, RECORD))
         # With an id that occurs twice, a held-out record may have been trained on as well.
         if all(every) and len(set(every)) == len(every):
-            asked = (turns[-1]["content"] for turns in column(drawn, "_prompt"))
+            # Whoever asks for these records later asks for all labels.
+            asked = (self.whole(turns[-1]["content"]) for turns in column(drawn, "_prompt"))
             texts = texts_checksum(zip(records, asked, strict=True))
             self.held_out = HeldOut(tuple(map(str, names)), float(val_size), seed, texts, records)
+
+    def whole(self, user_text: str) -> str:
+        """A user turn that asks for all labels, whichever it asks for."""
+        for prompt in self.prompts:
+            user_text = prompt.whole(user_text)
+        return user_text
 
     def encode(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `_get_preprocessed_dataset`: take the counts out of the encoded data set."""

@@ -8,10 +8,16 @@ from ner_data.alignment import align
 from ner_data.alpaca import Options, alpaca
 from ner_data.convert import convert
 from ner_data.corpus import load_corpus
+from ner_data.derived import Prepared
 from ner_data.described import Corpus
 from ner_data.export import export, export_corpus
 from ner_data.fetch import fetch
 from ner_data.gold import Entity, Mention, Record, read_gold, write_gold
+from ner_data.preparing.augment import augment
+from ner_data.preparing.merge import merge
+from ner_data.preparing.negatives import negatives
+from ner_data.preparing.sample import sample
+from ner_data.preparing.split import split
 from ner_data.preview import preview
 from ner_data.prompt import PromptSpec
 
@@ -20,16 +26,22 @@ __all__ = [
     "Entity",
     "Mention",
     "Options",
+    "Prepared",
     "PromptSpec",
     "Record",
     "align",
     "alpaca",
+    "augment",
     "convert",
     "export",
     "export_corpus",
     "fetch",
     "load_corpus",
+    "merge",
+    "negatives",
     "preview",
     "read_gold",
+    "sample",
+    "split",
     "write_gold",
 ]

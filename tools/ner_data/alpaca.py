@@ -36,7 +36,8 @@ from ner_data.answers import form_names
 from ner_data.convert import BUSY
 from ner_data.corpus import load_corpus
 from ner_data.demonstrations import draw
-from ner_data.described import Corpus
+from ner_data.described import Corpus, Label
+from ner_data.fewer_labels import FewerLabels, fewer_labels, only
 from ner_data.gold import Record, decode_gold, read_gold
 from ner_data.nesting import overlap
 from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction
@@ -53,7 +54,7 @@ class AlpacaFile:
     """One split: its file (absent if no record has gold), and how many gold records were read and kept.
 
     ``shown``: how many were left out because the prompt shows their text with its answer; ``unwritten``: how many
-    entities the answer form cannot write.
+    entities the answer form cannot write; ``fewer``: how many ask for fewer labels.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class AlpacaFile:
     kept: int
     shown: int = 0
     unwritten: int = 0
+    fewer: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +74,15 @@ class Options:
         demonstrations: how many records of the training split are shown with their answers; they are drawn by
             ``seed`` so that every label occurs, and are not trained on.
         repeat_text: give the text twice.
+        drop_labels: the share of the training records that ask for some of the labels only, drawn by ``seed``; see
+            `fewer_labels`.
     """
 
     definitions: bool = False
     demonstrations: int = 0
     seed: int = 0
     repeat_text: bool = False
+    drop_labels: float = 0.0
 
 
 PLAIN = Options()
@@ -113,9 +118,11 @@ def alpaca(
         demonstrations = draw(described, gold, options.demonstrations, options.seed)
         shown = frozenset(record.text for record in demonstrations)
         spec = _unbounded_spec(described, form, options, demonstrations)
+        fewer = _fewer(described, form, options, demonstrations)
+        spec = replace(spec, fewer=tuple(one.instruction for one in fewer.specs))
         with folder_for(ALPACA), locked(ALPACA, BUSY, wait=True):
             remove_leftovers(ALPACA, lambda name: name.endswith(".json"))
-            return _write(spec, described, shown, workers)
+            return _write(spec, fewer, described, shown, workers)
 
 
 @dataclass(slots=True)
@@ -128,7 +135,7 @@ class _Part:
         able: how many of them have gold.
         answer: bytes of the longest answer.
         text: characters of the longest text.
-        unwritten: see `AlpacaFile`.
+        unwritten, fewer: see `AlpacaFile`.
         labels: all labels.
         ids: hashes of the records' ids.
     """
@@ -139,6 +146,7 @@ class _Part:
     answer: int = 0
     text: int = 0
     unwritten: int = 0
+    fewer: int = 0
     labels: set[str] = field(default_factory=set)
     ids: set[int] = field(default_factory=set)
 
@@ -149,11 +157,14 @@ class _Part:
         self.answer = max(self.answer, other.answer)
         self.text = max(self.text, other.text)
         self.unwritten += other.unwritten
+        self.fewer += other.fewer
         self.labels |= other.labels
         self.ids |= other.ids
 
 
-def _part(spec: PromptSpec, shown: frozenset[str], path: Path, lines: list[tuple[int, str]]) -> _Part:
+def _part(
+    spec: PromptSpec, fewer: FewerLabels, shown: frozenset[str], path: Path, lines: list[tuple[int, str]]
+) -> _Part:
     """The items of some lines of a gold file."""
     part = _Part()
     for record in decode_gold(path, lines):
@@ -170,7 +181,12 @@ def _part(spec: PromptSpec, shown: frozenset[str], path: Path, lines: list[tuple
         part.text = max(part.text, len(record.text))
         if overlap(record.entities):  # otherwise every form writes all of them
             part.unwritten += unwritten(spec, [record])
-        part.items.append(_ENCODER.encode(item(spec, record, answer)).decode())
+        asked = spec
+        if other := fewer.spec_for(record):
+            asked, record = other, only(record, other.labels)
+            answer = asked.render(record)
+            part.fewer += 1
+        part.items.append(_ENCODER.encode(item(asked, record, answer)).decode())
     return part
 
 
@@ -178,7 +194,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def _write(
-    spec: PromptSpec, corpus: Corpus, shown: frozenset[str], workers: int
+    spec: PromptSpec, fewer: FewerLabels, corpus: Corpus, shown: frozenset[str], workers: int
 ) -> tuple[PromptSpec, dict[str, AlpacaFile]]:
     """Write the files of all splits without texts that are ``shown``, the spec, and the registry (locked by now)."""
     registry = read_registry(ALPACA)
@@ -186,8 +202,9 @@ def _write(
     with write_together() as write:
         for split in corpus.splits:
             path = _alpaca_file(spec.corpus, split)
-            part, kept = _write_split(spec, corpus, split, shown, write, workers)
-            files[split] = AlpacaFile(path, part.read, kept, part.able - kept, part.unwritten)
+            dropped = fewer if split == "train" else FewerLabels()
+            part, kept = _write_split(spec, dropped, corpus, split, shown, write, workers)
+            files[split] = AlpacaFile(path, part.read, kept, part.able - kept, part.unwritten, part.fewer)
             if kept:
                 registry[path.stem] = {"file_name": path.name, "columns": COLUMNS}
             else:
@@ -204,7 +221,13 @@ def _write(
 
 
 def _write_split(
-    spec: PromptSpec, corpus: Corpus, split: str, shown: frozenset[str], write: Opener, workers: int
+    spec: PromptSpec,
+    fewer: FewerLabels,
+    corpus: Corpus,
+    split: str,
+    shown: frozenset[str],
+    write: Opener,
+    workers: int,
 ) -> tuple[_Part, int]:
     """Write the alpaca file of one split, one item per line: what was counted, and the number of items."""
     from tqdm import tqdm
@@ -213,7 +236,7 @@ def _write_split(
     remedy = f"run `make data CORPUS={corpus.name}`"
     size = gold.stat().st_size if gold.is_file() else 0
     total, kept = _Part(), 0
-    work = partial(_part, spec, shown, gold)
+    work = partial(_part, spec, fewer, shown, gold)
     with (
         write(_alpaca_file(spec.corpus, split)) as file,
         tqdm(total=size, unit="B", unit_scale=True, desc=split, delay=2) as bar,
@@ -266,14 +289,24 @@ def build_spec(
 
 def _unbounded_spec(corpus: Corpus, form: str, options: Options, demonstrations: Sequence[Record]) -> PromptSpec:
     names = [(label.id, label.name) for label in corpus.labels]
+    labels = tuple(label.id for label in corpus.labels)
+    demonstrations = [only(record, labels) for record in demonstrations]
     definitions = [label.definition for label in corpus.labels] if options.definitions else []
     if options.definitions and not any(definitions):
         problem = "no label has a definition; add some, or leave --definitions out"
         raise UserError(f"data/corpora/{corpus.name}.yaml: {problem}")
     text = instruction(names, form, definitions=definitions, demonstrations=demonstrations)
     again = AGAIN if options.repeat_text else ""
-    labels = tuple(label.id for label in corpus.labels)
     return PromptSpec(corpus.name, SYSTEM, text, labels, form, max_tokens=0, again=again)
+
+
+def _fewer(corpus: Corpus, form: str, options: Options, demonstrations: Sequence[Record]) -> FewerLabels:
+    def spec(labels: Sequence[Label]) -> PromptSpec:
+        defined = options.definitions and any(label.definition for label in labels)
+        some = replace(corpus, labels=tuple(labels))
+        return _unbounded_spec(some, form, replace(options, definitions=defined), demonstrations)
+
+    return fewer_labels(corpus, options.drop_labels, options.seed, spec)
 
 
 def _bounded(spec: PromptSpec, answer: int, text: int) -> PromptSpec:
@@ -327,9 +360,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put K records of the training split with their answers into the prompt; they are not trained on",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed for drawing the records of --demonstrations (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=0,
+        help="seed for drawing the records of --demonstrations and --drop-labels (default: %(default)s)",
     )
     parser.add_argument("--repeat-text", action="store_true", help="give the text twice in the prompt")
+    parser.add_argument(
+        "--drop-labels",
+        type=positive(float),
+        default=0.0,
+        metavar="SHARE",
+        help="let this share of the training records ask for some of the labels only, and answer with these: hard "
+        "negatives, for a model that is to keep to the labels it is asked for",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -340,6 +384,8 @@ def run(args: argparse.Namespace) -> None:
         shown = f", demonstrations {file.shown}" if file.shown else ""
         rejected = f"rejected {without + file.shown} (no gold {without}{shown})"
         print(f"{rooted(file.path)}: read {file.read}, kept {file.kept}, {rejected}")
+        if file.fewer:
+            print(f"note: {rooted(file.path)}: {file.fewer} of them ask for fewer labels")
         if file.unwritten:
             print(f"note: {rooted(file.path)}: {args.form} cannot write {file.unwritten} of its entities")
     summary = f"prompt {spec.fingerprint}, {len(spec.labels)} labels, max_tokens {spec.max_tokens}"

@@ -13,6 +13,14 @@ COMMANDS = {
         "ner_data.alpaca",
         "write training files and prompt spec, and register them in data/alpaca/dataset_info.json",
     ),
+    "split": (
+        "ner_data.preparing.split",
+        "divide a corpus into train, dev and test or into folds: labels balanced, near-duplicates together",
+    ),
+    "merge": ("ner_data.preparing.merge", "put corpora together, with labels renamed or dropped"),
+    "sample": ("ner_data.preparing.sample", "draw a part of a corpus's training split"),
+    "negatives": ("ner_data.preparing.negatives", "add sentences without entities to a training split"),
+    "augment": ("ner_data.preparing.augment", "add training records with other mentions of the same labels"),
     "preview": (
         "ner_data.preview",
         "show what the model sees of a recipe's dataset, and which part carries the loss",

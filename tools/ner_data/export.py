@@ -101,6 +101,8 @@ def _able(records: Iterable[Record], format: Format, nested: str, done: Exported
     for record in records:
         done.read += 1
         entities = None if record.entities is None else flatten(record.entities, nested)
+        dropped = len(record.entities or ()) - len(entities or ())
+        record = msgspec.structs.replace(record, entities=entities)
         problem = format.refusal(record)
         if entities is not None and not format.nested and overlap(entities):
             message = "has nested or crossing mentions; use --nested outermost or innermost"
@@ -111,8 +113,8 @@ def _able(records: Iterable[Record], format: Format, nested: str, done: Exported
                 what = f"{record.id} ({record.source})" if record.source else record.id
                 done.problems.append(f"{what}: {name} cannot hold it: {problem[1]}; or use --skip-bad")
             continue
-        done.dropped += len(record.entities or ()) - len(entities or ())
-        yield msgspec.structs.replace(record, entities=entities)
+        done.dropped += dropped
+        yield record
 
 
 def export_corpus(

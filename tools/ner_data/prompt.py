@@ -46,7 +46,8 @@ class PromptSpec:
     characters; the training split's longest: a model that learned from sentences fails on documents, so these are
     split). Neither changes a prompt, so neither is part of the fingerprint. ``again``: the text is given twice, with
     this line in between; empty: once. ``enable_thinking``: what the chat template was told in training (Qwen3's ends a
-    prompt with an empty thinking block if it is False); None: nothing, as most templates do not ask.
+    prompt with an empty thinking block if it is False); None: nothing, as most templates do not ask. ``fewer``: other
+    instructions that some training records have instead (`ner_data.fewer_labels`); nobody is asked with them later.
     """
 
     corpus: str
@@ -58,6 +59,7 @@ class PromptSpec:
     longest_text: Annotated[int, Meta(ge=1, le=1 << 30)] = 256
     again: Annotated[str, Meta(max_length=100)] = ""
     enable_thinking: bool | None = None
+    fewer: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -115,7 +117,7 @@ class PromptSpec:
 
     def as_json(self) -> dict[str, Any]:
         """The spec with its fingerprint; without what earlier versions do not know, if it is not used."""
-        later = {"again": "", "enable_thinking": None}
+        later = {"again": "", "enable_thinking": None, "fewer": ()}
         value = {key: value for key, value in asdict(self).items() if key not in later or value != later[key]}
         return {**value, "fingerprint": self.fingerprint}
 

@@ -84,15 +84,11 @@ def load_run(
             predictions for unknown records, records without an answer, or labels that were not asked for.
     """
     folder = run_folder(name)
-    manifest = read_manifest(folder)
-    path = gold or Path(manifest.gold)
-    records = list(read_gold(path))
-    _check_gold(path, manifest, records)
-    # A manifest that names no selection (made by hand) asked for all.
-    records = select(records, {"limit": None, "sample": None, **manifest.selection})
-    predictions = {prediction.id: prediction for prediction in read_predictions(folder)}
-    _check_ids(folder / PREDICTIONS, predictions, records, path)
+    manifest, records, predictions = read_run(folder, gold)
     scored = [record for record in records if record.entities is not None]
+    if not scored:
+        where = rooted(gold or Path(manifest.gold))
+        raise UserError(f"{where}: no record has gold entities; this split can be predicted but not scored")
     answered = tuple(answer(record, predictions[record.id], manifest) for record in scored if record.id in predictions)
     missing = len(scored) - len(answered)
     if not answered or (missing and not partial):
@@ -104,6 +100,24 @@ def load_run(
     return LoadedRun(folder, manifest, labels, answered, missing, len(records) - len(scored))
 
 
+def read_run(folder: Path, gold: Path | None = None) -> tuple[Manifest, list[Record], dict[str, Prediction]]:
+    """A run's manifest, the records that it asked for, with or without gold, and its answers by id.
+
+    Raises:
+        UserError: a file is missing or malformed; the gold file is not the run's; or there are predictions for unknown
+            records.
+    """
+    manifest = read_manifest(folder)
+    path = gold or Path(manifest.gold)
+    records = list(read_gold(path))
+    _check_gold(path, manifest)
+    # A manifest that names no selection (made by hand) asked for all.
+    records = select(records, {"limit": None, "sample": None, **manifest.selection})
+    predictions = {prediction.id: prediction for prediction in read_predictions(folder)}
+    _check_ids(folder / PREDICTIONS, predictions, records, path)
+    return manifest, records, predictions
+
+
 def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answered:
     """Parse one stored answer with the run's prompt spec, and locate its mentions in the text."""
     if prediction.error:
@@ -113,9 +127,7 @@ def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answer
     return Answered(record, prediction.answer, parsed, spans, prediction.finish_reason == "length")
 
 
-def _check_gold(path: Path, manifest: Manifest, records: list[Record]) -> None:
-    if all(record.entities is None for record in records):
-        raise UserError(f"{rooted(path)}: no record has gold entities; this split can be predicted but not scored")
+def _check_gold(path: Path, manifest: Manifest) -> None:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != manifest.gold_sha256:
         sums = f"sha256 {found[:12]}, the run's {manifest.gold_sha256[:12]}"

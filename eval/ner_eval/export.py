@@ -1,0 +1,126 @@
+"""A run's predictions as labelled data, to correct elsewhere: ``ner-eval export RUN --format F --output DIR``."""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ner_common.errors import UserError, rooted
+from ner_common.files import whole_folder
+from ner_data.arguments import add_format_arguments, parse_options
+from ner_data.corpus import load_corpus
+from ner_data.export import Exported, summary
+from ner_data.export import export as export_records
+from ner_data.gold import Entity, Record
+from ner_eval.metrics.loaded_run import Answered, answer, duplicates, read_run
+from ner_eval.runs.manifest import run_folder
+
+REFUSED, UNANSWERED = "refused by the server", "no answer yet"
+
+
+@dataclass(slots=True)
+class Predicted:
+    """What became of a run's records.
+
+    Attributes:
+        path: the file, or the folder, without suffix.
+        written: what became of those that were answered.
+        unanswered: how many were not, by reason.
+        left_out: how many mentions of answers are not written, by reason.
+    """
+
+    path: Path
+    written: Exported = field(default_factory=Exported)
+    unanswered: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def export(
+    run: str | Path,
+    output: Path,
+    *,
+    format: str,
+    options: Mapping[str, Any] | None = None,
+    nested: str = "keep",
+    skip_bad: bool = False,
+    gold: Path | None = None,
+    partial: bool = False,
+) -> Predicted:
+    """Write the texts that a run asked for with the mentions of the answers, as ``output/SPLIT`` in a format.
+
+    A mention is where scoring finds it. Mentions that are not in the text, labels that were not asked for and
+    repetitions are left out.
+
+    Args:
+        run: a name in ``runs/``, or a folder.
+        output: a new folder.
+        format, options, nested, skip_bad: see `ner_data.export`.
+        gold: the gold file, if it has moved since the run; it may have no entities.
+        partial: write what is answered even if other records have no answer yet.
+
+    Raises:
+        UserError: see `ner_data.export` and `load_run`; or the folder exists.
+    """
+    folder = run_folder(run)
+    manifest, records, predictions = read_run(folder, gold)
+    done = Predicted(output / manifest.split)
+    missing = sum(record.id not in predictions for record in records)
+    if missing and not partial:
+        problem = f"{missing} of {len(records)} records have no answer yet"
+        raise UserError(f"{rooted(folder)}: {problem}; run the same `ner-eval predict` again, or use --partial")
+    if missing:
+        done.unanswered[UNANSWERED] = missing
+    answers = (answer(record, predictions[record.id], manifest) for record in records if record.id in predictions)
+    predicted = _predicted(answers, set(manifest.prompt.labels), done)
+    corpus = load_corpus(manifest.corpus)
+    with whole_folder(output) as new:
+        done.written = export_records(
+            predicted, corpus, new / manifest.split, format=format, options=options, nested=nested, skip_bad=skip_bad
+        )
+    return done
+
+
+def _predicted(answers: Iterable[Answered], labels: set[str], done: Predicted) -> Iterator[Record]:
+    """Records whose entities are those of the answers; counts what is left out."""
+    for answered in answers:
+        if answered.error:
+            done.unanswered[REFUSED] += 1
+            continue
+        entities = []
+        found = zip(answered.parsed.mentions, answered.spans, duplicates(answered), strict=True)
+        for mention, span, repeated in found:
+            if span is None:
+                done.left_out["not in the text"] += 1
+            elif mention.label not in labels:
+                done.left_out["label that was not asked for"] += 1
+            elif repeated:
+                done.left_out["repeated"] += 1
+            else:
+                entities.append(Entity(*span, mention.label, mention.text))
+        record = answered.record
+        yield Record(record.id, record.text, tuple(sorted(entities)), record.source)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="a name in runs/, or a folder")
+    add_format_arguments(parser)
+    parser.add_argument(
+        "--gold", type=Path, metavar="FILE", help="read the texts from FILE, if their file has moved since the run"
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="write the answered records even if others have no answer yet"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    done = export(
+        args.run, args.output, format=args.format, options=parse_options(args.format, args.option), nested=args.nested,
+        skip_bad=args.skip_bad, gold=args.gold, partial=args.partial,
+    )  # fmt: skip
+    print(summary(done.path, done.written))
+    for what, counts in (("records", done.unanswered), ("mentions", done.left_out)):
+        if counts:
+            reasons = "; ".join(f"{reason} {count}" for reason, count in counts.most_common())
+            print(f"note: {what} that are not written: {counts.total()} ({reasons})")

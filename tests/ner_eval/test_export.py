@@ -1,0 +1,119 @@
+"""``ner-eval export``: predictions become labelled data where scoring finds them; what is not written is counted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ner_data.formats import load_format
+from ner_data.gold import Entity, Record, read_gold
+from ner_data.source import Source
+from ner_eval import export
+from ner_eval.runs.predictions import Prediction
+
+RECORDS = (
+    Record("t-1", "林晓在云帆科技任经理", (Entity(0, 2, "name", "林晓"),), "test.json:1"),
+    Record("t-2", "周舟见周舟", None),
+    Record("t-3", "今天没有人", ()),
+)
+ANSWERS = {
+    "t-1": '[{"text":"云帆","label":"company"},{"text":"林晓","label":"name"}]',
+    "t-2": '[{"text":"周舟","label":"name"},{"text":"周舟","label":"name"}]',
+    "t-3": "[]",
+}
+PREDICTED = [
+    Record(
+        "t-1", "林晓在云帆科技任经理", (Entity(0, 2, "name", "林晓"), Entity(3, 5, "company", "云帆")), "test.json:1"
+    ),
+    Record("t-2", "周舟见周舟", (Entity(0, 2, "name", "周舟"), Entity(3, 5, "name", "周舟"))),
+    Record("t-3", "今天没有人", ()),
+]
+
+
+def test_predictions_are_written_as_gold_with_or_without_gold_of_their_own(workplace, make_run, ner_eval) -> None:
+    make_run(RECORDS, ANSWERS)
+    ended = ner_eval("export", "./run", "--format", "gold", "--output", "out")
+    assert (ended.code, ended.out) == (0, "out/test: read 3, kept 3, rejected 0\n"), ended.err
+    assert list(read_gold(Path("out/test.jsonl"))) == PREDICTED
+
+
+def test_what_cannot_be_written_is_counted(workplace, make_run, ner_eval) -> None:
+    items = [("林晓", "name"), ("林晓", "name"), ("月亮", "name"), ("林晓", "planet"), ("经理", "company")]
+    answer = json.dumps([{"text": text, "label": label} for text, label in items], ensure_ascii=False)
+    folder = make_run(RECORDS, {"t-1": f"```\n{answer}\n```", "t-3": "[]"})
+    with (folder / "predictions.jsonl").open("ab") as file:
+        file.write(Prediction.refused("t-2", "too long").as_line())
+    ended = ner_eval("export", "./run", "--format", "gold", "--output", "out")
+    assert ended.out == (
+        "out/test: read 2, kept 2, rejected 0\n"
+        "note: records that are not written: 1 (refused by the server 1)\n"
+        "note: mentions that are not written: 3 (repeated 1; not in the text 1; label that was not asked for 1)\n"
+    )
+    first, _ = read_gold(Path("out/test.jsonl"))
+    assert first.entities == (Entity(0, 2, "name", "林晓"), Entity(8, 10, "company", "经理"))
+
+
+def test_a_run_that_is_not_complete(workplace, make_run, ner_eval) -> None:
+    make_run(RECORDS, {"t-1": ANSWERS["t-1"]})
+    ended = ner_eval("export", "./run", "--format", "gold", "--output", "out")
+    assert ended.code == 2
+    assert ended.lines == [
+        "ner-eval: run: 2 of 3 records have no answer yet; run the same `ner-eval predict` again, or use --partial"
+    ]
+    assert not Path("out").exists()
+    ended = ner_eval("export", "./run", "--format", "gold", "--output", "out", "--partial")
+    assert ended.out == (
+        "out/test: read 1, kept 1, rejected 0\nnote: records that are not written: 2 (no answer yet 2)\n"
+    )
+
+
+def test_nested_predictions_in_a_flat_format(workplace, make_run, ner_eval) -> None:
+    make_run(RECORDS[:1], {"t-1": '[{"text":"云帆","label":"name"},{"text":"云帆科技","label":"company"}]'})
+    words = ("export", "./run", "--format", "bio", "--output", "out")
+    ended = ner_eval(*words)
+    assert ended.code == 2
+    (line,) = ended.lines
+    assert "t-1 (test.json:1): bio cannot hold it: has nested or crossing mentions; use --nested outermost" in line
+    assert not Path("out").exists()
+    ended = ner_eval(*words, "--nested", "outermost")
+    assert ended.out == "out/test: read 1, kept 1, rejected 0; nested or crossing mentions left out: 1\n"
+    assert Path("out/test.txt").read_text("utf-8").startswith("林 O\n晓 O\n在 O\n云 B-company\n帆 I-company\n")
+
+
+def test_a_format_judges_what_is_left_of_nested_mentions(workplace, make_run, ner_eval) -> None:
+    make_run(RECORDS[:1], {"t-1": '[{"text":"林晓在","label":"name"},{"text":"晓在云帆","label":"company"}]'})
+    words = ("export", "./run", "--format", "alpaca", "--option", "form=inline", "--output", "out")
+    assert "its answer would be read back with other mentions" in ner_eval(*words).lines[0]
+    ended = ner_eval(*words, "--nested", "outermost")
+    assert ended.out == "out/test: read 1, kept 1, rejected 0; nested or crossing mentions left out: 1\n"
+
+
+@pytest.mark.parametrize("format", ["alpaca", "bio", "cluener", "messages"])
+def test_what_is_written_is_read_back(workplace, make_run, format: str) -> None:
+    export(make_run(RECORDS, ANSWERS), Path("out"), format=format)
+    (path,) = Path("out").iterdir()
+    samples = load_format(format).read(Source(path))
+    assert [(sample.text, sample.entities) for sample in samples] == [(one.text, one.entities) for one in PREDICTED]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "--format", "gold", "--output", "out"], "nowhere"),
+        (
+            ["./run", "--format", "gold", "--output", "there"],
+            "there: already exists; remove it or name another folder",
+        ),
+        (["./run", "--format", "gold", "--output", "out", "--gold", "none.jsonl"], "none.jsonl: no such file"),
+        (["./run", "--format", "messages", "--output", "out", "--option", "form=xml"], "options: form must be one of"),
+        (["./run", "--format", "gold", "--output", "out", "--option", "a=b"], "gold has no option 'a'"),
+    ],
+)
+def test_what_cannot_be_exported(workplace, make_run, ner_eval, words: list[str], message: str) -> None:
+    make_run(RECORDS, ANSWERS)
+    Path("there").mkdir()
+    ended = ner_eval("export", *words)
+    assert ended.code == 2
+    (line,) = ended.lines
+    assert message in line
+    assert not Path("out").exists()

@@ -1,0 +1,1 @@
+"""Corpora made from corpora: split, merged, sampled, with negatives, augmented. One module per command."""
