@@ -1,0 +1,5 @@
+from ner_data.checking.report import Report
+
+
+def page(report: Report) -> str:
+    return ""
