@@ -1,7 +1,7 @@
 """What a check found: figures of every split, and findings by class."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 MOST = 500  # findings of a class that a report holds, the most urgent ones
@@ -199,15 +199,20 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values."""
-        value = asdict(self)
-        for name, found in value["found"].items():
-            found["title"] = CLASSES[name].title
-            found["findings"] = [
-                {**finding._asdict(), "places": [place._asdict() for place in finding.places]}
-                for finding in self.found[name].findings
-            ]
-        value["splits"] = {
-            split: {**figures, **{key: dict(sorted(figures[key].items())) for key in ("sizes", "lengths", "tokens")}}
-            for split, figures in value["splits"].items()
-        }
+        value = {one.name: getattr(self, one.name) for one in fields(self)}
+        value["labels"] = dict(self.labels)
+        value["splits"] = {split: _figures(one) for split, one in self.splits.items()}
+        value["found"] = {name: {"title": CLASSES[name].title, **_found(one)} for name, one in self.found.items()}
         return value
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    values = ((one.name, getattr(figures, one.name)) for one in fields(figures))
+    return {name: dict(sorted(value.items())) if isinstance(value, Counter) else value for name, value in values}
+
+
+def _found(found: Found) -> dict[str, Any]:
+    findings = [
+        {**finding._asdict(), "places": [place._asdict() for place in finding.places]} for finding in found.findings
+    ]
+    return {**{one.name: getattr(found, one.name) for one in fields(found)}, "findings": findings}

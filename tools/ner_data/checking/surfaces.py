@@ -9,6 +9,7 @@ from ner_data.checking.places import Places
 from ner_data.checking.report import MOST, PLACES, Finding, Found, Place
 from ner_data.checking.search import Hits
 
+_KINDS = 5  # of oddities that are counted one by one
 _OFTEN = 0.5  # a surface that is annotated less often than that is probably a common word
 
 
@@ -134,7 +135,9 @@ def single(kind: str, places: Places) -> Found:
                 place = places.at(split, spot)
                 found.findings.append(Finding(place.text[place.start : place.end], what or _TITLES[kind], (place,)))
     found.count = total.total()
-    found.notes = [f"{count:,} {what or _TITLES[kind]}" for what, count in total.most_common()]
+    found.notes = [f"{count:,} {what or _TITLES[kind]}" for what, count in total.most_common(_KINDS)]
+    if rest := total.total() - sum(count for _, count in total.most_common(_KINDS)):
+        found.notes.append(f"{rest:,} others")
     return found
 
 
@@ -156,13 +159,14 @@ def width(surfaces: Surfaces, hits: dict[str, Hits], places: Places) -> Found:
         where = _watched(hits, [(form, label) for form in forms[1:] for label in surfaces.labels[form]], places)
         detail = "; ".join(f"{form} {surfaces.labels[form].total():,} times" for form in forms)
         found.findings.append(Finding(forms[0], detail, where, rarer - len(where)))
-    found.findings = found.findings[-MOST:]
-    all_wide = [(split, one.figures.wide, one.figures.narrow) for split, one in places.scans.items()]
-    for split, wide, half in all_wide:
+    corpus = []
+    for split, scan in places.scans.items():
+        wide, half = scan.figures.wide, scan.figures.narrow
         if wide > half:
             detail = f"{wide:,} letters and digits are full-width, {half:,} half-width, which is what models write"
-            found.findings.insert(0, Finding(split, detail, (places.file(split),)))
-            found.count += 1
+            corpus.append(Finding(split, detail, (places.file(split),)))
+    found.count += len(corpus)
+    found.findings = [*corpus, *found.findings][:MOST]
     return found
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ner_common.errors import escaped
-from ner_data.checking.report import CLASSES, Figures, Found, Report
+from ner_data.checking.report import CLASSES, Found, Report
 
 FIRST = 3  # findings of a class that are shown unasked
 _WIDTH = 60  # characters of a text
@@ -25,6 +25,8 @@ def describe(report: Report, shown: int) -> Iterator[str]:
     for name, found in report.found.items():
         if found.skipped:
             yield f"not looked for: {name} ({found.skipped})"
+    if report.tokens_of:
+        yield f"tokens: {report.tokens_of}, with {report.tokenizer}; what the chat template adds is not counted"
     yield f"seconds: {', '.join(f'{stage} {seconds}' for stage, seconds in report.seconds.items())}"
 
 
@@ -44,43 +46,45 @@ def table(report: Report) -> str:
     """Sizes and label counts of every split."""
     import pandas as pd
 
-    splits = list(report.splits.values())
-    rows: list[tuple[str, list[str]]] = [
-        ("records", [f"{one.records:,}" for one in splits]),
-        ("  without gold", [f"{one.unlabelled:,}" for one in splits]),
-        ("  without mentions", [f"{one.empty:,}" for one in splits]),
-        ("characters per record", [span(one.lengths) for one in splits]),
-        ("mentions per record", [span(one.sizes) for one in splits]),
-    ]
-    if report.tokens_of:
-        rows.append(("tokens per record", [span(one.tokens) for one in splits]))
-    if report.cutoff:
-        rows.append((f"  more than {report.cutoff:,}", [f"{one.over:,}" for one in splits]))
-    rows += [
-        ("full-width letters, digits", [f"{one.wide:,}" for one in splits]),
-        ("half-width letters, digits", [f"{one.narrow:,}" for one in splits]),
-        ("touching mentions", [f"{one.touching:,}" for one in splits]),
-        ("  of one label", [f"{one.same:,}" for one in splits]),
-        ("mentions", [f"{one.mentions:,}" for one in splits]),
-    ]
-    rows += [(f"  {escaped(label, 40)}", counts) for label, counts in label_rows(report)]
+    labelled = [one.records > one.unlabelled for one in report.splits.values()]
+    rows = list(size_rows(report))
+    for label, counts in label_counts(report):
+        shown = iter(f"{count:,} ({share:.1%})" for count, share in counts)
+        rows.append((f"  {escaped(label, 40)}", [next(shown) if gold else "–" for gold in labelled]))
     index = [name for name, _ in rows]
-    frame = pd.DataFrame([row for _, row in rows], index=index, columns=list(report.splits))
+    frame = pd.DataFrame([cells for _, cells in rows], index=index, columns=list(report.splits))
     with pd.option_context("display.unicode.east_asian_width", True, "display.max_rows", None):
         return str(frame.to_string())
 
 
-def label_rows(report: Report) -> list[tuple[str, list[str]]]:
-    """(label, its mentions with their share, per split), in the order of the description."""
+def size_rows(report: Report) -> Iterator[tuple[str, list[str]]]:
+    """(what, its figure for each split) of everything but labels."""
+    splits = list(report.splits.values())
+    yield "records", [f"{one.records:,}" for one in splits]
+    yield "  without gold", [f"{one.unlabelled:,}" for one in splits]
+    yield "  without mentions", [f"{one.empty:,}" for one in splits]
+    yield "characters per record", [span(one.lengths) for one in splits]
+    yield "mentions per record", [span(one.sizes) for one in splits]
+    if report.tokens_of:
+        yield "tokens per record", [span(one.tokens) for one in splits]
+    if report.cutoff:
+        yield f"  more than {report.cutoff:,}", [f"{one.over:,}" for one in splits]
+    yield "full-width letters, digits", [f"{one.wide:,}" for one in splits]
+    yield "half-width letters, digits", [f"{one.narrow:,}" for one in splits]
+    yield "touching mentions", [f"{one.touching:,}" for one in splits]
+    yield "  of one label", [f"{one.same:,}" for one in splits]
+    yield "mentions", [f"{one.mentions:,}" for one in splits]
+
+
+def label_counts(report: Report) -> list[tuple[str, list[tuple[int, float]]]]:
+    """(label, its mentions and their share in each split that has gold), in the order of the description."""
+    splits = [one for one in report.splits.values() if one.records > one.unlabelled]
     known = [label for label, _ in report.labels]
-    others = sorted({label for one in report.splits.values() for label in one.labels} - set(known))
-    return [(label, [_share(one, label) for one in report.splits.values()]) for label in [*known, *others]]
-
-
-def _share(figures: Figures, label: str) -> str:
-    if figures.records == figures.unlabelled:
-        return "–"
-    return f"{figures.labels[label]:,} ({figures.labels[label] / max(1, figures.mentions):.1%})"
+    others = sorted({label for one in splits for label in one.labels} - set(known))
+    return [
+        (label, [(one.labels[label], one.labels[label] / max(1, one.mentions)) for one in splits])
+        for label in [*known, *others]
+    ]
 
 
 def span(counts: Counter[int]) -> str:
