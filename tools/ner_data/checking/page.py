@@ -1,5 +1,6 @@
 """A report as one self-contained HTML page: what to do first, then figures and plots, then the findings."""
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
@@ -44,6 +45,10 @@ def text(value: str) -> str:
     return escape(printable(value))
 
 
+def _with_code(words: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text(words))
+
+
 def _count(found: Mapping[str, Found], key: str) -> str:
     return f'<span class="count">{found[key].count:,}</span>' if key in found else ""
 
@@ -62,7 +67,7 @@ def _todo(report: Report) -> str:
     for name, found in report.found.items():
         if found.count:
             link = f'<a href="#{name}">{name}</a>'
-            about = f"{text(CLASSES[name].title)}. <small>{text(CLASSES[name].remedy)}</small>"
+            about = f"{text(CLASSES[name].title)}. <small>{_with_code(CLASSES[name].remedy)}</small>"
             rows.append([link, f"{found.count:,}", about])
     without = [name for name, found in report.found.items() if not found.count and not found.skipped]
     skipped = [f"{name}: {found.skipped}" for name, found in report.found.items() if found.skipped]
@@ -78,7 +83,8 @@ def _todo(report: Report) -> str:
 
 def _sizes(report: Report) -> str:
     head = ["", *(f"{split}<br><small>{text(one.file)}</small>" for split, one in report.splits.items())]
-    return table(head, [[text(name), *map(text, cells)] for name, cells in size_rows(report)])
+    rows = [[text(name).replace("  ", "&emsp;"), *map(text, cells)] for name, cells in size_rows(report)]
+    return table(head, rows, "sizes")
 
 
 def _labels(report: Report) -> str:
@@ -130,7 +136,7 @@ def _class(name: str, found: Found) -> str:
     kind = CLASSES[name]
     notes = "".join(f"<li>{text(note)}</li>" for note in found.notes)
     parts = [
-        f'<p class="note">{text(kind.means)}</p><p class="remedy">{text(kind.remedy)}</p>',
+        f'<p class="note">{text(kind.means)}</p><p class="remedy">{_with_code(kind.remedy)}</p>',
         f'<ul class="notes">{notes}</ul>' if notes else "",
         *map(_finding, found.findings[:_OPEN]),
     ]
@@ -142,18 +148,24 @@ def _class(name: str, found: Found) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    places = "".join(f"<li>{_place(place, finding.what)}</li>" for place in finding.places)
+    if any(place.start < place.end or place.note or place.text != finding.what for place in finding.places):
+        places = "".join(f"<li>{_place(place)}</li>" for place in finding.places)
+    else:  # the same text everywhere
+        places = f'<li class="flat">{"".join(map(_source, finding.places))}</li>'
     more = f'<li class="more">and {finding.more:,} more</li>' if finding.more > 0 else ""
     what = f"<b><bdi>{text(finding.what)}</bdi></b>"
     return f'<div class="finding"><p>{what} <small>{text(finding.detail)}</small></p><ul>{places}{more}</ul></div>'
 
 
-def _place(place: Place, what: str) -> str:
-    source = f"<code>{text(place.split)} {text(place.source)}</code>"
+def _source(place: Place) -> str:
+    return f"<code>{text(place.split)} {text(place.source)}</code>"
+
+
+def _place(place: Place) -> str:
     if place.start == place.end:  # the text as a whole
-        return f"{source}<bdi>{'' if place.text == what else text(place.text)}</bdi>"
+        return f"{_source(place)}<bdi>{text(place.note or place.text)}</bdi>"
     before = place.text[max(0, place.start - _AROUND) : place.start]
     after = place.text[place.end : place.end + _AROUND]
     cut = ["…" if place.start > _AROUND else "", "…" if len(place.text) > place.end + _AROUND else ""]
     marked = f"{cut[0]}{text(before)}<mark>{text(place.text[place.start : place.end])}</mark>{text(after)}{cut[1]}"
-    return f"{source}<bdi>{marked}</bdi>"
+    return f"{_source(place)}<bdi>{marked}</bdi>"

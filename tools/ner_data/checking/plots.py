@@ -7,7 +7,7 @@ from math import ceil, log10
 
 from ner_data.checking.terminal import quantile
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 190, 40, 26, 10
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 200, 40, 36, 10
 _BINS = 30
 
 
@@ -64,8 +64,8 @@ def _grid(step: int, bins: int, highest: float, most: int) -> str:
     every = max(1, ceil(bins / 8))
     for at in range(0, bins, every):
         x = _LEFT + width * (at + (0.5 if step == 1 else 0))
-        lines.append(f'<text x="{x:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{at * step:,}</text>')
-    lines.append(f'<text x="{_WIDTH}" y="{_HEIGHT}" text-anchor="end">longest {most:,}</text>')
+        lines.append(f'<text x="{x:.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{at * step:,}</text>')
+    lines.append(f'<text x="{_WIDTH}" y="{_HEIGHT - 5}" text-anchor="end">greatest {most:,}</text>')
     return "".join(lines)
 
 

@@ -98,7 +98,10 @@ CLASSES: dict[str, Kind] = {
 
 
 class Place(NamedTuple):
-    """Where something is: the line of the raw file, and the characters ``[start, end)`` of the record's text."""
+    """Where something is: the line of the raw file, and the characters ``[start, end)`` of the record's text.
+
+    ``note`` says what is there, where places differ.
+    """
 
     split: str
     source: str
@@ -106,6 +109,7 @@ class Place(NamedTuple):
     text: str = ""
     start: int = 0
     end: int = 0
+    note: str = ""
 
 
 class Finding(NamedTuple):

@@ -34,7 +34,7 @@ def _class(name: str, found: Found, shown: int) -> Iterator[str]:
     yield f"{name}: {found.count:,}. {CLASSES[name].title}. {CLASSES[name].remedy}"
     yield from (f"  {note}" for note in found.notes)
     for finding in found.findings[:shown]:
-        where = [f"{place.split} {place.source}" for place in finding.places]
+        where = [f"{place.split} {place.source}{place.note and f' ({place.note})'}" for place in finding.places]
         more = [f"{finding.more:,} more"] if finding.more else []
         yield f"  - {escaped(finding.what, _WIDTH)}: {finding.detail}"
         yield f"      {', '.join(where + more)}"

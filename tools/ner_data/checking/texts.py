@@ -1,6 +1,6 @@
 """Texts that occur more than once: copies in a split, in several splits, and with different mentions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ner_data.checking.places import Places
@@ -155,19 +155,19 @@ def conflicts(texts: Texts, places: Places) -> Found:
                 shown.setdefault(int(texts.marks[row]), row)
         own = list(shown.values())
         records = [places.record(*texts.spot(row)) for row in own[:PLACES]]
-        found.findings.append(_finding(texts, places, own, _difference(records)))
+        finding = _finding(texts, places, own, f"{len(own)} versions, which differ in")
+        where = zip(finding.places, _differences(records), strict=True)
+        found.findings.append(finding._replace(places=tuple(place._replace(note=note) for place, note in where)))
     return found
 
 
-def _difference(records: list[Record]) -> str:
-    """What only some of several copies have."""
+def _differences(records: list[Record]) -> Iterator[str]:
+    """The mentions of each of several copies that not all of them have."""
     sets = [{(entity.start, entity.end, entity.label) for entity in record.gold} for record in records]
     common = set.intersection(*sets)
-    parts = []
     for record, own in zip(records, sets, strict=True):
         only = [f"{record.text[start:end]} {label}" for start, end, label in sorted(own - common)]
-        parts.append(f"{record.source or record.id}: {', '.join(only) or 'no other mention'}")
-    return " | ".join(parts)
+        yield ", ".join(only) or "nothing more"
 
 
 def _finding(texts: Texts, places: Places, rows: list[int], detail: str) -> Finding:
