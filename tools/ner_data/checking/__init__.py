@@ -14,7 +14,7 @@ from ner_common.files import locked, write_atomically, write_json
 from ner_common.parallel import cores
 from ner_data.checking.distributions import RARE, drift, negatives, rare_labels
 from ner_data.checking.distributions import rare as rare_found
-from ner_data.checking.fix import check_new, fix
+from ner_data.checking.fix import fix
 from ner_data.checking.near import AUTOMATIC, near_duplicates
 from ner_data.checking.page import page
 from ner_data.checking.places import Places
@@ -26,7 +26,9 @@ from ner_data.checking.terminal import FIRST, describe
 from ner_data.checking.texts import Texts, conflicts, duplicates, leakage
 from ner_data.checking.tokens import Lengths, count_tokens
 from ner_data.convert import BUSY
-from ner_data.corpus import Corpus, load_corpus
+from ner_data.corpus import load_corpus
+from ner_data.derived import check_new
+from ner_data.described import Corpus
 
 SMALL = 16 << 20  # bytes of gold that are read before workers have started
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ner_common.errors import UserError, escaped, one_line, rooted
-from ner_common.files import check_free, write_atomically
+from ner_common.files import write_together
 from ner_data.checking.mentions import core
-from ner_data.corpus import CORPORA, RAW, Corpus, check_name, load_corpus
-from ner_data.derived import write_corpus
+from ner_data.corpus import CORPORA, RAW, load_corpus
+from ner_data.derived import check_new, write_corpus
+from ner_data.described import Corpus
 from ner_data.gold import Entity, Record, read_gold
 
 LOG = "changes.log"
@@ -40,17 +41,6 @@ class Fixed:
         yield f"{rooted(CORPORA / f'{self.name}.yaml')}: run `make data CORPUS={self.name}`"
 
 
-def check_new(name: str) -> None:
-    """Refuse a name that is taken or cannot be a corpus's.
-
-    Raises:
-        UserError: see `ner_data.corpus.check_name` and `ner_common.files.check_free`.
-    """
-    check_name(name)
-    check_free(CORPORA / f"{name}.yaml")
-    check_free(RAW / name)
-
-
 def fix(corpus: str, name: str) -> Fixed:
     """Write a cleaned copy of a corpus as the corpus ``name``; the corpus itself stays as it is.
 
@@ -68,9 +58,10 @@ def fix(corpus: str, name: str) -> Fixed:
     splits = {split: list(_cleaned(described, split, held_out, fixed)) for split in described.splits}
     if not splits.get("train", True):
         raise UserError(f"{corpus}: dev and test have every text of train; nothing would remain to train on")
-    fixed.kept = write_corpus(name, described, splits, title=f"{described.title}, cleaned")
-    with write_atomically(RAW / name / LOG) as file:
-        file.writelines(f"{line}\n" for line in fixed.log)
+    with write_together() as write:
+        fixed.kept = write_corpus(name, described, splits, title=f"{described.title}, cleaned", write=write)
+        with write(RAW / name / LOG) as file:
+            file.writelines(f"{line}\n" for line in fixed.log)
     return fixed
 
 
