@@ -19,8 +19,8 @@ from ner_data.checking.near import AUTOMATIC, near_duplicates
 from ner_data.checking.page import page
 from ner_data.checking.places import Places
 from ner_data.checking.report import CLASSES, MOST, Found, Report
-from ner_data.checking.scan import remedy, scan
-from ner_data.checking.search import Index, search
+from ner_data.checking.scanning import remedy, scan
+from ner_data.checking.searching import Index, search
 from ner_data.checking.surfaces import Surfaces, ambiguous, characters, single, unannotated, width
 from ner_data.checking.terminal import FIRST, describe
 from ner_data.checking.texts import Texts, conflicts, duplicates, leakage

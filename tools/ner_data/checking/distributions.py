@@ -7,7 +7,7 @@ from typing import Any
 
 from ner_data.checking.places import Places
 from ner_data.checking.report import PLACES, Figures, Finding, Found
-from ner_data.checking.search import Hits
+from ner_data.checking.searching import Hits
 
 RARE = 50  # mentions in train below which a label counts as rare: a convention, not a law
 FEW = 10  # mentions below which a score says little: one of them is 10 points of recall

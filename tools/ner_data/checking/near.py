@@ -11,7 +11,7 @@ from pathlib import Path
 from ner_common.parallel import chunks
 from ner_data.checking.places import Places
 from ner_data.checking.report import MOST, PLACES, Finding, Found
-from ner_data.checking.scan import pieces, read_piece, read_sentences
+from ner_data.checking.scanning import pieces, read_piece, read_sentences
 from ner_data.checking.texts import Texts
 
 THRESHOLD = 0.8

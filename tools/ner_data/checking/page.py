@@ -50,7 +50,7 @@ def _with_code(words: str) -> str:
 
 
 def _count(found: Mapping[str, Found], key: str) -> str:
-    return f'<span class="count">{found[key].count:,}</span>' if key in found else ""
+    return f' <span class="count">{found[key].count:,}</span>' if key in found else ""
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "") -> str:

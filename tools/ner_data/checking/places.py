@@ -8,7 +8,7 @@ from typing import IO
 from ner_common.decoding import decode_json
 from ner_common.errors import rooted
 from ner_data.checking.report import Place
-from ner_data.checking.scan import Scan, Spot
+from ner_data.checking.scanning import Scan, Spot
 from ner_data.gold import Record
 
 

@@ -27,7 +27,7 @@ def histogram(title: str, series: Mapping[str, Counter[int]], cutoff: int = 0) -
     drawn = [_grid(step, bins, highest, max(together))]
     for order, split in enumerate(series):
         if split in shares:
-            drawn.append(_curve(split, shares[split], order, step, highest))
+            drawn.append(_curve(split, shares[split], order, step, highest, max(together)))
     if cutoff and cutoff <= step * bins:
         x = _LEFT + (_WIDTH - _LEFT) * cutoff / (step * bins)
         drawn.append(f'<line class="cutoff" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
@@ -69,14 +69,17 @@ def _grid(step: int, bins: int, highest: float, most: int) -> str:
     return "".join(lines)
 
 
-def _curve(split: str, values: list[float], order: int, step: int, highest: float) -> str:
+def _curve(split: str, values: list[float], order: int, step: int, highest: float, most: int) -> str:
     """Bars for the first split, a stepped line for the others."""
     width = (_WIDTH - _LEFT) / len(values)
     shapes, points = [], []
     for at, share in enumerate(values):
         x, y = _LEFT + width * at, _y(share, highest)
-        last = f"{at * step + step - 1:,}" if at + 1 < len(values) else "more"
-        bounds = f"{at * step:,}" if step == 1 and last != "more" else f"{at * step:,} to {last}"
+        first, last = at * step, at * step + step - 1
+        if at + 1 == len(values) and most > last:
+            bounds = f"{first:,} or more"
+        else:
+            bounds = f"{first:,}" if first == last else f"{first:,} to {last:,}"
         tip = f"<title>{escape(split)}, {bounds}: {share:.1%}</title>"
         if order == 0:
             height = _HEIGHT - _BOTTOM - y

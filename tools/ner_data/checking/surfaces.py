@@ -7,7 +7,7 @@ from math import sqrt
 from ner_data.checking.mentions import narrow
 from ner_data.checking.places import Places
 from ner_data.checking.report import MOST, PLACES, Finding, Found, Place
-from ner_data.checking.search import Hits
+from ner_data.checking.searching import Hits
 
 _KINDS = 5  # of oddities that are counted one by one
 _OFTEN = 0.5  # a surface that is annotated less often than that is probably a common word
@@ -179,7 +179,7 @@ def characters(places: Places) -> Found:
                 found.count += count
                 found.figures.setdefault(split, {})[what] = count
                 where = tuple(places.each(split, scan.spots[kind, what]))
-                found.findings.append(Finding(what, f"{count:,} times in {split}", where))
+                found.findings.append(Finding(what, f"{count:,} in {split}", where))
     if found.count:
         kinds = len({finding.what for finding in found.findings})
         found.notes.append(f"{found.count:,} characters of {kinds} kinds")

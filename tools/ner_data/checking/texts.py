@@ -5,7 +5,7 @@ from typing import Any
 
 from ner_data.checking.places import Places
 from ner_data.checking.report import MOST, PLACES, Finding, Found
-from ner_data.checking.scan import Scan
+from ner_data.checking.scanning import Scan
 from ner_data.gold import Record
 
 

@@ -9,7 +9,7 @@ from ner_common.parallel import chunks
 from ner_data.alpaca import spec_file
 from ner_data.checking.places import Places
 from ner_data.checking.report import MOST, Finding, Found
-from ner_data.checking.scan import Sentence, pieces, read_piece, read_sentences
+from ner_data.checking.scanning import Sentence, pieces, read_piece, read_sentences
 from ner_data.gold import Entity, Record
 from ner_data.prompt import PromptSpec
 

@@ -15,7 +15,7 @@ from typing import Any
 from ner_common.parallel import in_order
 from ner_data.checking.mentions import inside_word
 from ner_data.checking.report import PLACES
-from ner_data.checking.scan import Sentence, Span, Spot, codes_of, pieces, read_piece, read_sentences
+from ner_data.checking.scanning import Sentence, Span, Spot, codes_of, pieces, read_piece, read_sentences
 
 _BITS = 20  # of the table over two characters
 
@@ -131,7 +131,7 @@ def _find(hits: Hits, numbers: list[int], sentences: list[Sentence]) -> None:
             continue
         for length in lengths.get(joined[at : at + 2], ()):
             surface = joined[at : at + length]
-            if surface not in surfaces or before[at + length] > before[at]:
+            if len(surface) < length or surface not in surfaces or before[at + length] > before[at]:
                 continue
             row = bisect_right(limits, at) - 1
             start = at - limits[row]
