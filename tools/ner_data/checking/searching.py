@@ -1,7 +1,7 @@
 """The second pass over a gold file: where known surfaces are left unannotated, and where watched mentions are.
 
-The texts of a piece are one array of code points. A table over the first two characters of all surfaces says where one
-may start; only there the text is compared, with the longest surface first.
+The texts of a piece are one array of code points. Tables over the first two or three characters of all surfaces say
+where one may start; only there the text is compared, with the longest surface first.
 """
 
 from bisect import bisect_right
@@ -17,7 +17,7 @@ from ner_data.checking.mentions import inside_word
 from ner_data.checking.report import PLACES
 from ner_data.checking.scanning import Sentence, Span, Spot, codes_of, pieces, read_piece, read_sentences
 
-_BITS = 20  # of the table over two characters
+_BITS = 20  # of the slots of a table; in a full one, every position would be compared
 
 
 class Index:
@@ -25,8 +25,6 @@ class Index:
 
     def __init__(self, surfaces: Iterable[str], watched: set[tuple[str, str]], labels: set[str]) -> None:
         """Watch the (surface, label) pairs ``watched``, and all mentions of ``labels``."""
-        import numpy as np
-
         self.watched, self.labels = watched, labels
         self.watched_surfaces = {surface for surface, _ in watched}
         self.surfaces = {surface for surface in surfaces if len(surface) > 1}
@@ -34,14 +32,33 @@ class Index:
         for surface in self.surfaces:
             lengths[surface[:2]].add(len(surface))
         self.lengths = {start: sorted(found, reverse=True) for start, found in lengths.items()}
-        self.table = np.zeros(1 << _BITS, bool)
-        if self.lengths:
-            pairs = np.array([(ord(start[0]), ord(start[1])) for start in self.lengths], np.uint32)
-            self.table[_slot(pairs[:, 0], pairs[:, 1])] = True
+        self._pairs = _table([surface for surface in self.surfaces if len(surface) == 2], 2)
+        self._triples = _table([surface for surface in self.surfaces if len(surface) > 2], 3)
+
+    def may_start(self, codes: Any) -> Any:
+        """For each code point but the last: whether a surface may start there."""
+        possible: Any = self._pairs[_slots(codes, 2)]
+        possible[: len(codes) - 2] |= self._triples[_slots(codes, 3)]
+        return possible
 
 
-def _slot(first: Any, second: Any) -> Any:
-    return (first * 0x9E3779B1 + second * 0x85EBCA77 & 0xFFFFFFFF) >> (32 - _BITS)
+def _table(surfaces: list[str], characters: int) -> Any:
+    """Which slots the first characters of some surfaces fall into."""
+    import numpy as np
+
+    table = np.zeros(1 << _BITS, bool)
+    for surface in surfaces:
+        table[_slots(np.array([ord(char) for char in surface[:characters]], np.uint32), characters)] = True
+    return table
+
+
+def _slots(codes: Any, characters: int) -> Any:
+    """A hash of each run of so many code points."""
+    last = len(codes) - characters + 1
+    mixed = codes[:last] * 0x9E3779B1
+    for at in range(1, characters):
+        mixed = (mixed ^ codes[at : last + at]) * 0x9E3779B1
+    return mixed >> (32 - _BITS)
 
 
 @dataclass(slots=True)
@@ -116,14 +133,14 @@ def _find(hits: Hits, numbers: list[int], sentences: list[Sentence]) -> None:
         for start, one in zip(starts.tolist(), sentences, strict=False)
         for entity in one.entities or ()
     ]
-    changes = np.zeros(len(codes) + 1, np.int32)
-    if spans:
-        ends = np.array(spans, np.int64)
-        np.add.at(changes, ends[:, 0], 1)
-        np.add.at(changes, ends[:, 1], -1)
-    taken = np.cumsum(changes)[:-1] > 0  # the characters of mentions
-    before = np.concatenate(([0], np.cumsum(taken))).tolist()  # how many of those come before a position
-    possible = _index.table[_slot(codes[:-1], codes[1:])] & ~taken[:-1] & ~taken[1:]
+    ends = np.array(spans, np.int64).reshape(-1, 2)
+    size = len(codes) + 1
+    opened = np.bincount(ends[:, 0], minlength=size) - np.bincount(ends[:, 1], minlength=size)
+    taken = np.cumsum(opened)[:-1] > 0  # the characters of mentions
+    before: Any = np.zeros(size, np.int64)  # how many of those come before a position
+    np.cumsum(taken, out=before[1:])
+    taken_before = memoryview(before)  # faster than an array, one by one
+    possible = _index.may_start(codes) & ~taken[:-1] & ~taken[1:]
     joined, limits = "".join(texts), starts.tolist()
     surfaces, lengths, free = _index.surfaces, _index.lengths, 0
     for at in np.flatnonzero(possible).tolist():
@@ -131,7 +148,7 @@ def _find(hits: Hits, numbers: list[int], sentences: list[Sentence]) -> None:
             continue
         for length in lengths.get(joined[at : at + 2], ()):
             surface = joined[at : at + length]
-            if len(surface) < length or surface not in surfaces or before[at + length] > before[at]:
+            if len(surface) < length or surface not in surfaces or taken_before[at + length] > taken_before[at]:
                 continue
             row = bisect_right(limits, at) - 1
             start = at - limits[row]
