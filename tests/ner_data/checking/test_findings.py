@@ -171,42 +171,6 @@ def test_the_divergence_is_jensen_shannons_and_chance_is_told_from_it() -> None:
     assert by_chance({"a": 50, "b": 50}, {"a": 72, "b": 28}) and not by_chance({"a": 50, "b": 50}, {"a": 73, "b": 27})
 
 
-def test_tokens_and_cutoff(gold: Gold) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    letters = {chr(code): code for code in range(0x20, 0x7F)} | {"[UNK]": 0}
-    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    Path("model").mkdir()
-    tokenizer.save("model/tokenizer.json")
-    gold(train=["[a:abcde]", "[a:abcdefgh]", "[a:ab]"], dev=["[b:abcdef]"])
-    report = check("tiny", tokenizer=Path("model"), cutoff=5)
-    assert report.tokens_of == "text alone"
-    assert report.splits["train"].tokens == {5: 1, 8: 1, 2: 1}
-    assert [(one.over, one.records) for one in report.splits.values()] == [(1, 3), (1, 1)]
-    assert told(report, "long") == [("abcdefgh", "8 tokens", ["train.raw:2"]), ("abcdef", "6 tokens", ["dev.raw:1"])]
-    assert check("tiny", tokenizer=Path("model")).found["long"].skipped == "needs --cutoff N"
-
-
-def test_with_the_corpus_prompt_the_instruction_counts_once_per_record(gold: Gold) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    from ner_data import PromptSpec, alpaca, read_gold
-
-    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    Path("model").mkdir()
-    tokenizer.save("model/tokenizer.json")
-    folder = gold(train=["[a:林晓]来了", "[a:周明]与[b:北京]"])
-    spec: PromptSpec = alpaca("tiny")[0]
-    wanted = [
-        len(spec.system) + len(spec.user_text(record.text)) + len(spec.render(record))
-        for record in read_gold(folder / "train.jsonl")
-    ]
-    report = check("tiny", tokenizer=Path("model"))
-    assert sorted(report.splits["train"].tokens.elements()) == sorted(wanted)
-
-
 def test_any_number_of_processes_and_pieces_finds_the_same(gold: Gold, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"[a:北京{n % 7}]和[b:上海{n % 5}]，北京{n % 3}，[a:上海{n % 2}]。\u3000" for n in range(400)]
     gold(train=texts, dev=texts[:30])

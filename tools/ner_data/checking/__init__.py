@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 
@@ -116,6 +117,10 @@ def _look(
 def _near(report: Report, texts: Texts, places: Places, paths: dict[str, Path], near: bool | None) -> Found:
     if near is False:
         return Found(skipped="not wanted (--no-near)")
+    if find_spec("rensa") is None:
+        if near:
+            raise UserError("--near needs the package rensa, which is not installed here; use .venv, which has it")
+        return Found(skipped="needs the package rensa, which .venv has")
     if near is None and texts.count > AUTOMATIC:
         return Found(skipped=f"{texts.count:,} distinct texts, more than {AUTOMATIC:,}; --near searches them")
     with _stage(report, "near-duplicates", texts.count, "texts") as tick:
@@ -159,7 +164,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="exit with 1 if anything of these classes is found, or `all`",
     )
-    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="count tokens with DIR/tokenizer.json")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help="count tokens with DIR/tokenizer.json (needs the package tokenizers)",
+    )
     parser.add_argument(
         "--cutoff", type=positive(int), default=0, metavar="N", help="find records of more than N tokens"
     )

@@ -59,11 +59,14 @@ def _answer(spec: PromptSpec, sentence: Sentence) -> str:
 
 
 def _load(folder: Path) -> Any:
-    from tokenizers import Tokenizer
-
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise UserError(f"{rooted(path)}: no such file; name the folder of a model with --tokenizer DIR")
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        problem = "--tokenizer needs the package tokenizers, which is not installed here"
+        raise UserError(f"{problem}; run `make check TOKENIZER=DIR CORPUS=…`, or use .venv-train") from None
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises Exception itself
