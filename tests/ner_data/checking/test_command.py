@@ -30,6 +30,12 @@ def test_the_default_prints_and_writes_nothing(gold: Gold, cli: Cli) -> None:
     assert cli("ner-data", "check", "tiny", "--all").out.count("ends with “，”\n      train train.raw:") == 5
 
 
+def test_a_line_break_in_a_surface_does_not_break_the_line(gold: Gold, cli: Cli) -> None:
+    gold(train=["[a:Ａ\nB]来了", "[a:A\nB]走了"])
+    out = cli("ner-data", "check", "tiny").out
+    assert "  - A\\nB: A\\nB once; Ａ\\nB once\n      train train.raw:1\n" in out
+
+
 def test_json_goes_to_a_file_or_alone_to_the_terminal(gold: Gold, cli: Cli) -> None:
     gold(train=["[a:林晓]来了\u202e", "[a:林晓]来了\u202e"])
     assert cli("ner-data", "check", "tiny", "--json", "out.json").out.startswith("tiny: Tiny; 2 distinct texts\n")

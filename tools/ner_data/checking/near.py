@@ -12,7 +12,7 @@ from ner_common.parallel import chunks
 from ner_data.checking.places import Places
 from ner_data.checking.report import MOST, PLACES, Finding, Found
 from ner_data.checking.scanning import pieces, read_piece, read_sentences
-from ner_data.checking.texts import Texts
+from ner_data.checking.texts import Texts, each_split_first
 
 THRESHOLD = 0.8
 AUTOMATIC = 200_000  # distinct texts up to which they are searched unasked
@@ -20,7 +20,7 @@ _GRAM = 3
 PERMUTATIONS, BANDS = 126, 21
 _SEED = 42
 _BATCH = 512
-_CROWD = 50  # texts of a group that are compared with others: templates with thousands of copies would take forever
+_CROWD = 50  # texts of a group that others are compared with: of a template with thousands of copies, these are enough
 
 
 def near_duplicates(texts: Texts, places: Places, paths: dict[str, Path], tick: Callable[[int], object]) -> Found:
@@ -36,28 +36,28 @@ def near_duplicates(texts: Texts, places: Places, paths: dict[str, Path], tick: 
         rows.extend(row for row, _ in batch)
         groups.add(known, [text for _, text in batch])
         tick(len(batch))
-    found = Found()
-    inside, across = 0, 0
-    for one, other, _ in groups.pairs:
-        alone = (texts.copies[:, texts.group[[rows[one], rows[other]]]] > 0).any(axis=1).sum() == 1
-        inside, across = inside + bool(alone), across + (not alone)
     members = groups.members()
-    found.count = len(members)
-    found.figures = {"pairs": inside + across, "across": across, "groups": len(members), "threshold": THRESHOLD}
-    if members:
-        found.notes.append(
-            f"{len(members):,} groups of texts whose trigrams agree to {THRESHOLD:.0%} or more: {inside:,} similar "
-            f"pairs inside a split, {across:,} across splits"
-        )
+    found = Found(len(members))
     ranked = []
     for group, (least, most) in members:
         own = [rows[at] for at in group]
-        splits = [texts.splits[at] for at in np.flatnonzero(texts.copies[:, texts.group[own]].sum(axis=1)).tolist()]
+        counts = texts.copies[:, texts.group[own]].sum(axis=1)
+        splits = [split for split, records in zip(texts.splits, counts.tolist(), strict=True) if records]
         ranked.append((-len(splits), -len(own), own, splits, least, most))
-    for _, size, own, splits, least, most in sorted(ranked, key=lambda one: one[:3])[:MOST]:
-        alike = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
+    ranked.sort(key=lambda one: one[:3])
+    across = sum(least < -1 for least, *_ in ranked)
+    alike = sum(len(group) for group, _ in members)
+    found.figures = {"groups": len(members), "texts": alike, "across": across, "threshold": THRESHOLD}
+    if members:
+        found.notes.append(
+            f"{alike:,} texts in {len(members):,} groups share {THRESHOLD:.0%} or more of their trigrams with another "
+            f"one; {across:,} of the groups have texts in several splits"
+        )
+    for _, size, own, splits, least, most in ranked[:MOST]:
+        share = f"{least:.0%}" if f"{least:.0%}" == f"{most:.0%}" else f"{least:.0%} to {most:.0%}"
+        own = each_split_first(own, texts.split)
         where = tuple(places.at(split, (number, 0, 0)) for split, number in map(texts.spot, own[:PLACES]))
-        detail = f"{-size:,} texts that agree to {alike}, in {' and '.join(splits)}"
+        detail = f"{-size:,} texts that share {share} of their trigrams, in {' and '.join(splits)}"
         found.findings.append(Finding(where[0].text, detail, where, -size - len(where)))
     return found
 
@@ -74,14 +74,15 @@ def _distinct(texts: Texts, wanted: "object", paths: dict[str, Path]) -> Iterato
 
 
 class _Groups:
-    """Similar texts by their numbers, joined as they come."""
+    """Similar texts by their numbers, joined as they come (union-find)."""
 
     def __init__(self) -> None:
         from rensa import RMinHashLSH
 
-        self.pairs: list[tuple[int, int, float]] = []
         self._parent: list[int] = []
         self._size: list[int] = []
+        self._indexed: list[int] = []  # texts of each group that later ones are compared with
+        self._alike: dict[int, tuple[float, float]] = {}
         self._index = RMinHashLSH(THRESHOLD, PERMUTATIONS, BANDS)
 
     def add(self, known: list[str], batch: list[str]) -> None:
@@ -92,30 +93,38 @@ class _Groups:
         known.extend(batch)
         self._parent.extend(range(base, len(known)))
         self._size.extend([1] * len(batch))
+        self._indexed.extend([0] * len(batch))
         sketches = RMinHash.from_token_sets([list(grams(text)) for text in batch], PERMUTATIONS, _SEED)
         own = RMinHashLSH(THRESHOLD, PERMUTATIONS, BANDS)
         own.insert_many(sketches, base)
-        earlier, beside = self._index.query_all(sketches), own.query_all(sketches)
-        for at, candidates in enumerate(zip(earlier, beside, strict=True), start=base):
-            for other in sorted({*candidates[0], *candidates[1]}):
-                if other < at and self._size[self._root(other)] <= _CROWD:
-                    self._compare(known, other, at)
-        indexed = [
-            (at, sketch)
-            for at, sketch in enumerate(sketches, start=base)
-            if self._size[self._root(at)] <= _CROWD
-        ]  # fmt: skip
-        self._index.insert_pairs(indexed)
+        for at, candidates in enumerate(self._index.query_all(sketches), start=base):
+            self._join(known, at, candidates)
+        for at, candidates in enumerate(own.query_all(sketches), start=base):
+            if self._size[self._root(at)] <= _CROWD:
+                self._join(known, at, candidates)
+        for at, sketch in enumerate(sketches, start=base):
+            root = self._root(at)
+            if self._indexed[root] < _CROWD:
+                self._indexed[root] += 1
+                self._index.insert(at, sketch)
 
-    def _compare(self, known: list[str], one: int, other: int) -> None:
-        first, second = grams(known[one]), grams(known[other])
-        common = len(first & second)
-        if (alike := common / (len(first) + len(second) - common)) >= THRESHOLD:
-            self.pairs.append((one, other, alike))
-            low, high = sorted((self._root(one), self._root(other)))
-            if low != high:
+    def _join(self, known: list[str], at: int, candidates: list[int]) -> None:
+        """Join a text's group with those of the candidates that are similar to it."""
+        own = grams(known[at])
+        for other in sorted(candidates):
+            one, two = self._root(at), self._root(other)
+            if one == two:
+                continue
+            grams_of_other = grams(known[other])
+            common = len(own & grams_of_other)
+            alike = common / (len(own) + len(grams_of_other) - common)
+            if alike >= THRESHOLD:
+                low, high = min(one, two), max(one, two)
                 self._parent[high] = low
                 self._size[low] += self._size[high]
+                self._indexed[low] += self._indexed[high]
+                seen = [alike, *self._alike.get(low, ()), *self._alike.pop(high, ())]
+                self._alike[low] = min(seen), max(seen)
 
     def _root(self, at: int) -> int:
         while self._parent[at] != at:
@@ -124,14 +133,12 @@ class _Groups:
         return at
 
     def members(self) -> list[tuple[list[int], tuple[float, float]]]:
-        """Each group of at least two: the numbers, and the lowest and highest similarity of its pairs."""
-        groups: dict[int, set[int]] = {}
-        values: dict[int, list[float]] = {}
-        for one, other, alike in self.pairs:
-            root = self._root(one)
-            groups.setdefault(root, set()).update((one, other))
-            values.setdefault(root, []).append(alike)
-        return [(sorted(group), (min(values[root]), max(values[root]))) for root, group in groups.items()]
+        """Each group of at least two: the numbers, and the lowest and highest similarity that joined two of them."""
+        groups: dict[int, list[int]] = {root: [] for root in self._alike}
+        for at in range(len(self._parent)):
+            if (root := self._root(at)) in groups:
+                groups[root].append(at)
+        return [(group, self._alike[root]) for root, group in groups.items()]
 
 
 def grams(text: str) -> set[str]:

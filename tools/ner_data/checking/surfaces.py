@@ -64,6 +64,11 @@ def counted(labels: Counter[str]) -> str:
     return ", ".join(f"{label} {mentions:,}" for label, mentions in labels.most_common())
 
 
+def times(count: int) -> str:
+    """``once``, or ``1,200 times``."""
+    return f"{count:,} times" if count != 1 else "once"
+
+
 def ambiguous(surfaces: Surfaces, hits: dict[str, Hits], places: Places) -> Found:
     """Surfaces with several labels, the most one-sided first."""
     found = Found(len(surfaces.ambiguous))
@@ -114,9 +119,8 @@ def unannotated(surfaces: Surfaces, hits: dict[str, Hits], places: Places) -> Fo
     for surface in often[:MOST]:
         spots = [(split, spot) for split in hits for spot in hits[split].spots.get(surface, ())]
         where = tuple(places.at(split, spot) for split, spot in spots[:PLACES])
-        detail = (
-            f"annotated {annotated[surface]:,} times ({counted(surfaces.labels[surface])}), left out {free[surface]:,}"
-        )
+        labelled = f"{times(annotated[surface])} ({counted(surfaces.labels[surface])})"
+        detail = f"annotated {labelled}, left out {times(free[surface])}"
         found.findings.append(Finding(surface, detail, where, free[surface] - len(where)))
     return found
 
@@ -135,13 +139,13 @@ def single(kind: str, places: Places) -> Found:
                 place = places.at(split, spot)
                 found.findings.append(Finding(place.text[place.start : place.end], what or _TITLES[kind], (place,)))
     found.count = total.total()
-    found.notes = [f"{count:,} {what or _TITLES[kind]}" for what, count in total.most_common(_KINDS)]
+    found.notes = [f"{what or _TITLES[kind]}: {count:,}" for what, count in total.most_common(_KINDS)]
     if rest := total.total() - sum(count for _, count in total.most_common(_KINDS)):
-        found.notes.append(f"{rest:,} others")
+        found.notes.append(f"others: {rest:,}")
     return found
 
 
-_TITLES = {"overlaps": "records have mentions that share characters"}
+_TITLES = {"overlaps": "mentions that share characters"}
 
 
 def width(surfaces: Surfaces, hits: dict[str, Hits], places: Places) -> Found:
@@ -157,7 +161,7 @@ def width(surfaces: Surfaces, hits: dict[str, Hits], places: Places) -> Found:
         both.append((one_sided(total[0], sum(total)), forms, sum(total[1:])))
     for _, forms, rarer in sorted(both, key=lambda one: (-one[0], one[1]))[:MOST]:
         where = _watched(hits, [(form, label) for form in forms[1:] for label in surfaces.labels[form]], places)
-        detail = "; ".join(f"{form} {surfaces.labels[form].total():,} times" for form in forms)
+        detail = "; ".join(f"{form} {times(surfaces.labels[form].total())}" for form in forms)
         found.findings.append(Finding(forms[0], detail, where, rarer - len(where)))
     corpus = []
     for split, scan in places.scans.items():

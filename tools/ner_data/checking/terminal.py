@@ -36,10 +36,15 @@ def _class(name: str, found: Found, shown: int) -> Iterator[str]:
     for finding in found.findings[:shown]:
         where = [f"{place.split} {place.source}{place.note and f' ({place.note})'}" for place in finding.places]
         more = [f"{finding.more:,} more"] if finding.more else []
-        yield f"  - {escaped(finding.what, _WIDTH)}: {finding.detail}"
-        yield f"      {', '.join(where + more)}"
+        yield f"  - {escaped(finding.what, _WIDTH)}: {_line(finding.detail)}"
+        yield f"      {_line(', '.join(where + more))}"
     if found.count > shown and len(found.findings) > shown:
         yield f"  … and more: --all prints {len(found.findings):,}, so do --html and --json"
+
+
+def _line(text: str) -> str:
+    """A text in which surfaces and file names may be, on one line; `ner_common.commands.Terminal` does the rest."""
+    return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def table(report: Report) -> str:

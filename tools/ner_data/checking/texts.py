@@ -127,12 +127,12 @@ def leakage(texts: Texts, places: Places) -> Found:
         named = zip(texts.splits, texts.copies[:, group].tolist(), strict=True)
         in_each = [f"{split} {records:,}" for split, records in named if records]
         different = "; with different mentions" if versions[group] > 1 else ""
-        own = _each_split_first(rows[group], texts.split)
+        own = each_split_first(rows[group], texts.split)
         found.findings.append(_finding(texts, places, own, f"records: {', '.join(in_each)}{different}"))
     return found
 
 
-def _each_split_first(rows: list[int], splits: Any) -> list[int]:
+def each_split_first(rows: list[int], splits: Any) -> list[int]:
     """The same records, with the first one of every split in front."""
     first = {int(splits[row]): row for row in reversed(rows)}
     return sorted(first.values()) + [row for row in rows if row not in first.values()]
