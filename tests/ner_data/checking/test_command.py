@@ -1,6 +1,9 @@
 """The command `ner-data check`: what it prints and writes, its exit codes, bad input, and that it changes no data."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +60,21 @@ def test_strict_fails_if_anything_of_a_named_class_is_found(gold: Gold, cli: Cli
     assert (result.code, result.err) == (1, "ner-data: --strict: found duplicates 1\n")
     assert cli("ner-data", "check", "tiny", "--strict", "all").code == 1
     assert cli("ner-data", "check", "tiny").code == 0
+
+
+def test_every_process_finds_the_same_in_the_same_order(gold: Gold) -> None:
+    texts = [f"[a:林晓{n}]在[b:北京{n}]和林晓{n + 1}" for n in range(30)]
+    gold(train=[*texts, *texts, *[text.replace("[b:", "[a:") for text in texts]], dev=texts[:20])
+    outputs = []
+    for seed in ("1", "2"):  # of Python's hashes
+        command = [sys.executable, "-c", "from ner_data.cli import entry_point; entry_point()"]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [*command, "check", "tiny", "--json", "-"], env=environment, capture_output=True, text=True, check=True
+        )
+        outputs.append({**json.loads(done.stdout), "seconds": 0})
+    assert outputs[0] == outputs[1]
+    assert outputs[0]["found"]["leakage"]["count"] == 20
 
 
 def test_help_lists_the_classes(cli: Cli) -> None:

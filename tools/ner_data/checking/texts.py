@@ -62,17 +62,16 @@ class Texts:
             found[int(self.group[row])].append(row)
         return found
 
+    def largest(self, sizes: Any) -> Any:
+        """The texts with the largest sizes above zero, at most `MOST`: the largest first, of equal ones the first."""
+        import numpy as np
+
+        order = np.lexsort((self.first, -sizes))[:MOST]
+        return order[sizes[order] > 0]
+
     def spot(self, row: int) -> tuple[str, int]:
         """The split of a record, and its number there."""
         return self.splits[self.split[row]], int(self.number[row])
-
-
-def _largest(sizes: Any) -> Any:
-    """The texts with the largest sizes above zero, the largest first, at most `MOST`."""
-    import numpy as np
-
-    order = np.argsort(-sizes, kind="stable")[:MOST]
-    return order[sizes[order] > 0]
 
 
 def duplicates(texts: Texts, places: Places) -> Found:
@@ -89,7 +88,7 @@ def duplicates(texts: Texts, places: Places) -> Found:
         found.notes.append(
             f"{split} repeats {repeated:,} texts ({extra:,} extra copies, {conflicting:,} with different mentions)"
         )
-        largest = _largest((copies - 1).clip(0))
+        largest = texts.largest((copies - 1).clip(0))
         rows = texts.rows(largest)
         for group in largest.tolist():
             own = [row for row in rows[group] if texts.split[row] == at]
@@ -121,7 +120,7 @@ def leakage(texts: Texts, places: Places) -> Found:
             )
     leaking = present.sum(axis=0) > 1
     found.count = int(leaking.sum())
-    largest = _largest(leaking * texts.copies.sum(axis=0))
+    largest = texts.largest(leaking * texts.copies.sum(axis=0))
     rows, versions = texts.rows(largest), texts.versions(range(len(texts.splits)))
     for group in largest.tolist():
         named = zip(texts.splits, texts.copies[:, group].tolist(), strict=True)
@@ -146,7 +145,7 @@ def conflicts(texts: Texts, places: Places) -> Found:
         found.notes.append(
             f"{found.count:,} of {texts.count:,} distinct texts have different mentions in their copies"
         )
-    largest = _largest((versions - 1).clip(0) * texts.copies.sum(axis=0))
+    largest = texts.largest((versions - 1).clip(0) * texts.copies.sum(axis=0))
     rows = texts.rows(largest)
     for group in largest.tolist():
         shown: dict[object, int] = {}  # one copy of each version
