@@ -4,8 +4,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,16 +32,26 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def in_order(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    workers: int,
+    prepare: Callable[[Any], None] | None = None,
+    shared: object = None,
+) -> Iterator[R]:
     """Yield ``work(item)`` of each item, in their order; with one worker, in this process.
 
-    At most two items per worker are under way, so neither items nor results pile up. ``work`` and what it takes and
-    returns must be picklable; an exception that it raises is raised here.
+    ``prepare(shared)`` is called first, once in each worker: what is large goes there instead of into ``work``,
+    which every item takes along. At most two items per worker are under way, so neither items nor results pile up.
+    ``work`` and what it takes and returns must be picklable; an exception that it raises is raised here.
     """
+    start = partial(prepare, shared) if prepare else None
     if workers < 2:
+        if start:
+            start()
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=start) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:

@@ -6,6 +6,7 @@ corpus, gold records, and the prompt spec with its options.
 
 from ner_data.alignment import align
 from ner_data.alpaca import Options, alpaca
+from ner_data.checking import check
 from ner_data.convert import convert
 from ner_data.corpus import load_corpus
 from ner_data.derived import Prepared
@@ -32,6 +33,7 @@ __all__ = [
     "align",
     "alpaca",
     "augment",
+    "check",
     "convert",
     "export",
     "export_corpus",

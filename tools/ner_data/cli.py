@@ -9,6 +9,7 @@ COMMANDS = {
     "fetch": ("ner_data.fetch", "download the raw files of a corpus into data/raw (or generate demo)"),
     "convert": ("ner_data.convert", "convert raw files to gold records with offsets"),
     "export": ("ner_data.export", "write gold in another tool's format"),
+    "check": ("ner_data.checking", "find what a data owner should act on: copies, leakage, slips of annotation"),
     "alpaca": (
         "ner_data.alpaca",
         "write training files and prompt spec, and register them in data/alpaca/dataset_info.json",

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from ner_common.errors import printable
+from ner_common.pages import fill, style
 
 # In order of dependency.
 # Markup, line ends of JavaScript, and lone surrogates, which UTF-8 cannot encode.
@@ -17,16 +18,16 @@ SCRIPTS = ("text.js", "contents.js", "figures.js", "errors.js", "examples.js", "
 def render(data: dict[str, Any], language: str) -> str:
     """Fill the template of ``page/`` with a report's data; the page opens in ``language`` (zh or en)."""
     folder = files("ner_eval.reporting") / "page"
-    parts = {name: (folder / name).read_text("utf-8") for name in ("page.html", "style.css", "strings.json")}
+    parts = {name: (folder / name).read_text("utf-8") for name in ("page.html", "strings.json")}
     script = "\n".join((folder / name).read_text("utf-8") for name in SCRIPTS)
     leading = data["headlines"][0]
-    return _fill(
+    return fill(
         parts["page.html"],
         {
             "language": {"zh": "zh-CN", "en": "en"}[language],
             "title": escape(printable(f"{data['run']['name']} · {data['run']['corpus']}/{data['run']['split']}")),
             "headline": f"{leading['average'].capitalize()} F1 {leading['f1']['lenient']:.4f} ({leading['name']})",
-            "style": parts["style.css"],
+            "style": style(),
             "script": script,
             "strings": embed(json.loads(parts["strings.json"])),
             "data": embed(data),
@@ -38,13 +39,3 @@ def embed(value: Any) -> str:
     """JSON for the inside of a script element: nothing in it can end the element or start a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _fill(template: str, values: dict[str, str]) -> str:
-    """Replace each ``{{name}}`` once, in one pass: nothing inside a value is treated as a placeholder."""
-    pieces = template.split("{{")
-    filled = [pieces[0]]
-    for piece in pieces[1:]:
-        name, _, rest = piece.partition("}}")
-        filled += [values[name], rest]
-    return "".join(filled)

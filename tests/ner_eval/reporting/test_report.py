@@ -5,6 +5,7 @@ import re
 
 import msgspec
 
+from ner_common.pages import fill
 from ner_data.gold import Entity, Record, write_gold
 from ner_eval.metrics.results import Answers, MentionCounts
 from ner_eval.reporting import html as page
@@ -107,7 +108,7 @@ def test_embedded_json_comes_back_whole():
 def test_the_template_never_fills_in_what_data_says(reported):
     html = (reported[0] / "report.html").read_text("utf-8")
     assert "{{" not in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
-    assert page._fill("a{{x}}b{{y}}", {"x": "{{y}}", "y": "2"}) == "a{{y}}b2"
+    assert fill("a{{x}}b{{y}}", {"x": "{{y}}", "y": "2"}) == "a{{y}}b2"
 
 
 def test_both_languages_say_the_same_things():

@@ -1,0 +1,346 @@
+"""The first pass over a gold file: counts, hashes of texts and mentions, and what is odd in single records.
+
+Records are decoded in pieces of the file and not kept: what stays is a few numbers per record, and the distinct
+surfaces.
+"""
+
+import unicodedata
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ner_common.decoding import NotJSON, decode_json
+from ner_common.errors import UserError, escaped, one_line, rooted
+from ner_common.parallel import in_order
+from ner_data.checking.mentions import inside_word, traits
+from ner_data.checking.report import MOST, PLACES, Figures
+from ner_data.gold import Record
+
+_SUMS = ("records", "unlabelled", "empty", "mentions", "characters", "touching", "same", "again", "wide", "narrow")
+PIECE = 4 << 20  # bytes of a file that are decoded at a time
+Spot = tuple[int, int, int]  # a record's number in its split, and the characters [start, end) of its text
+
+
+class Span(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """An `Entity` that is not checked, since that takes as long as all the rest."""
+
+    start: int
+    end: int
+    label: str
+    text: str
+
+
+class Sentence(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A `Record` that is not checked; `read_sentences` does it faster."""
+
+    id: str
+    text: str
+    entities: tuple[Span, ...] | None
+    source: str = ""
+
+
+_LINES = msgspec.json.Decoder(Sentence)
+
+
+@dataclass(slots=True)
+class Scan:
+    """What the first pass keeps of a split, or of a piece of it.
+
+    Hashes are Python's own, which are the same in a process and in those that it forks.
+
+    Attributes:
+        figures: its counts.
+        offsets: for each record, where its line starts in the file (bytes); ``lines``: the line's number.
+        texts: a hash of its text; ``marks``: one of its mentions; ``ids``: one of its id.
+        surfaces: how often each (surface, label) is annotated.
+        odd: how many mentions (of characters: how many characters) have an oddity, by class and by what it is.
+        spots: the first of them.
+    """
+
+    figures: Figures
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    lines: "array[int]" = field(default_factory=lambda: array("i"))
+    texts: "array[int]" = field(default_factory=lambda: array("q"))
+    marks: "array[int]" = field(default_factory=lambda: array("q"))
+    ids: "array[int]" = field(default_factory=lambda: array("q"))
+    surfaces: Counter[tuple[str, str]] = field(default_factory=Counter)
+    odd: Counter[tuple[str, str]] = field(default_factory=Counter)
+    spots: dict[tuple[str, str], list[Spot]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, other: "Scan", lines: int) -> None:
+        """Add the records that follow, after so many lines."""
+        base = len(self.texts)
+        for name in ("offsets", "texts", "marks", "ids"):
+            getattr(self, name).extend(getattr(other, name))
+        self.lines.extend(array("i", [line + lines for line in other.lines]) if lines else other.lines)
+        self.surfaces.update(other.surfaces)
+        self.odd.update(other.odd)
+        for key, spots in other.spots.items():
+            room = _room(key[0]) - len(self.spots[key])
+            self.spots[key].extend((number + base, start, end) for number, start, end in spots[:room])
+        mine, theirs = self.figures, other.figures
+        mine.sizes.update(theirs.sizes)
+        mine.lengths.update(theirs.lengths)
+        for name in _SUMS:
+            setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
+
+    def spot(self, kind: str, what: str, number: int, start: int = 0, end: int = 0) -> None:
+        """Note an oddity."""
+        key = kind, what
+        self.odd[key] += 1
+        spots = self.spots[key]
+        if len(spots) < _room(kind) and not (kind == "characters" and spots and spots[-1][0] == number):
+            spots.append((number, start, end))
+
+
+def _room(kind: str) -> int:
+    """How many places are kept: of characters, which are one finding each, a few; of others, each is a finding."""
+    return PLACES if kind == "characters" else MOST
+
+
+def scan(path: Path, raw: str, workers: int, tick: Callable[[int], object]) -> Scan:
+    """Scan a gold file whose raw file is ``raw``.
+
+    Args:
+        tick: is called with the bytes of every piece that was read.
+
+    Raises:
+        UserError: the file is missing or empty, a line is not a record, or an id is a duplicate.
+    """
+    result = Scan(Figures(raw))
+    lines = 0
+    for size, found, part in in_order(partial(_scanned, path), pieces(path), workers):
+        result.add(part, lines)
+        lines += found
+        tick(size)
+    for (_, label), mentions in result.surfaces.items():
+        result.figures.labels[label] += mentions
+    if not result.texts:
+        raise UserError(f"{rooted(path)}: no records; {remedy(path)}")
+    _check_ids(path, result)
+    return result
+
+
+def remedy(path: Path) -> str:
+    return f"run `make data CORPUS={path.parent.name}`"
+
+
+def pieces(path: Path) -> Iterator[tuple[int, int]]:
+    """Cut a file at line ends: (offset, bytes) of parts of about `PIECE` bytes."""
+    if not path.is_file():
+        raise UserError(f"{rooted(path)}: no such file; {remedy(path)}")
+    size, start = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while start < size:
+            file.seek(start + PIECE)
+            file.readline()
+            end = min(file.tell(), size)
+            yield start, end - start
+            start = end
+
+
+def read_piece(path: Path, start: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
+
+
+def _scanned(path: Path, piece: tuple[int, int]) -> tuple[int, int, Scan]:
+    """Scan a piece: its bytes, its line ends, and what was found (lines count from the start of the piece)."""
+    start, size = piece
+    data = read_piece(path, start, size)
+    sentences = read_sentences(path, start, data)
+    result = Scan(Figures(""))
+    at = start
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line and not line.isspace():
+            result.offsets.append(at)
+            result.lines.append(number)
+        at += len(line) + 1
+    texts = [sentence.text for sentence in sentences]
+    result.texts.extend(map(hash, texts))
+    result.ids.extend([hash(sentence.id) for sentence in sentences])
+    result.marks.extend([hash(sentence.entities) for sentence in sentences])
+    figures = result.figures
+    lengths = [len(text) for text in texts]
+    figures.records, figures.characters = len(texts), sum(lengths)
+    figures.lengths.update(lengths)
+    _count_mentions(result, sentences)
+    _count_characters(result, texts)
+    return size, data.count(b"\n"), result
+
+
+def read_sentences(path: Path, start: int, data: bytes) -> list[Sentence]:
+    """The records in a piece of a file that starts at the byte ``start``.
+
+    Raises:
+        UserError: a line is not a record.
+    """
+    try:
+        sentences = _LINES.decode_lines(data)
+        if all(map(_is_right, sentences)):
+            return sentences
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    # Line by line, with all checks: which one is it? Mentions that are only out of order get sorted.
+    first = 1 + sum(read_piece(path, *piece).count(b"\n") for piece in pieces(path) if piece[0] < start)
+    lines = enumerate(data.split(b"\n"), start=first)
+    return [_sentence(path, number, line) for number, line in lines if line.strip()]
+
+
+def _is_right(sentence: Sentence) -> bool:
+    """Whether mentions are in order and have the right surfaces."""
+    text, before = sentence.text, 0
+    for entity in sentence.entities or ():
+        start, end = entity.start, entity.end
+        if not before <= start < end or text[start:end] != entity.text:
+            return False
+        before = start
+    return True
+
+
+def _sentence(path: Path, number: int, line: bytes) -> Sentence:
+    where = f"{rooted(path)}:{number}"
+    try:
+        record = decode_json(line, Record)
+    except NotJSON as error:
+        shown = one_line(line.decode(errors="replace"), 60)
+        raise UserError(f"{where}: not JSON ({error}): {shown}; {remedy(path)}") from None
+    except ValueError as error:
+        raise UserError(f"{where}: {error}; {remedy(path)}") from None
+    entities = None
+    if record.entities is not None:
+        entities = tuple(Span(one.start, one.end, one.label, one.text) for one in record.entities)
+    return Sentence(record.id, record.text, entities, record.source)
+
+
+def _count_mentions(result: Scan, sentences: list[Sentence]) -> None:
+    figures = result.figures
+    found = [sentence.entities for sentence in sentences if sentence.entities is not None]
+    figures.unlabelled = len(sentences) - len(found)
+    figures.sizes.update(map(len, found))
+    figures.empty = figures.sizes[0]
+    result.surfaces.update([(entity.text, entity.label) for entities in found for entity in entities])
+    figures.mentions = result.surfaces.total()
+    shown = {surface: traits(surface) for surface, _ in result.surfaces}
+    peculiar = {surface for surface, seen in shown.items() if seen.outer or seen.mixed or seen.word}
+    for number, sentence in enumerate(sentences):
+        if not sentence.entities:
+            continue
+        text, end, label, again = sentence.text, -1, "", False
+        for entity in sentence.entities:
+            surface = entity.text
+            if entity.start <= end:
+                if entity.start == end:
+                    figures.touching += 1
+                    figures.same += entity.label == label
+                elif ("overlaps", "") not in result.spots or result.spots["overlaps", ""][-1][0] != number:
+                    result.spot("overlaps", "", number, *_first_overlap(sentence.entities))
+            end, label = entity.end, entity.label
+            if surface in peculiar:
+                _note(result, number, text, entity)
+            if text.count(surface) > 1 and not again:
+                again = occurs_again(text, surface, sentence.entities)
+        figures.again += again
+
+
+def _note(result: Scan, number: int, text: str, entity: Span) -> None:
+    """Note what is odd about a mention."""
+    seen = traits(entity.text)
+    if seen.outer:
+        result.spot("boundaries", seen.outer, number, entity.start, entity.end)
+    if seen.mixed:
+        result.spot("width", seen.mixed, number, entity.start, entity.end)
+    if seen.word and inside_word(text, entity.start, entity.end):
+        result.spot("half-words", "a boundary lies inside a word or number", number, entity.start, entity.end)
+
+
+def _first_overlap(entities: tuple[Span, ...]) -> tuple[int, int]:
+    """The characters of the first mentions that overlap."""
+    furthest = entities[0]
+    for entity in entities[1:]:
+        if entity.start < furthest.end:
+            return furthest.start, max(furthest.end, entity.end)
+        furthest = entity
+    raise ValueError("no mentions overlap")
+
+
+def occurs_again(text: str, surface: str, entities: tuple[Span, ...]) -> bool:
+    """Whether a surface is somewhere in a text where no mention shares a character with it."""
+    at = text.find(surface)
+    while at >= 0:
+        end = at + len(surface)
+        if all(entity.end <= at or end <= entity.start for entity in entities):
+            return True
+        at = text.find(surface, at + 1)
+    return False
+
+
+# --- characters ------------------------------------------------------------------------------------------------------
+
+_UNUSUAL = {"Cc", "Cf", "Co", "Cn", "Zl", "Zp", "Zs"}
+
+
+@cache
+def _table() -> Any:
+    """For each character of the basic plane: 1 if unusual, 2 a full-width letter or digit, 3 a half-width one."""
+    import numpy as np
+
+    kinds = np.zeros(1 << 16, np.uint8)
+    for code in range(1 << 16):
+        kinds[code] = unicodedata.category(chr(code)) in _UNUSUAL and code != 0x20
+    kinds[0xFFFD] = 1
+    for first, last in ("09", "AZ", "az"):
+        kinds[ord(first) : ord(last) + 1] = 3
+        kinds[ord(first) + 0xFEE0 : ord(last) + 0xFEE0 + 1] = 2
+    return kinds
+
+
+def codes_of(texts: list[str]) -> tuple[Any, Any]:
+    """The code points of texts in one array, and where each text starts in it (and the end)."""
+    import numpy as np
+
+    codes = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
+    starts = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=starts[1:])
+    return codes, starts
+
+
+def _count_characters(result: Scan, texts: list[str]) -> None:
+    import numpy as np
+
+    codes, starts = codes_of(texts)
+    kinds = _table()[np.minimum(codes, 0xFFFE)]  # beyond the basic plane: U+FFFE is none, and so are they
+    kinds[codes > 0xFFFF] = 0
+    result.figures.wide += int((kinds == 2).sum())
+    result.figures.narrow += int((kinds == 3).sum())
+    for at in np.flatnonzero(kinds == 1):
+        number = int(np.searchsorted(starts, at, "right")) - 1
+        begin = int(at - starts[number])
+        result.spot("characters", _name(chr(codes[at])), number, begin, begin + 1)
+
+
+def _name(char: str) -> str:
+    known = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
+    other = {"Co": "private use", "Cc": "control character"}.get(unicodedata.category(char), "unassigned")
+    return f"U+{ord(char):04X} {known.get(char) or unicodedata.name(char, other)}"
+
+
+def _check_ids(path: Path, scanned: Scan) -> None:
+    import numpy as np
+
+    ids = np.array(scanned.ids, np.int64)
+    _, first = np.unique(ids, return_index=True)
+    if len(first) < len(ids):
+        number = int(np.setdiff1d(np.arange(len(ids)), first)[0])
+        with path.open("rb") as file:
+            file.seek(scanned.offsets[number])
+            record = decode_json(file.readline(), Record)
+        where = f"{rooted(path)}:{scanned.lines[number]}"
+        raise UserError(f"{where}: duplicate id {escaped(record.id)}; {remedy(path)}")
