@@ -15,7 +15,7 @@ from support import ROOT, Result
 from test_layout import MAY_IMPORT
 
 READMES = ["README.md", "README_zh.md"]
-DOCUMENTS = [*READMES, "CONTRIBUTING.md", "recipes/README.md", "docs/production.md"]
+DOCUMENTS = [*READMES, "CONTRIBUTING.md", "recipes/README.md", "docs/data.md", "docs/production.md"]
 # A top folder of the repository, and what is below it.
 PATH = re.compile(r"(?<![\w/.])(?:tools|eval|recipes|tests|requirements|docs|data/(?:corpora|nano))/[\w./*-]*")
 PLACEHOLDER = re.compile(r"[A-Z]{4}|\*")  # MODEL, METHOD, NAME
@@ -198,16 +198,9 @@ def test_the_readme_names_the_cpus_that_get_bfloat16(name: str) -> None:
     assert sorted(re.findall(r"`(\w+)`", row[0])) == sorted(BF16_FLAGS)
 
 
-def corpus_of_the_readme() -> tuple[str, str]:
-    """The description of a corpus and the raw sample that the README shows."""
-    shown = blocks(read("README.md"))
-    (description,) = [block for language, block in shown if language == "yaml"]
-    (sample,) = [block for language, block in shown if "B-甲方" in block]
-    return description, sample
-
-
 def test_the_corpus_of_the_readme_is_converted(workplace: Path, cli: Cli) -> None:
-    description, sample = corpus_of_the_readme()
+    (description,) = [block for language, block in blocks(read("README.md")) if language == "yaml"]
+    sample = "甲 O\n方 O\n海 B-甲方\n腾 I-甲方\n"
     (workplace / "data/corpora/contracts.yaml").write_text(description, encoding="utf-8")
     raw = workplace / "mine"
     raw.mkdir()
@@ -243,7 +236,7 @@ def test_another_instruction_reaches_training_files_and_prompt_spec(
 # fmt: off
 ROWS = {
     "use my own corpus": ("data/corpora/cluener.yaml", "labels:", "tests/test_readme.py::test_the_corpus_of_the_readme_is_converted"),
-    "add a corpus format": ("tools/ner_data/formats/bio.py", "def read(", "tests/ner_data/test_formats.py::test_a_format_is_added_as_one_file"),
+    "add a corpus format": ("tools/ner_data/formats/cluener.py", "class Reader(", "tests/ner_data/test_formats.py::test_a_format_is_added_as_one_file"),
     "add an answer form": ("tools/ner_data/answers/json_list.py", "def render(", "tests/ner_data/test_answer_forms.py::test_answers_in_the_new_form_are_scored"),
     "change the instruction": ("tools/ner_data/prompt.py", "INSTRUCTION = ", "tests/test_readme.py::test_another_instruction_reaches_training_files_and_prompt_spec"),
     "change rank, epochs, batch size": ("recipes/qwen2-7b/lora.yaml", "lora_rank:", "tests/recipes/test_recipes.py::test_llamafactory_accepts_the_recipe"),
