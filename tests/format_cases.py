@@ -73,7 +73,7 @@ def said(name: str, files: Files) -> str:
         folder.mkdir()
         found = outcome(name, put(folder, files))
         if isinstance(found, str):
-            return re.sub(r"\S*/(raw|[^/\s:]+)(?=[:;])", r"\1", found, count=1)
+            return re.sub(r"\S*/raw(?=[:;])", "raw", re.sub(r"\S*/raw/", "", found))
         problems = [sample for sample in found if sample.problem]
         assert problems, (name, files)
         assert problems[0].problem
