@@ -42,8 +42,8 @@ def test_a_label_without_a_definition_is_loaded(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("format: bio", "format: slashes", "unknown format 'slashes'; known: bio, "),
-        ("format: bio", "format: ../gold", "unknown format '../gold'; known: bio, "),
+        ("format: bio", "format: slashes", "unknown format 'slashes'; known: alpaca, bio, "),
+        ("format: bio", "format: ../gold", "unknown format '../gold'; known: alpaca, bio, "),
         ("title: Mine\n", "", "lacks title;"),
         ("name: my", "name: your", "`name: your` must be `name: my`, like the file name;"),
         ("{name: 姓名}", "姓名", "labels: name must be a mapping of name, definition, not '姓名';"),

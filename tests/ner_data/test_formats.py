@@ -128,7 +128,7 @@ def test_a_format_is_added_as_one_file(
 ) -> None:
     describe("slashes")
     command = ("ner-data", "convert", "my", "--raw", ".")
-    assert "unknown format 'slashes'; known: bio, " in one_line_error(cli(*command))
+    assert "unknown format 'slashes'; known: alpaca, bio, " in one_line_error(cli(*command))
     add_module(formats, "slashes", SLASHES)
     result = cli(*command)
     assert result.code == 0, result.err

@@ -6,6 +6,7 @@ Hard negatives, whose entities have labels that are not asked for, are a matter 
 import argparse
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -56,21 +57,10 @@ def negatives(
     if not train:
         raise UserError(f"{corpus}: has no training split")
     prepared = Prepared(new, sum(map(len, gold.values())))
-    lines = _lines(text, encoding, new) if text else iter(())
-    found: dict[str, list[Record]] = {"lines": [], "clauses": []}
     known = _Surfaces(train)
     used = {record.text for records in gold.values() for record in records}
-    for kind, candidates in (("lines", lines), ("clauses", _clauses(train) if clauses else iter(()))):
-        for record in candidates:
-            if not record.text:
-                prepared.left_out["blank"] += 1
-            elif record.text in used:
-                prepared.left_out["is a text of the corpus, or there twice"] += 1
-            elif known.inside(record.text):
-                prepared.left_out["holds an annotated surface"] += 1
-            else:
-                used.add(record.text)
-                found[kind].append(record)
+    sources = {"lines": _lines(text, encoding, new) if text else (), "clauses": _clauses(train) if clauses else ()}
+    found = {kind: _usable(candidates, known, used, prepared.left_out) for kind, candidates in sources.items()}
     made = [record for records in found.values() for record in records]
     if len(made) < max(number, 1):
         raise UserError(f"{corpus}: found {len(made)} sentences without entities, not {max(number, 1)}; add lines")
@@ -84,6 +74,22 @@ def negatives(
     gold["train"] = list(unique_ids([*train, *made]))
     prepared.written = write_corpus(new, described, gold, title=f"{described.title} (with {len(made)} negatives)")
     return prepared
+
+
+def _usable(candidates: Iterable[Record], known: "_Surfaces", used: set[str], left_out: Counter[str]) -> list[Record]:
+    """The candidates that can be negatives, whose texts are ``used`` then; the others are counted."""
+    usable = []
+    for record in candidates:
+        if not record.text:
+            left_out["blank"] += 1
+        elif record.text in used:
+            left_out["is a text of the corpus, or there twice"] += 1
+        elif known.inside(record.text):
+            left_out["holds an annotated surface"] += 1
+        else:
+            used.add(record.text)
+            usable.append(record)
+    return usable
 
 
 def _lines(path: Path, encoding: str, new: str) -> Iterator[Record]:
