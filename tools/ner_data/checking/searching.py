@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ner_common.parallel import in_order
+from ner_data.checking.characters import codes_of
 from ner_data.checking.mentions import inside_word, traits
 from ner_data.checking.report import PLACES
-from ner_data.checking.scanning import Sentence, Span, Spot, codes_of, pieces, read_piece, read_sentences
+from ner_data.checking.scanning import Sentence, Span, Spot, pieces, read_piece, read_sentences
 
 _BITS = 20  # of the slots of a table; in a full one, every position would be compared
 
@@ -97,7 +98,7 @@ def search(path: Path, index: Index, workers: int, tick: Callable[[int], object]
         hits.add(part, base)
         base += records
         tick(size)
-    return piece[1], len(sentences), hits
+    return hits
 
 
 def _searched(path: Path, piece: tuple[int, int]) -> tuple[int, int, Hits]:
