@@ -197,7 +197,9 @@ def run(args: argparse.Namespace) -> int:
     wanted = strict_classes(args.strict)
     if args.fix is not None:
         check_new(args.fix)
-    near = True if "near-duplicates" in wanted and args.near is None and args.strict != "all" else args.near
+    near = args.near
+    if near is None and args.strict != "all" and "near-duplicates" in wanted:
+        near = True
     report = check(args.corpus, tokenizer=args.tokenizer, cutoff=args.cutoff, near=near, rare=args.rare)
     if args.strict != "all" and (without := [name for name in wanted if report.found[name].skipped]):
         raise UserError(f"--strict {without[0]}: not looked for: {report.found[without[0]].skipped}")

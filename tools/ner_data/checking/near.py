@@ -7,6 +7,7 @@ similarity s become candidates with probability 1 - (1 - s^6)^21: 0.998 at 0.8.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ner_common.parallel import chunks
 from ner_data.checking.places import Places
@@ -62,13 +63,13 @@ def near_duplicates(texts: Texts, places: Places, paths: dict[str, Path], tick: 
     return found
 
 
-def _distinct(texts: Texts, wanted: "object", paths: dict[str, Path]) -> Iterator[tuple[int, str]]:
+def _distinct(texts: Texts, wanted: Any, paths: dict[str, Path]) -> Iterator[tuple[int, str]]:
     """Each distinct text once, with the record that has it first."""
     row = 0
     for split in texts.splits:
         for start, size in pieces(paths[split]):
             for sentence in read_sentences(paths[split], start, read_piece(paths[split], start, size)):
-                if wanted[row]:  # type: ignore[index]
+                if wanted[row]:
                     yield row, sentence.text
                 row += 1
 

@@ -4,20 +4,19 @@ Records are decoded in pieces of the file and not kept: what stays is a few numb
 surfaces.
 """
 
-import unicodedata
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ner_common.decoding import NotJSON, decode_json
 from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.parallel import in_order
+from ner_data.checking.characters import look_at
 from ner_data.checking.mentions import inside_word, traits
 from ner_data.checking.report import MOST, PLACES, Figures
 from ner_data.gold import Record
@@ -172,7 +171,9 @@ def _scanned(path: Path, piece: tuple[int, int]) -> tuple[int, int, Scan]:
     figures.records, figures.characters = len(texts), sum(lengths)
     figures.lengths.update(lengths)
     _count_mentions(result, sentences)
-    _count_characters(result, texts)
+    figures.wide, figures.narrow, unusual = look_at(texts)
+    for what, number, at in unusual:
+        result.spot("characters", what, number, at, at + 1)
     return size, data.count(b"\n"), result
 
 
@@ -280,56 +281,6 @@ def occurs_again(text: str, surface: str, entities: tuple[Span, ...]) -> bool:
             return True
         at = text.find(surface, at + 1)
     return False
-
-
-# --- characters ------------------------------------------------------------------------------------------------------
-
-_UNUSUAL = {"Cc", "Cf", "Co", "Cn", "Zl", "Zp", "Zs"}
-
-
-@cache
-def _table() -> Any:
-    """For each character of the basic plane: 1 if unusual, 2 a full-width letter or digit, 3 a half-width one."""
-    import numpy as np
-
-    kinds = np.zeros(1 << 16, np.uint8)
-    for code in range(1 << 16):
-        kinds[code] = unicodedata.category(chr(code)) in _UNUSUAL and code != 0x20
-    kinds[0xFFFD] = 1
-    for first, last in ("09", "AZ", "az"):
-        kinds[ord(first) : ord(last) + 1] = 3
-        kinds[ord(first) + 0xFEE0 : ord(last) + 0xFEE0 + 1] = 2
-    return kinds
-
-
-def codes_of(texts: list[str]) -> tuple[Any, Any]:
-    """The code points of texts in one array, and where each text starts in it (and the end)."""
-    import numpy as np
-
-    codes = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
-    starts = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(text) for text in texts], out=starts[1:])
-    return codes, starts
-
-
-def _count_characters(result: Scan, texts: list[str]) -> None:
-    import numpy as np
-
-    codes, starts = codes_of(texts)
-    kinds = _table()[np.minimum(codes, 0xFFFE)]  # beyond the basic plane: U+FFFE is none, and so are they
-    kinds[codes > 0xFFFF] = 0
-    result.figures.wide += int((kinds == 2).sum())
-    result.figures.narrow += int((kinds == 3).sum())
-    for at in np.flatnonzero(kinds == 1):
-        number = int(np.searchsorted(starts, at, "right")) - 1
-        begin = int(at - starts[number])
-        result.spot("characters", _name(chr(codes[at])), number, begin, begin + 1)
-
-
-def _name(char: str) -> str:
-    known = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
-    other = {"Co": "private use", "Cc": "control character"}.get(unicodedata.category(char), "unassigned")
-    return f"U+{ord(char):04X} {known.get(char) or unicodedata.name(char, other)}"
 
 
 def _check_ids(path: Path, scanned: Scan) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ner_common.parallel import in_order
-from ner_data.checking.mentions import inside_word
+from ner_data.checking.characters import codes_of
+from ner_data.checking.mentions import inside_word, traits
 from ner_data.checking.report import PLACES
-from ner_data.checking.scanning import Sentence, Span, Spot, codes_of, pieces, read_piece, read_sentences
+from ner_data.checking.scanning import Sentence, Span, Spot, pieces, read_piece, read_sentences
 
 _BITS = 20  # of the slots of a table; in a full one, every position would be compared
 
@@ -113,6 +114,8 @@ def _searched(path: Path, piece: tuple[int, int]) -> tuple[int, int, Hits]:
 
 def _watch(hits: Hits, number: int, entities: Iterable[Span]) -> None:
     for entity in entities:
+        if entity.text not in _index.watched_surfaces and entity.label not in _index.labels:
+            continue
         keys = []
         if entity.text in _index.watched_surfaces and (entity.text, entity.label) in _index.watched:
             keys.append((entity.text, entity.label))
@@ -152,7 +155,9 @@ def _find(hits: Hits, numbers: list[int], sentences: list[Sentence]) -> None:
                 continue
             row = bisect_right(limits, at) - 1
             start = at - limits[row]
-            if at + length > limits[row + 1] or inside_word(texts[row], start, start + length):
+            if at + length > limits[row + 1]:
+                continue
+            if traits(surface).word and inside_word(texts[row], start, start + length):
                 continue
             hits.free[surface] += 1
             if len(hits.spots[surface]) < PLACES:
