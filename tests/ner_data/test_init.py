@@ -33,7 +33,7 @@ def test_a_described_corpus_converts_as_the_published_one(workplace: Path, share
     assert result.code == 0, result.err
     assert "train: bio: 500 of the first 500 records can be read, with 1139 mentions\n" in result.out
     assert "  5259 records, 0 bad, 12634 mentions\n  临床表现 3068, 中药 2786," in result.out
-    assert f"`make data CORPUS=mine RAW={shared / 'data/tcm'}`" in result.out
+    assert f"`make data CORPUS=mine RAW={(shared / 'data/tcm').resolve()}`" in result.out
     mine, theirs = load_corpus("mine"), load_corpus("tcm")
     assert {split: part.file for split, part in mine.splits.items()} == {
         split: part.file for split, part in theirs.splits.items()
@@ -48,7 +48,7 @@ def test_a_described_corpus_converts_as_the_published_one(workplace: Path, share
 
 def test_a_split_without_labels_is_described_as_one(workplace: Path, shared: Path) -> None:
     folder, found = init("mine", sorted((shared / "data/cluener").glob("*.json")))
-    assert folder == shared / "data/cluener"
+    assert folder == (shared / "data/cluener").resolve()
     assert [(split, content.read, content.guess.gold) for split, content in found.items()] == [
         ("train", 10748, True),
         ("dev", 1343, True),

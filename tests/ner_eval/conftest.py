@@ -156,7 +156,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 def real_corpus() -> Callable[[str], tuple[list[Record], tuple[str, ...]]]:
     """The real dev split of a corpus and its labels; skips if the files are not on this machine."""
 
-    def read(name: str) -> tuple[list[Record], tuple[str, ...]]:
+    def load(name: str) -> tuple[list[Record], tuple[str, ...]]:
         file, module = {"cluener": ("dev.json", cluener), "tcm": ("medical_test.txt", bio)}[name]
         labels = tuple(yaml.safe_load((ROOT / f"data/corpora/{name}.yaml").read_text("utf-8"))["labels"])
         # REAL_CORPORA: for a checkout that is not next to the shared files.
@@ -164,10 +164,10 @@ def real_corpus() -> Callable[[str], tuple[list[Record], tuple[str, ...]]]:
         path = shared / name / file
         if not path.is_file():
             pytest.skip(f"absent: {path}")
-        samples = module.read(path, True)
+        samples = read(module, path, True)
         return [Record(f"{name}-{n}", sample.text, sample.entities) for n, sample in enumerate(samples, 1)], labels
 
-    return read
+    return load
 
 
 @pytest.fixture
