@@ -26,6 +26,7 @@ from ner_data.prompt import PromptSpec
 from ner_eval.inference import client
 from ner_eval.runs.manifest import Manifest, write_manifest
 from ner_eval.runs.predictions import Prediction
+from raw_files import read
 from support import ROOT, Result
 
 MakeRun = Callable[..., Path]
