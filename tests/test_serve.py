@@ -60,7 +60,9 @@ def test_training_and_serving_see_the_same_token_ids(server: Served, tmp_path: P
     spec = prompt_of(server)
     train = json.loads((server.folder / "data/alpaca/demo_train.json").read_text(encoding="utf-8"))
     texts = [row["input"] for row in train[:200]] + HOSTILE
-    items = [item(spec, Record(str(n), text, ())) for n, text in enumerate(texts)]
+    items = [
+        item(spec, Record(str(n), text, ()), spec.render(Record(str(n), text, ()))) for n, text in enumerate(texts)
+    ]
     (server.folder / "data/alpaca/probe.json").write_text(json.dumps(items), encoding="utf-8")
     registry = json.loads((server.folder / "data/alpaca/dataset_info.json").read_text())
     registry["probe"] = {"file_name": "probe.json", "columns": COLUMNS}

@@ -83,7 +83,7 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 def trained(tmp_path: Path) -> Callable[..., list[tuple[list[int], list[int]]]]:
     """The prompt and the answer of every text, as llamafactory encodes them for a recipe."""
     (tmp_path / "probe.json").write_text(
-        json.dumps([{**item(SPEC, Record(str(n), text, ())), "output": ANSWER} for n, text in enumerate(TEXTS)])
+        json.dumps([item(SPEC, Record(str(n), text, ()), ANSWER) for n, text in enumerate(TEXTS)])
     )
     (tmp_path / "dataset_info.json").write_text(json.dumps({"probe": {"file_name": "probe.json", "columns": COLUMNS}}))
 

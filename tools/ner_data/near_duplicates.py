@@ -10,7 +10,8 @@ of Massive Datasets, chapter 3), and are then compared exactly.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from ner_common.errors import UserError
 
@@ -18,10 +19,25 @@ SIMILAR = 0.7  # where pairs of CLUENER and TCM sentences stop being versions of
 _HASHES = 128
 _FOUND = 0.999  # of the pairs at the threshold are candidates; of more similar ones, more
 _SEED = 0
+_BATCH = 512
 
 
-def groups(texts: Sequence[str], threshold: float = SIMILAR) -> list[int]:
-    """The group of each text: the position of the group's first text.
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups of similar texts.
+
+    Attributes:
+        of: the group of each text: the position of the group's first text.
+        alike: for each group of several texts, the lowest and the highest similarity that joined two of them; 1 if
+            they are the same.
+    """
+
+    of: list[int]
+    alike: dict[int, tuple[float, float]]
+
+
+def groups(texts: Iterable[str], threshold: float = SIMILAR, tick: Callable[[int], object] = lambda _: None) -> Groups:
+    """Find the texts that are nearly the same.
 
     Two texts are in one group if they are at least ``threshold`` similar, or if others connect them. Width and case of
     letters and white space make no difference.
@@ -29,6 +45,7 @@ def groups(texts: Sequence[str], threshold: float = SIMILAR) -> list[int]:
     Args:
         texts: any number; memory grows with it, and time too, unless very many are similar to each other.
         threshold: above 0, at most 1. With 1 only texts of the same bigrams are in one group.
+        tick: called with a number of texts whenever so many have been compared.
 
     Raises:
         UserError: rensa is not installed.
@@ -37,20 +54,28 @@ def groups(texts: Sequence[str], threshold: float = SIMILAR) -> list[int]:
         from rensa import RMinHash, RMinHashLSH
     except ImportError:
         raise UserError("near-duplicates need the package rensa, which is not installed here; use .venv") from None
-    from tqdm import tqdm
 
     numbers: dict[frozenset[str], int] = {}
     of_text = [numbers.setdefault(bigrams(text), len(numbers)) for text in texts]
     sets = list(numbers)
-    joined = _Groups(sets, threshold)
+    joined = _Joined(sets, threshold)
     if threshold < 1:
-        hashes = RMinHash.from_token_sets(map(list, sets), num_perm=_HASHES, seed=_SEED)
-        index = RMinHashLSH(threshold=threshold, num_perm=_HASHES, num_bands=_bands(threshold))
-        for number in tqdm(range(len(sets)), desc="near-duplicates", unit="text", delay=2):
-            joined.join_similar(number, index.query(hashes[number]))
-            index.insert(number, hashes[number])
+        bands = _bands(threshold)
+        index = RMinHashLSH(threshold=threshold, num_perm=_HASHES, num_bands=bands)
+        for start in range(0, len(sets), _BATCH):
+            batch = sets[start : start + _BATCH]
+            hashes = RMinHash.from_token_sets(list(map(list, batch)), num_perm=_HASHES, seed=_SEED)
+            index.insert_many(hashes, start)
+            for number, candidates in enumerate(index.query_all(hashes), start):
+                joined.join_similar(number, candidates)
+            tick(len(batch))
     first: dict[int, int] = {}
-    return [first.setdefault(joined.of(number), position) for position, number in enumerate(of_text)]
+    of = [first.setdefault(joined.of(number), position) for position, number in enumerate(of_text)]
+    alike = {first[group]: found for group, found in joined.alike.items()}
+    for position, group in enumerate(of):
+        if position != group:
+            alike.setdefault(group, (1.0, 1.0))
+    return Groups(of, alike)
 
 
 def bigrams(text: str) -> frozenset[str]:
@@ -73,7 +98,7 @@ def _bands(threshold: float) -> int:
     return bands
 
 
-class _Groups:
+class _Joined:
     """Groups of numbered sets, each at first alone."""
 
     def __init__(self, sets: Sequence[frozenset[str]], threshold: float) -> None:
@@ -83,6 +108,7 @@ class _Groups:
         self._threshold = threshold
         self._group = np.arange(len(sets))
         self._members = [[number] for number in range(len(sets))]
+        self.alike: dict[int, tuple[float, float]] = {}
 
     def of(self, number: int) -> int:
         return int(self._group[number])
@@ -99,13 +125,16 @@ class _Groups:
             compared = 0
             for other in left.tolist():
                 compared += 1
-                if similarity(self._sets[number], self._sets[other]) >= self._threshold:
-                    self._join(self.of(number), self.of(other))
+                alike = similarity(self._sets[number], self._sets[other])
+                if alike >= self._threshold:
+                    self._join(self.of(number), self.of(other), alike)
                     break
             left = left[compared:]
 
-    def _join(self, one: int, other: int) -> None:
+    def _join(self, one: int, other: int, alike: float) -> None:
         small, large = sorted((one, other), key=lambda group: len(self._members[group]))
         self._group[self._members[small]] = large
         self._members[large] += self._members[small]
         self._members[small] = []
+        seen = [alike, *self.alike.pop(small, ()), *self.alike.get(large, ())]
+        self.alike[large] = min(seen), max(seen)

@@ -73,7 +73,7 @@ def test_near_duplicates_inside_and_across_splits(gold: Gold) -> None:
     )
     report = check("tiny")
     found = report.found["near-duplicates"]
-    assert found.figures == {"groups": 2, "texts": 5, "across": 2, "threshold": 0.8}
+    assert found.figures == {"groups": 2, "texts": 5, "across": 2, "threshold": 0.7}
     groups = {frozenset(sources) for _, _, sources in told(report, "near-duplicates")}
     assert groups == {frozenset({"train.raw:1", "train.raw:2", "dev.raw:1"}), frozenset({"train.raw:3", "dev.raw:2"})}
     assert all(detail.endswith("in train and dev") for _, detail, _ in told(report, "near-duplicates"))
@@ -86,7 +86,7 @@ def test_a_template_with_many_copies_is_one_group(gold: Gold) -> None:
     ]
     gold(train=texts)
     found = check("tiny").found["near-duplicates"]
-    assert found.figures == {"groups": 1, "texts": 1200, "across": 0, "threshold": 0.8}
+    assert found.figures == {"groups": 1, "texts": 1200, "across": 0, "threshold": 0.7}
     assert (len(found.findings[0].places), found.findings[0].more) == (5, 1195)
 
 

@@ -62,7 +62,7 @@ def test_every_label_has_its_share_and_no_group_is_torn(demo: None, cli: Cli, ne
 def assert_no_group_is_torn(splits: Splits) -> None:
     placed = [(key, record.text) for key, records in splits.items() for record in records]
     where: dict[int, set[str]] = {}
-    for (key, _), group in zip(placed, groups([text for _, text in placed]), strict=True):
+    for (key, _), group in zip(placed, groups(text for _, text in placed).of, strict=True):
         where.setdefault(group, set()).add(key)
     assert all(len(keys) == 1 for keys in where.values())
     assert len(where) < len(placed)  # there are near-duplicates

@@ -59,7 +59,7 @@ def split(
     described = load_corpus(corpus)
     records, without = _records(described, pool)
     twins = defaultdict(list)
-    for record, group in zip(records, groups([record.text for record in records], similar), strict=True):
+    for record, group in zip(records, groups((record.text for record in records), similar).of, strict=True):
         twins[group].append(record)
     test = SHARE if test is None else test
     shares = [1 / folds] * folds if folds else [1 - test - dev, dev, test]
