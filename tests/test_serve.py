@@ -55,7 +55,8 @@ Path(sys.argv[1]).write_text(json.dumps(prompts))
 
 def test_training_and_serving_see_the_same_token_ids(server: Served, tmp_path: Path) -> None:
     """The real llamafactory encoder against the real server's /tokenize, on real and on hostile texts."""
-    from ner_data.alpaca import COLUMNS, item
+    from ner_data.alpaca import COLUMNS
+    from ner_data.items import item
 
     spec = prompt_of(server)
     train = json.loads((server.folder / "data/alpaca/demo_train.json").read_text(encoding="utf-8"))

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from ner_common.machine import hardware
 from ner_data.alignment import align
-from ner_data.alpaca import PLAIN, Options, build_spec, unwritten
+from ner_data.alpaca import PLAIN, Options, build_spec
 from ner_data.answers import form_names, load_form
 from ner_data.corpus import load_corpus
 from ner_data.demonstrations import draw
 from ner_data.described import Corpus
 from ner_data.gold import Record, read_gold
+from ner_data.items import unwritten
 from ner_data.prompt import PromptSpec
 from ner_eval.inference.request import MODES
 from ner_eval.metrics.loaded_run import Answered

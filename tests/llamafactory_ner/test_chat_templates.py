@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ner_data.alpaca import COLUMNS, item
+from ner_data.alpaca import COLUMNS
 from ner_data.gold import Record
+from ner_data.items import item
 from ner_data.preview import IGNORED, encode
 from ner_data.prompt import INSTRUCTION, SYSTEM, PromptSpec
 from support import ROOT

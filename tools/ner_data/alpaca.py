@@ -12,12 +12,10 @@ import argparse
 from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from ner_common.commands import positive
 from ner_common.errors import UserError, escaped, rooted
@@ -38,8 +36,8 @@ from ner_data.corpus import load_corpus
 from ner_data.demonstrations import draw
 from ner_data.described import Corpus, Label
 from ner_data.fewer_labels import FewerLabels, fewer_labels, only
-from ner_data.gold import Record, decode_gold, read_gold
-from ner_data.nesting import overlap
+from ner_data.gold import Record, read_gold
+from ner_data.items import Part, part_of
 from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction
 
 LINES = 2000  # of a gold file that one worker gets at a time
@@ -125,74 +123,6 @@ def alpaca(
             return _write(spec, fewer, described, shown, workers)
 
 
-@dataclass(slots=True)
-class _Part:
-    """The alpaca items of some gold records, and what is counted on the way.
-
-    Attributes:
-        items: those of the records that can be trained on, as JSON.
-        read: how many records there are.
-        able: how many of them have gold.
-        answer: bytes of the longest answer.
-        text: characters of the longest text.
-        unwritten, fewer: see `AlpacaFile`.
-        labels: all labels.
-        ids: hashes of the records' ids.
-    """
-
-    items: list[str] = field(default_factory=list)
-    read: int = 0
-    able: int = 0
-    answer: int = 0
-    text: int = 0
-    unwritten: int = 0
-    fewer: int = 0
-    labels: set[str] = field(default_factory=set)
-    ids: set[int] = field(default_factory=set)
-
-    def add(self, other: "_Part") -> None:
-        """Add the counts of the records that follow."""
-        self.read += other.read
-        self.able += other.able
-        self.answer = max(self.answer, other.answer)
-        self.text = max(self.text, other.text)
-        self.unwritten += other.unwritten
-        self.fewer += other.fewer
-        self.labels |= other.labels
-        self.ids |= other.ids
-
-
-def _part(
-    spec: PromptSpec, fewer: FewerLabels, shown: frozenset[str], path: Path, lines: list[tuple[int, str]]
-) -> _Part:
-    """The items of some lines of a gold file."""
-    part = _Part()
-    for record in decode_gold(path, lines):
-        part.read += 1
-        part.ids.add(hash(record.id))
-        if record.entities is None:
-            continue
-        part.able += 1
-        part.labels.update(entity.label for entity in record.entities)
-        if record.text in shown:
-            continue
-        answer = spec.render(record)
-        part.answer = max(part.answer, len(answer.encode()))
-        part.text = max(part.text, len(record.text))
-        if overlap(record.entities):  # otherwise every form writes all of them
-            part.unwritten += unwritten(spec, [record])
-        asked = spec
-        if other := fewer.spec_for(record):
-            asked, record = other, only(record, other.labels)
-            answer = asked.render(record)
-            part.fewer += 1
-        part.items.append(_ENCODER.encode(item(asked, record, answer)).decode())
-    return part
-
-
-_ENCODER = msgspec.json.Encoder()
-
-
 def _write(
     spec: PromptSpec, fewer: FewerLabels, corpus: Corpus, shown: frozenset[str], workers: int
 ) -> tuple[PromptSpec, dict[str, AlpacaFile]]:
@@ -228,15 +158,15 @@ def _write_split(
     shown: frozenset[str],
     write: Opener,
     workers: int,
-) -> tuple[_Part, int]:
+) -> tuple[Part, int]:
     """Write the alpaca file of one split, one item per line: what was counted, and the number of items."""
     from tqdm import tqdm
 
     gold = corpus.gold_file(split)
     remedy = f"run `make data CORPUS={corpus.name}`"
     size = gold.stat().st_size if gold.is_file() else 0
-    total, kept = _Part(), 0
-    work = partial(_part, spec, fewer, shown, gold)
+    total, kept = Part(), 0
+    work = partial(part_of, spec, fewer, shown, gold)
     with (
         write(_alpaca_file(spec.corpus, split)) as file,
         tqdm(total=size, unit="B", unit_scale=True, desc=split, delay=2) as bar,
@@ -312,22 +242,6 @@ def _fewer(corpus: Corpus, form: str, options: Options, demonstrations: Sequence
 def _bounded(spec: PromptSpec, answer: int, text: int) -> PromptSpec:
     """A spec with its bounds, from the bytes of the longest answer and the characters of the longest text."""
     return replace(spec, max_tokens=answer // 64 * 64 + 64, longest_text=text)
-
-
-def item(spec: PromptSpec, record: Record, answer: str) -> dict[str, str]:
-    """One alpaca item; LLaMA-Factory joins instruction, newline and input, as `PromptSpec.user_text` does."""
-    return {
-        "system": spec.system,
-        "instruction": spec.instruction,
-        "input": spec.input(record.text),
-        "output": answer,
-        "id": record.id,
-    }
-
-
-def unwritten(spec: PromptSpec, records: Sequence[Record]) -> int:
-    """How many entities the answers that a model should give leave out, such as overlapping ones in `inline`."""
-    return sum(len(record.gold) - len(spec.parse(spec.render(record), record.text).mentions) for record in records)
 
 
 def read_registry(folder: Path) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 import argparse
 import hashlib
-from array import array
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from ner_common.errors import UserError, UserErrors, escaped, one_line, rooted
 from ner_common.files import Opener, folder_for, locked, remove_leftovers, write_together
 from ner_common.parallel import chunks, in_order, workers_for
 from ner_data.arguments import add_reading_arguments, reading
+from ner_data.converted import Converted, duplicates, label_table, tally
 from ner_data.corpus import RAW, load_corpus
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample, load_format
@@ -25,48 +24,6 @@ MOST = 0.5  # of a split's records, and of those with labels, may be skipped
 BUSY = "another `ner-data` command is using it; wait for it"
 PIECES = 2000  # that one worker gets at a time
 LONG = "sentences that no sentence end cuts (kept, longer than asked)"
-
-
-@dataclass(slots=True)
-class Converted:
-    """What became of the records of one split, or of some of them.
-
-    Attributes:
-        kept: how many were kept; with ``split_sentences``, of the sentences that they were cut into.
-        rejected: how many records were skipped, by reason.
-        repaired: how often each documented policy was applied to a record that was kept.
-        problems: why records were skipped, one message each, as many as are shown.
-        mentions: how many mentions of each label were kept.
-        lost: how many skipped records name each label.
-        labelled: how many kept records have a mention.
-        unlabelled: how many skipped records name a label.
-        read: how many records the file has.
-        texts: for each kept record, a hash of its text and one of its entities: see `_duplicates`.
-        lines: the lines of the gold file, of some records only.
-        identities: hashes of their ids in the raw file, of some records only.
-    """
-
-    kept: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    repaired: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-    mentions: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)
-    labelled: int = 0
-    unlabelled: int = 0
-    read: int = 0
-    texts: "array[int]" = field(default_factory=lambda: array("q"))
-    lines: list[str] = field(default_factory=list)
-    identities: list[int] = field(default_factory=list)
-
-    def add(self, other: "Converted") -> None:
-        """Add the counts of the records that follow."""
-        for name in ("kept", "labelled", "unlabelled", "read"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("rejected", "repaired", "mentions", "lost"):
-            getattr(self, name).update(getattr(other, name))
-        self.problems.extend(other.problems[: UserErrors.SHOWN - len(self.problems)])
-        self.texts.extend(other.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,50 +227,6 @@ def _records(
     ]
 
 
-def _tally(converted: Converted, gold: bool) -> str:
-    text = f"read {converted.read}, kept {converted.kept}, rejected {converted.rejected.total()}"
-    counts = [f"{reason} {count}" for reason, count in converted.rejected.most_common()]
-    text += f" ({'; '.join(counts)})" if counts else ""
-    text += "".join(f"; {policy}: {count}" for policy, count in converted.repaired.most_common())
-    return text + ("" if gold else "; no gold: for prediction only")
-
-
-def _label_table(corpus: Corpus, splits: dict[str, Converted]) -> str:
-    """Mentions per label and split, and in all."""
-    import pandas as pd
-
-    columns = {split: converted.mentions for split, converted in splits.items() if corpus.splits[split].gold}
-    table = pd.DataFrame(columns, index=[label.id for label in corpus.labels], dtype="Int64").fillna(0)
-    # Not table.loc["total"], which may be a label.
-    table = pd.concat([table, table.sum().to_frame("total").T])
-    return "mentions per label\n" + table.to_string()
-
-
-def _duplicates(splits: dict[str, Converted]) -> list[str]:
-    """Report repeated texts: within a split they count twice, shared by two splits they leak into the score."""
-    import numpy as np
-
-    lines = []
-    seen = {}
-    for split, converted in splits.items():
-        pairs = np.array(converted.texts, np.int64).reshape(-1, 2)
-        texts, counts = np.unique(pairs[:, 0], return_counts=True)
-        seen[split] = texts
-        if len(texts) < len(pairs):
-            distinct = np.unique(pairs, axis=0)[:, 0]  # a text as often as it has different entities
-            conflicting = (np.unique(distinct, return_counts=True)[1] > 1).sum()
-            lines.append(
-                f"note: {split} repeats {(counts > 1).sum()} texts "
-                f"({len(pairs) - len(texts)} extra copies, {conflicting} with different labels)"
-            )
-    names = list(seen)
-    for index, one in enumerate(names):
-        for other in names[index + 1 :]:
-            if shared := len(np.intersect1d(seen[one], seen[other], assume_unique=True)):
-                lines.append(f"note: {one} and {other} share {shared} texts")
-    return lines
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", help="a name in data/corpora")
     parser.add_argument("--raw", type=Path, metavar="DIR", help="folder with the raw files (default: data/raw/CORPUS)")
@@ -331,7 +244,7 @@ def run(args: argparse.Namespace) -> None:
     splits = convert(args.corpus, raw=args.raw, skip_bad=args.skip_bad, **reading(args))
     corpus = load_corpus(args.corpus)
     for split, converted in splits.items():
-        print(f"{rooted(corpus.gold_file(split))}: {_tally(converted, corpus.splits[split].gold)}")
-    print(_label_table(corpus, splits))
-    for line in _duplicates(splits):
+        print(f"{rooted(corpus.gold_file(split))}: {tally(converted, corpus.splits[split].gold)}")
+    print(label_table(corpus, splits))
+    for line in duplicates(splits):
         print(line)
