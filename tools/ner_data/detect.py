@@ -89,7 +89,9 @@ def _guess(source: Source, name: str, options: Mapping[str, Any], gold: bool) ->
         problem = str(error).removeprefix(f"{rooted(source.path)}:").strip()
         return Guess(name, options, gold, problem=problem)
     bad = next((sample for sample in samples if sample.problem), None)
-    problem = f"line {bad.line}: {bad.problem[1]}" if bad and bad.problem else ""
+    problem = bad.problem[1] if bad and bad.problem else ""
+    if bad and not problem.startswith("line "):  # readers of several lines a record say which one it is
+        problem = f"line {bad.line}: {problem}"
     return Guess(name, options, gold, samples, problem or ("" if samples else "no records"))
 
 
