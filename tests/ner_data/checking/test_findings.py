@@ -184,7 +184,6 @@ def test_any_number_of_processes_and_pieces_finds_the_same(gold: Gold, monkeypat
     gold(train=texts, dev=texts[:30])
     whole = check("tiny", workers=1).as_json()
     monkeypatch.setattr(scanning, "PIECE", 1000)
-    monkeypatch.setattr("ner_data.checking.SMALL", 0)
     for workers in (1, 2):
         again = check("tiny", workers=workers).as_json()
         assert {**again, "seconds": {}} == {**whole, "seconds": {}}

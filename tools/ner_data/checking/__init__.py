@@ -12,7 +12,7 @@ from time import perf_counter
 from ner_common.commands import positive
 from ner_common.errors import UserError, escaped, rooted
 from ner_common.files import locked, write_atomically, write_json
-from ner_common.parallel import cores
+from ner_common.parallel import workers_for
 from ner_data.checking.distributions import RARE, drift, negatives, rare_labels
 from ner_data.checking.distributions import rare as rare_found
 from ner_data.checking.fix import fix
@@ -30,8 +30,6 @@ from ner_data.convert import BUSY
 from ner_data.corpus import load_corpus
 from ner_data.derived import check_new
 from ner_data.described import Corpus
-
-SMALL = 16 << 20  # bytes of gold that are read before workers have started
 
 
 def check(
@@ -84,7 +82,7 @@ def _look(
 ) -> None:
     """Fill a report."""
     size = sum(path.stat().st_size for path in paths.values())
-    workers = 1 if size < SMALL else workers or cores()
+    workers = workers_for(size, workers)
     with _stage(report, "records", size) as tick:
         scans = {split: scan(path, corpus.splits[split].file, workers, tick) for split, path in paths.items()}
     report.splits = {split: one.figures for split, one in scans.items()}
