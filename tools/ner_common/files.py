@@ -225,23 +225,26 @@ def json_lines(path: Path, remedy: str, type: Any = Any) -> Iterator[tuple[int, 
 def text_lines(path: Path, remedy: str, tick: Callable[[int], object] = lambda _: None) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, line) of a UTF-8 file, without holding it in memory; see `read_text`.
 
-    Only LF ends a line: U+2028, U+0085 and others are valid inside a JSON string. ``tick`` is called with the bytes of
-    each line that was read.
+    Only LF ends a line: U+2028, U+0085 and others are valid inside a JSON string. ``tick`` is called with the bytes
+    that were read, about every megabyte.
 
     Raises:
         UserError: see `read_text`.
     """
-    blank, before = True, 0
+    blank, before, told = True, 0, 0
     with _opened(path, remedy) as file:
         for number, data in enumerate(file, start=1):
-            tick(len(data))
             try:
                 line = data.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise _not_utf8(path, number, before + error.start, data) from None
             before += len(data)
+            if before - told > 1 << 20:
+                tick(before - told)
+                told = before
             blank = blank and not line.strip()
             yield number, line
+    tick(before - told)
     if blank:
         raise UserError(f"{rooted(path)}: the file is empty; {remedy}")
 

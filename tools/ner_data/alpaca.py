@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from ner_common.commands import positive
 from ner_common.errors import UserError, escaped, rooted
@@ -171,14 +171,15 @@ def _write_split(
         write(_alpaca_file(spec.corpus, split)) as file,
         tqdm(total=size, unit="B", unit_scale=True, desc=split, delay=2) as bar,
     ):
-        file.write("[\n")
+        out = cast(TextIO, file).buffer  # the bytes below the text
+        out.write(b"[\n")
         pieces = chunks(text_lines(gold, remedy, bar.update), LINES)
         for part in in_order(work, pieces, workers_for(size, workers)):
             if part.items:
-                file.write((",\n" if kept else "") + ",\n".join(part.items))
+                out.write((b",\n" if kept else b"") + b",\n".join(part.items))
             kept += len(part.items)
             total.add(part)
-        file.write("\n]\n")
+        out.write(b"\n]\n")
     if len(total.ids) < total.read:
         deque(read_gold(gold), maxlen=0)  # says where an id is there twice
     if unknown := total.labels - {label.id for label in corpus.labels}:

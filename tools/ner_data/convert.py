@@ -5,7 +5,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
+from zlib import crc32
 
 from ner_common.errors import UserError, UserErrors, escaped, one_line, rooted
 from ner_common.files import Opener, folder_for, locked, remove_leftovers, write_together
@@ -123,7 +124,7 @@ def convert_split(corpus: Corpus, split: str, raw: Path, write: Opener, workers:
         # One process sees every id that was used before; of several, each sees those of its pieces.
         work = partial(_converted, _Work(reader, corpus, split, path, described.gold), {})
         for part in in_order(work, enumerate(chunks(reader.pieces(source), PIECES)), workers):
-            file.write("".join(part.lines))
+            cast(TextIO, file).buffer.write(b"".join(part.lines))  # the bytes below the text
             result.add(part)
             if workers > 1:
                 before = len(identities)
@@ -155,8 +156,7 @@ def _converted(work: _Work, seen: dict[str | int, int], numbered: tuple[int, lis
         result.read += 1
         if isinstance(records, list):
             result.repaired.update(sample.repairs)
-            left_out = len(sample.entities or ()) - sum(len(record.entities or ()) for record in records)
-            if left_out:
+            if left_out := _left_out(sample, records) if work.corpus.nested != "keep" else 0:
                 result.repaired[f"mentions left out ({work.corpus.nested} of nested ones are kept)"] += left_out
             _keep(records, work.corpus, result)
             continue
@@ -173,6 +173,11 @@ def _converted(work: _Work, seen: dict[str | int, int], numbered: tuple[int, lis
     return result
 
 
+def _left_out(sample: Sample, records: list[Record]) -> int:
+    """How many mentions of a sample its records lack."""
+    return len(sample.entities or ()) - sum(len(record.entities or ()) for record in records)
+
+
 def _keep(records: list[Record], corpus: Corpus, result: Converted) -> None:
     """Count records that are kept, and add their lines."""
     if len(records) > 1:
@@ -183,16 +188,14 @@ def _keep(records: list[Record], corpus: Corpus, result: Converted) -> None:
             result.repaired[LONG] += 1
         result.kept += 1
         result.labelled += bool(entities)
-        result.mentions.update(entity.label for entity in entities)
-        result.lines.append(encode(record) + "\n")
-        marks = ";".join(f"{entity.start},{entity.end},{entity.label}" for entity in entities)
-        result.texts.append(_hash(record.text))
-        result.texts.append(_hash("?" if record.entities is None else marks))
-
-
-def _hash(text: str) -> int:
-    """64 bits of a text, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
+        for entity in entities:
+            result.mentions[entity.label] += 1
+        line = encode(record)
+        result.lines.append(line + b"\n")
+        text = hashlib.blake2b(record.text.encode(), digest_size=8).digest()
+        result.texts.append(int.from_bytes(text, signed=True))
+        # Enough bits to tell the entities of one text apart.
+        result.texts.append(crc32(line[line.index(b'"entities":') : line.rindex(b',"source":')]))
 
 
 def _records(

@@ -37,7 +37,7 @@ class Converted:
     unlabelled: int = 0
     read: int = 0
     texts: "array[int]" = field(default_factory=lambda: array("q"))
-    lines: list[str] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
     identities: list[int] = field(default_factory=list)
 
     def add(self, other: "Converted") -> None:

@@ -122,9 +122,9 @@ def decode_gold(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Record
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode(record: Record) -> str:
+def encode(record: Record) -> bytes:
     """The line of a gold file, without its line end."""
-    return _ENCODER.encode(record).decode()
+    return _ENCODER.encode(record)
 
 
 def write_gold(path: Path, records: Iterable[Record], write: Opener = write_atomically) -> int:
@@ -132,6 +132,6 @@ def write_gold(path: Path, records: Iterable[Record], write: Opener = write_atom
     count = 0
     with write(path) as file:
         for record in records:
-            file.write(encode(record) + "\n")
+            file.write(encode(record).decode() + "\n")
             count += 1
     return count

@@ -30,7 +30,7 @@ class Part:
         ids: hashes of the records' ids.
     """
 
-    items: list[str] = field(default_factory=list)
+    items: list[bytes] = field(default_factory=list)
     read: int = 0
     able: int = 0
     answer: int = 0
@@ -76,7 +76,7 @@ def part_of(
             asked, record = other, only(record, other.labels)
             answer = asked.render(record)
             part.fewer += 1
-        part.items.append(_ENCODER.encode(item(asked, record, answer)).decode())
+        part.items.append(_ENCODER.encode(item(asked, record, answer)))
     return part
 
 

@@ -121,13 +121,17 @@ class Source:
             raise UserError(f"{rooted(self.path)}: is UTF-16; use `--encoding utf-16`, or convert it to UTF-8")
         if start[:3] == codecs.BOM_UTF8:
             file.seek(3)
-        number = 0
+        number = waiting = 0
         while data := file.readline(LONGEST):
             number += 1
             if len(data) == LONGEST and not data.endswith(b"\n"):
                 raise self.wrong(number, f"a line of more than {LONGEST:,} bytes; is this a text file with lines?")
-            self.tick(len(data))
+            waiting += len(data)
+            if waiting > _CHUNK:
+                self.tick(waiting)
+                waiting = 0
             yield data
+        self.tick(waiting)
 
     def _from_utf16(self, file: IO[bytes]) -> Iterator[bytes]:
         decoder = codecs.getincrementaldecoder("utf-16")()
