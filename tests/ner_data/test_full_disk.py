@@ -27,13 +27,15 @@ def fill_disk(context: pytest.MonkeyPatch, stage: str, number: int) -> None:
     def opened(self: Path, mode: str = "r", *args: Any, **options: Any) -> IO[Any]:
         file: Any = real_open(self, mode, *args, **options)
         if "w" in mode and next(files) == number:
+            # Text reaches the disk through the bytes below it, as everything that is written as bytes.
+            below = file.buffer
 
-            def half(text: str) -> None:
-                type(file).write(file, text[: len(text) // 2])
-                file.flush()
+            def half(data: bytes) -> None:
+                type(below).write(below, data[: len(data) // 2])
+                type(below).flush(below)
                 no_space()
 
-            file.write = half
+            below.write = half
         return file  # type: ignore[no-any-return]
 
     def synced(descriptor: int) -> None:
