@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ner_common.errors import UserError, rooted
+from ner_common.errors import UserError, counted, rooted
 from ner_common.files import whole_folder
 from ner_data.arguments import add_format_arguments, parse_options
 from ner_data.corpus import load_corpus
@@ -122,5 +122,4 @@ def run(args: argparse.Namespace) -> None:
     print(summary(done.path, done.written))
     for what, counts in (("records", done.unanswered), ("mentions", done.left_out)):
         if counts:
-            reasons = "; ".join(f"{reason} {count}" for reason, count in counts.most_common())
-            print(f"note: {what} that are not written: {counts.total()} ({reasons})")
+            print(f"note: {what} that are not written: {counts.total()} ({counted(counts)})")

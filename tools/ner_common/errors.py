@@ -1,6 +1,7 @@
 """User errors: one line on stderr and exit code 2, never a traceback."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def one_line(value: object, width: int = 80) -> str:
 def escaped(text: str, width: int = 80) -> str:
     """A text as `one_line` shows it, without the quotes: a name or another's words as a part of a line."""
     return one_line(text, width)[1:-1]
+
+
+def counted(counts: Counter[str]) -> str:
+    """Counts by reason, the most frequent first: ``no tag 3; unknown label 1``."""
+    return "; ".join(f"{reason} {count}" for reason, count in counts.most_common())
 
 
 # Control characters but newline and tab; line separators; bidirectional controls; lone surrogates.

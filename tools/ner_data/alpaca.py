@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from ner_common.commands import positive
-from ner_common.errors import UserError, escaped, rooted
+from ner_common.errors import UserError, rooted
 from ner_common.files import (
     Opener,
     folder_for,
@@ -32,7 +32,7 @@ from ner_common.files import (
 from ner_common.parallel import chunks, in_order, workers_for
 from ner_data.answers import form_names
 from ner_data.convert import BUSY
-from ner_data.corpus import load_corpus
+from ner_data.corpus import check_labels, load_corpus
 from ner_data.demonstrations import draw
 from ner_data.described import Corpus, Label
 from ner_data.fewer_labels import FewerLabels, fewer_labels, only
@@ -182,10 +182,7 @@ def _write_split(
         out.write(b"\n]\n")
     if len(total.ids) < total.read:
         deque(read_gold(gold), maxlen=0)  # says where an id is there twice
-    if unknown := total.labels - {label.id for label in corpus.labels}:
-        names = ", ".join(escaped(label) for label in sorted(unknown))
-        problem = f"has labels that data/corpora/{corpus.name}.yaml lacks ({names})"
-        raise UserError(f"{rooted(gold)}: {problem}; {remedy}")
+    check_labels(corpus, split, total.labels)
     if split == "train" and not kept:
         raise UserError(f"{rooted(gold)}: no record has gold; there is nothing to train on")
     return total, kept

@@ -4,7 +4,7 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ner_common.errors import UserErrors
+from ner_common.errors import UserErrors, counted
 from ner_data.described import Corpus
 
 
@@ -53,8 +53,7 @@ class Converted:
 def tally(converted: Converted, gold: bool) -> str:
     """What became of the records of a split, on one line."""
     text = f"read {converted.read}, kept {converted.kept}, rejected {converted.rejected.total()}"
-    counts = [f"{reason} {count}" for reason, count in converted.rejected.most_common()]
-    text += f" ({'; '.join(counts)})" if counts else ""
+    text += f" ({counted(converted.rejected)})" if converted.rejected else ""
     text += "".join(f"; {policy}: {count}" for policy, count in converted.repaired.most_common())
     return text + ("" if gold else "; no gold: for prediction only")
 

@@ -18,7 +18,7 @@ Optional keys: ``encoding`` (of the raw files, see `source.ENCODINGS`), ``option
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -152,6 +152,18 @@ def _label_problems(labels: dict[Any, Any]) -> Iterator[str]:
         name = part.get("name") if isinstance(part, dict) else None
         if isinstance(name, str) and escape(name) != name:
             yield f"labels: {label_problem(name)}"
+
+
+def check_labels(corpus: Corpus, split: str, labels: Iterable[str]) -> None:
+    """Refuse gold of a split that has labels which the corpus lacks.
+
+    Raises:
+        UserError: it has.
+    """
+    if unknown := set(labels) - {label.id for label in corpus.labels}:
+        names = ", ".join(escaped(label) for label in sorted(unknown))
+        problem = f"has labels that data/corpora/{corpus.name}.yaml lacks ({names})"
+        raise UserError(f"{rooted(corpus.gold_file(split))}: {problem}; run `make data CORPUS={corpus.name}`")
 
 
 def label_problem(label: Any) -> str | None:

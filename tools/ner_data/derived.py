@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
-from ner_common.errors import UserError, escaped, rooted
+from ner_common.errors import UserError, counted, escaped, rooted
 from ner_common.files import Opener, check_free, locked, write_together
 from ner_data.convert import BUSY
-from ner_data.corpus import CORPORA, RAW, check_name, write_description
+from ner_data.corpus import CORPORA, RAW, check_labels, check_name, write_description
 from ner_data.described import Corpus, Label, Split
 from ner_data.gold import Record, read_gold, write_gold
 
@@ -54,7 +54,7 @@ class Prepared:
 
 
 def _counts(counts: Counter[str]) -> str:
-    return f" ({'; '.join(f'{reason} {count}' for reason, count in counts.most_common())})" if counts else ""
+    return f" ({counted(counts)})" if counts else ""
 
 
 def read_splits(corpus: Corpus) -> dict[str, list[Record]]:
@@ -66,12 +66,8 @@ def read_splits(corpus: Corpus) -> dict[str, list[Record]]:
     folder = corpus.gold_file("train").parent
     with locked(folder, BUSY, wait=True) if folder.is_dir() else nullcontext():
         gold = {split: list(read_gold(corpus.gold_file(split))) for split in corpus.splits}
-    known = {label.id for label in corpus.labels}
     for split, records in gold.items():
-        if unknown := {entity.label for record in records for entity in record.entities or ()} - known:
-            names = ", ".join(escaped(label) for label in sorted(unknown))
-            problem = f"has labels that data/corpora/{corpus.name}.yaml lacks ({names})"
-            raise UserError(f"{rooted(corpus.gold_file(split))}: {problem}; run `make data CORPUS={corpus.name}`")
+        check_labels(corpus, split, {entity.label for record in records for entity in record.entities or ()})
     return gold
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ner_common.errors import UserError, UserErrors, rooted
+from ner_common.errors import UserError, UserErrors, counted, rooted
 from ner_common.files import Opener, whole_folder, write_together
 from ner_data.arguments import add_format_arguments, parse_options
 from ner_data.corpus import load_corpus
@@ -151,8 +151,7 @@ def summary(target: Path, exported: Exported) -> str:
     """What became of the records, on one line."""
     kept = exported.read - exported.rejected.total()
     text = f"{rooted(target)}: read {exported.read}, kept {kept}, rejected {exported.rejected.total()}"
-    counts = [f"{reason} {count}" for reason, count in exported.rejected.most_common()]
-    text += f" ({'; '.join(counts)})" if counts else ""
+    text += f" ({counted(exported.rejected)})" if exported.rejected else ""
     return text + (f"; nested or crossing mentions left out: {exported.dropped}" if exported.dropped else "")
 
 

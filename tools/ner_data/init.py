@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ner_common.errors import UserError, escaped, rooted
+from ner_common.errors import UserError, counted, escaped, rooted
 from ner_common.files import check_free
 from ner_data.arguments import add_detection_arguments, add_reading_arguments, detection, reading
 from ner_data.corpus import CORPORA, SPLITS, check_name, label_problem, write_description
@@ -180,7 +180,7 @@ def describe(name: str, content: Contents) -> str:
     if content.second and content.second.samples:
         lines.append(f"  next would be {content.second.words}")
     bad = content.bad.total()
-    reasons = f" ({'; '.join(f'{reason} {count}' for reason, count in content.bad.most_common())})" if bad else ""
+    reasons = f" ({counted(content.bad)})" if bad else ""
     lines.append(f"  {content.read} records, {bad} bad{reasons}, {content.labels.total()} mentions")
     if content.labels:
         lines.append("  " + ", ".join(f"{escaped(label)} {count}" for label, count in content.labels.most_common()))
