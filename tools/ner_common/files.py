@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar, overload
+from typing import IO, Any, BinaryIO, TextIO, TypeVar, cast, overload
 
 from ner_common.decoding import SIZE, NotJSON, decode_json, decode_yaml
 from ner_common.errors import UserError, one_line, rooted
@@ -79,6 +79,11 @@ def write_atomically(path: Path, mode: int = 0o666) -> Iterator[IO[str]]:
         yield file
 
 
+def below(file: IO[str]) -> BinaryIO:
+    """Where the text of a file that `write_together` opened goes, to write bytes instead of text, never both."""
+    return cast(TextIO, file).buffer
+
+
 def check_free(target: Path) -> None:
     """Refuse a target that exists.
 
@@ -137,7 +142,7 @@ def read_text(path: Path, remedy: str) -> str:
     Raises:
         UserError: the file is missing, empty, or not UTF-8; if it is missing, the message ends with ``remedy``.
     """
-    with _opened(path, remedy) as file:
+    with opened(path, remedy) as file:
         data = file.read()
     if not data.strip():
         raise UserError(f"{rooted(path)}: the file is empty; {remedy}")
@@ -148,7 +153,12 @@ def read_text(path: Path, remedy: str) -> str:
         raise _not_utf8(path, line, error.start, data) from None
 
 
-def _opened(path: Path, remedy: str) -> IO[bytes]:
+def opened(path: Path, remedy: str) -> IO[bytes]:
+    """Open a file to read its bytes.
+
+    Raises:
+        UserError: it is missing, or a folder; the message ends with ``remedy``.
+    """
     try:
         return path.open("rb")
     except FileNotFoundError:
@@ -158,11 +168,12 @@ def _opened(path: Path, remedy: str) -> IO[bytes]:
 
 
 def _not_utf8(path: Path, line: int, at: int, data: bytes) -> UserError:
-    hint = " (it looks like GBK: `iconv -f GB18030 -t UTF-8`)" if _is_gbk(data) else ""
+    hint = " (it looks like GBK: `iconv -f GB18030 -t UTF-8`)" if is_gbk(data) else ""
     return UserError(f"{rooted(path)}:{line}: not UTF-8 at byte {at}; convert the file to UTF-8{hint}")
 
 
-def _is_gbk(data: bytes) -> bool:
+def is_gbk(data: bytes) -> bool:
+    """Whether some bytes, which are not UTF-8, look like GBK or its superset GB18030."""
     try:
         data.decode("gb18030")
     except UnicodeDecodeError:
@@ -232,7 +243,7 @@ def text_lines(path: Path, remedy: str, tick: Callable[[int], object] = lambda _
         UserError: see `read_text`.
     """
     blank, before, told = True, 0, 0
-    with _opened(path, remedy) as file:
+    with opened(path, remedy) as file:
         for number, data in enumerate(file, start=1):
             try:
                 line = data.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")

@@ -15,12 +15,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 from ner_common.commands import positive
 from ner_common.errors import UserError, rooted
 from ner_common.files import (
     Opener,
+    below,
     folder_for,
     locked,
     read_json,
@@ -171,7 +172,7 @@ def _write_split(
         write(_alpaca_file(spec.corpus, split)) as file,
         tqdm(total=size, unit="B", unit_scale=True, desc=split, delay=2) as bar,
     ):
-        out = cast(TextIO, file).buffer  # the bytes below the text
+        out = below(file)
         out.write(b"[\n")
         pieces = chunks(text_lines(gold, remedy, bar.update), LINES)
         for part in in_order(work, pieces, workers_for(size, workers)):

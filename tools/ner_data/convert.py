@@ -5,11 +5,11 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 from zlib import crc32
 
 from ner_common.errors import UserError, UserErrors, escaped, one_line, rooted
-from ner_common.files import Opener, folder_for, locked, remove_leftovers, write_together
+from ner_common.files import Opener, below, folder_for, locked, remove_leftovers, write_together
 from ner_common.parallel import chunks, in_order, workers_for
 from ner_data.arguments import add_reading_arguments, reading
 from ner_data.converted import Converted, duplicates, label_table, tally
@@ -124,7 +124,7 @@ def convert_split(corpus: Corpus, split: str, raw: Path, write: Opener, workers:
         # One process sees every id that was used before; of several, each sees those of its pieces.
         work = partial(_converted, _Work(reader, corpus, split, path, described.gold), {})
         for part in in_order(work, enumerate(chunks(reader.pieces(source), PIECES)), workers):
-            cast(TextIO, file).buffer.write(b"".join(part.lines))  # the bytes below the text
+            below(file).write(b"".join(part.lines))
             result.add(part)
             if workers > 1:
                 before = len(identities)

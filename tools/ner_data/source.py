@@ -3,12 +3,14 @@
 import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from ner_common.errors import UserError, one_line, rooted
+from ner_common.files import is_gbk, opened
 
 ENCODINGS = ("utf-8", "gb18030", "utf-16", "big5")
 LONGEST = 32 << 20  # bytes of a line; the longest document of a corpus has a few hundred thousand
@@ -58,7 +60,7 @@ class Source:
                 CR alone, or is longer than `LONGEST`.
         """
         number, blank = 0, True
-        with self._open() as file:
+        with opened(self.path, REMEDY) as file:
             for number, data in enumerate(self._raw_lines(file), start=1):
                 line = self._decoded(number, data)
                 blank = blank and not line.strip()
@@ -66,13 +68,17 @@ class Source:
         if blank:
             raise UserError(f"{rooted(self.path)}: the file is empty; {REMEDY}")
 
+    def written(self) -> Iterator[tuple[int, str]]:
+        """The `lines` that are not blank."""
+        return ((number, line) for number, line in self.lines() if line.strip())
+
     def text(self) -> str:
         """The whole file, each line ending in LF.
 
         Raises:
             UserError: see `lines`; or it is larger than `WHOLE`.
         """
-        with self._open() as file:
+        with opened(self.path, REMEDY) as file:
             size = file.seek(0, 2)
         if size > WHOLE:
             problem = f"{size:,} bytes in one document, more than {WHOLE:,}"
@@ -88,25 +94,15 @@ class Source:
         Raises:
             UserError: see `lines` and `text`; or the document is no JSON array.
         """
-        first = next(((number, line) for number, line in self.lines() if line.strip()), (1, ""))
+        first = next(self.written(), (1, ""))
         if first[1].lstrip().startswith("[") and not self._is_lines():
             yield from self._array()
             return
-        for number, line in self.lines():
-            if line.strip():
-                yield number, line
+        yield from self.written()
 
     def wrong(self, line: int, problem: str) -> UserError:
         """The error of a line that ends the reading; ``problem`` says what is wrong, and the remedy."""
         return UserError(f"{rooted(self.path)}:{line}: {problem}")
-
-    def _open(self) -> IO[bytes]:
-        try:
-            return self.path.open("rb")
-        except FileNotFoundError:
-            raise UserError(f"{rooted(self.path)}: no such file; {REMEDY}") from None
-        except IsADirectoryError:
-            raise UserError(f"{rooted(self.path)}: is a folder, not a file; {REMEDY}") from None
 
     def _raw_lines(self, file: IO[bytes]) -> Iterator[bytes]:
         """The lines with their ends, in UTF-8 if the file is UTF-16, otherwise as they are in the file."""
@@ -174,26 +170,22 @@ class Source:
         problem = f"not {self.encoding.upper()} at byte {at} of the line"
         if self.encoding != "utf-8":
             return f"{problem}; name its encoding with `--encoding` ({', '.join(ENCODINGS)})"
-        try:
-            data.decode("gb18030")
-        except UnicodeDecodeError:
+        if not is_gbk(data):
             return f"{problem}; convert the file to UTF-8, or name its encoding with `--encoding`"
         return f"{problem}; it looks like GBK: use `--encoding gb18030`, or `iconv -f GB18030 -t UTF-8`"
 
     def _is_lines(self) -> bool:
-        """Whether the first two lines with text are JSON values, each by itself."""
-        found = 0
-        for _, line in self.lines():
-            if not line.strip():
-                continue
-            try:
+        """Whether the first two lines with text are JSON values, each by itself.
+
+        A single line is not: it is an array of all items, or a single record that is an array.
+        """
+        lines = list(islice(self.written(), 2))
+        try:
+            for _, line in lines:
                 msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-                return False
-            found += 1
-            if found == 2:
-                return True
-        return False  # one line: an array of all items; a single record that is an array is one too
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return False
+        return len(lines) == 2
 
     def _array(self) -> Iterator[tuple[int, str]]:
         text = self.text()

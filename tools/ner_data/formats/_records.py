@@ -3,6 +3,7 @@
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,6 +72,22 @@ class JSONRecords(Format):
 
     def refusal(self, record: Record) -> tuple[str, str] | None:
         return None if record.text.strip() else ("no text", "has no text but white space")
+
+
+@dataclass(frozen=True)
+class SpanRecords(JSONRecords):
+    """Records whose spans end with the last character of a mention, or behind it, as the option ``end`` says."""
+
+    end: str = INCLUSIVE
+
+    variants = ({}, {"end": EXCLUSIVE})
+
+    def __post_init__(self) -> None:
+        chosen("end", self.end, INCLUSIVE, EXCLUSIVE)
+
+    @property
+    def inclusive(self) -> bool:
+        return self.end == INCLUSIVE
 
 
 def check_strings(text: str, value: Any) -> None:

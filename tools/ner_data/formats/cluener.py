@@ -7,7 +7,6 @@ A sample line (end offsets are inclusive; a label may have several surfaces, a s
 A line of a split without gold has no ``label``, and usually an ``id``.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +14,16 @@ from typing import Any
 
 import msgspec
 
-from ner_common.decoding import convert, decode_json, has_lone_surrogate
+from ner_common.decoding import convert, decode_json
 from ner_common.errors import one_line
 from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
+from ner_data.formats._records import NO_GOLD, Bad, check_strings, identity_in
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
 Labels = dict[str, dict[str, list[tuple[int, int]]]]
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"(\s*+:)?', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Reader(Format):
     nested = True
 
     def pieces(self, source: Source) -> Iterator[Piece]:
-        return (Piece(number, line) for number, line in source.lines() if line.strip())
+        return (Piece(number, line) for number, line in source.written())
 
     def parse(self, piece: Piece, gold: bool) -> Sample:
         return _sample(piece.line, piece.content, gold)
@@ -98,36 +97,24 @@ def _sample(number: int, line: str, gold: bool) -> Sample:
         value = decode_json(line)
     except ValueError:
         return Sample(number, "", None, ("malformed JSON", f"not JSON: {one_line(line.strip(), 60)}"))
-    if has_lone_surrogate(line.encode()):
-        message = "a \\ud800 to \\udfff without its other half is no character"
-        return Sample(number, "", None, ("lone surrogate", message), labels=_names(value))
-    if sum(map(bool, _STRING.findall(line))) != _keys(value):
-        return Sample(number, "", None, ("duplicate key", "a key is there more than once"), labels=_names(value))
-    if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not value["text"].strip():
-        return Sample(number, "", None, ("no text", 'the line needs a non-empty string "text"'), labels=_names(value))
-    text, identity = value["text"], value.get("id")
-    if not isinstance(identity, str | int | None) or isinstance(identity, bool):
-        message = f"the id {one_line(identity)} is neither a string nor an integer"
-        return Sample(number, text, None, ("malformed id", message), labels=_names(value))
-    if not gold:
-        return Sample(number, text, None, identity=identity)
     try:
-        labels = convert(value.get("label"), Labels)
+        check_strings(line, value)
+        if not isinstance(value, dict) or not isinstance(value.get("text"), str) or not value["text"].strip():
+            raise Bad("no text", 'the line needs a non-empty string "text"')
+        text, identity = value["text"], identity_in(value)
+        if not gold:
+            return Sample(number, text, None, identity=identity)
+        return Sample(number, text, tuple(sorted(_entities(text, _checked(value.get("label"))))), identity=identity)
+    except Bad as bad:
+        return Sample(number, "", None, bad.problem, labels=_names(value))
+
+
+def _checked(labels: Any) -> Labels:
+    try:
+        return convert(labels, Labels)
     except ValueError:
-        form = 'needs "label": {label: {surface: [[start, end], ...]}}; set `gold: false` for a split without labels'
-        return Sample(number, text, None, ("malformed label", form), labels=_names(value))
-    try:
-        return Sample(number, text, tuple(sorted(_entities(text, labels))), identity=identity)
-    except ValueError as error:
-        reason, message = error.args
-        return Sample(number, text, None, (reason, message), labels=_names(value))
-
-
-def _keys(value: Any) -> int:
-    """How many keys all objects in a decoded value have."""
-    if isinstance(value, dict):
-        return len(value) + sum(map(_keys, value.values()))
-    return sum(map(_keys, value)) if isinstance(value, list) else 0
+        form = f'needs "label": {{label: {{surface: [[start, end], ...]}}}}; {NO_GOLD}'
+        raise Bad("malformed label", form) from None
 
 
 def _names(value: Any) -> frozenset[str]:
@@ -142,12 +129,10 @@ def _entities(text: str, labels: Labels) -> Iterator[Entity]:
             for start, end in places:
                 where = f"{label} {one_line(surface)} at [{start}, {end}]"
                 if start > end:
-                    raise ValueError("reversed offsets", f"{where}: the start is after the end")
+                    raise Bad("reversed offsets", f"{where}: the start is after the end")
                 if start < 0 or end >= len(text):
-                    raise ValueError("offsets out of range", f"{where}: the text has {len(text)} characters")
+                    raise Bad("offsets out of range", f"{where}: the text has {len(text)} characters")
                 if text[start : end + 1] != surface:
                     there = one_line(text[start : end + 1])
-                    raise ValueError(
-                        "offsets do not match", f"{where}, but the text has {there} there (ends are inclusive)"
-                    )
+                    raise Bad("offsets do not match", f"{where}, but the text has {there} there (ends are inclusive)")
                 yield Entity(start, end + 1, label, surface)

@@ -20,8 +20,7 @@ from ner_data.formats import Sample
 from ner_data.formats._records import (
     EXCLUSIVE,
     INCLUSIVE,
-    JSONRecords,
-    chosen,
+    SpanRecords,
     entity,
     fields_in,
     identity_in,
@@ -35,31 +34,25 @@ FORM = '{"start_idx": 0, "end_idx": 1, "type": "label", "entity": "surface"}'
 
 
 @dataclass(frozen=True)
-class Reader(JSONRecords):
+class Reader(SpanRecords):
     """See the module."""
-
-    end: str = INCLUSIVE
 
     title = "nested spans as in CMeEE (CBLUE)"
     files = ".json"
     nested = True
-    variants = ({}, {"end": EXCLUSIVE})
     label_keys = frozenset({"type"})
-
-    def __post_init__(self) -> None:
-        chosen("end", self.end, INCLUSIVE, EXCLUSIVE)
 
     def sample(self, line: int, value: Any, gold: bool) -> Sample:
         text, identity = text_in(value), identity_in(value)
         if not gold:
             return Sample(line, text, None, identity=identity)
-        other = EXCLUSIVE if self.end == INCLUSIVE else INCLUSIVE
+        other = EXCLUSIVE if self.inclusive else INCLUSIVE
         remedy = f"set `options: {{end: {other}}}`"
         spans = (
             fields_in(span, FORM, "start_idx", "end_idx", "type", "entity")
             for span in list_in(value, "entities", FORM)
         )
-        entities = (entity(text, *span, inclusive=self.end == INCLUSIVE, remedy=remedy) for span in spans)
+        entities = (entity(text, *span, inclusive=self.inclusive, remedy=remedy) for span in spans)
         return Sample(line, text, tuple(sorted(entities)), identity=identity)
 
     def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
@@ -71,7 +64,7 @@ class Reader(JSONRecords):
             value["entities"] = [
                 {
                     "start_idx": found.start,
-                    "end_idx": found.end - (self.end == INCLUSIVE),
+                    "end_idx": found.end - self.inclusive,
                     "type": found.label,
                     "entity": found.text,
                 }

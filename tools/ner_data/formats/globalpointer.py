@@ -19,7 +19,7 @@ from ner_common.errors import one_line
 from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Piece, Sample
-from ner_data.formats._records import EXCLUSIVE, INCLUSIVE, Bad, JSONRecords, chosen, entity, write_lines
+from ner_data.formats._records import Bad, SpanRecords, entity, write_lines
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
@@ -27,21 +27,15 @@ FORM = '["text", [start, end, "label"], ...]'
 
 
 @dataclass(frozen=True)
-class Reader(JSONRecords):
+class Reader(SpanRecords):
     """See the module."""
-
-    end: str = INCLUSIVE
 
     title = "lists of a text and its spans (GlobalPointer)"
     files = ".jsonl"
     nested = True
-    variants = ({}, {"end": EXCLUSIVE})
-
-    def __post_init__(self) -> None:
-        chosen("end", self.end, INCLUSIVE, EXCLUSIVE)
 
     def pieces(self, source: Source) -> Iterator[Piece]:
-        lines = [(number, line) for number, line in islice(_written(source), 2)]
+        lines = list(islice(source.written(), 2))
         if len(lines) == 1 and lines[0][1].lstrip()[1:].lstrip().startswith('"'):  # one record, not an array of them
             return iter([Piece(*lines[0])])
         return super().pieces(source)
@@ -60,15 +54,11 @@ class Reader(JSONRecords):
         if not isinstance(span, list) or len(span) != 3:
             raise Bad("malformed entities", f'each entity must be [start, end, "label"], not {one_line(span)}')
         start, end, label = span
-        return entity(text, start, end, label, inclusive=self.end == INCLUSIVE)
+        return entity(text, start, end, label, inclusive=self.inclusive)
 
     def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         write_lines(target, ".jsonl", map(self._value, records), write)
 
     def _value(self, record: Record) -> list[Any]:
-        last = int(self.end == INCLUSIVE)
+        last = int(self.inclusive)
         return [record.text, *([found.start, found.end - last, found.label] for found in record.entities or ())]
-
-
-def _written(source: Source) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in source.lines() if line.strip())

@@ -27,7 +27,7 @@ class Reader(Format):
     nested = True
 
     def pieces(self, source: Source) -> Iterator[Piece]:
-        return (Piece(number, line) for number, line in source.lines() if line.strip())
+        return (Piece(number, line) for number, line in source.written())
 
     def parse(self, piece: Piece, gold: bool) -> Sample:
         try:

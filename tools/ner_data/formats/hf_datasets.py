@@ -19,10 +19,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 from ner_common.errors import UserError, escaped, one_line, rooted
-from ner_common.files import Opener
+from ner_common.files import Opener, below
 from ner_common.parallel import chunks
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
@@ -141,7 +141,7 @@ class Reader(Format):
         schema = library.schema(columns, metadata=metadata(names))
         with (
             write(target.with_name(f"{target.name}.parquet")) as file,
-            library.parquet.ParquetWriter(cast(TextIO, file).buffer, schema) as table,  # the bytes below the text
+            library.parquet.ParquetWriter(below(file), schema) as table,
         ):
             for part in chunks(records, GROUP):
                 table.write_batch(library.RecordBatch.from_pylist([_row(record, numbers) for record in part], schema))
