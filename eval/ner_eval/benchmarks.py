@@ -23,7 +23,7 @@ edit it. F1 over the protocol text (the set of (label, surface) of each sentence
 """
 COLUMNS = (
     *("Recipe", "Differs from it", "Trained on", "Records", "Answer form", "Prompt options", "Sentences", "Micro F1"),
-    *("Macro F1", "Training", "GPU memory", "Hardware", "Commit", "Result"),
+    *("Macro F1", "Answers/s", "Training", "GPU memory", "Hardware", "Commit", "Result"),
 )
 CURVE_COLUMNS = ("Series", "Sentences trained on", "Prompt options", "Micro F1", "Result")
 # A base model, a corpus and a split; the results in one table can be compared.
@@ -105,6 +105,7 @@ def _row(path: Path, result: Published) -> tuple[str, ...]:
         f"{result.answers['scored']:,}" + (f" ({refused} refused)" if refused else ""),
         figure(result.micro_f1, micro),
         figure(result.macro_f1, macro),
+        "–" if result.answers_per_s is None else f"{result.answers_per_s:.2g}",
         *result.effort(),
         _linked(path),
     )

@@ -46,6 +46,7 @@ from ner_eval.runs.manifest import (
     read_manifest,
     run_folder,
     select,
+    write_manifest,
 )
 from ner_eval.runs.predictions import PREDICTIONS, Prediction, begin, finish, stored
 from ner_eval.runs.writer import locked_run
@@ -215,9 +216,12 @@ async def _ask(work: _Work) -> list[Prediction]:
             done = {id for id, prediction in kept.items() if not (work.retry_refused and prediction.error)}
             answered = next((r for r in work.records if r.id in kept and not kept[r.id].error), None)
             try:
-                concurrency = work.connection.concurrency
+                concurrency, begun = work.connection.concurrency, time.perf_counter()
                 await ask_all(client, manifest, work.records, done, work.folder, concurrency, answered, work.bar)
                 await require_unchanged(client, served)
+                if not kept:
+                    seconds = round(time.perf_counter() - begun, 2)
+                    write_manifest(work.folder, msgspec.structs.replace(manifest, seconds=seconds))
             except Exchanged as error:
                 kept_as = work.folder / f"{PREDICTIONS}.of-two-models"
                 (work.folder / PREDICTIONS).replace(kept_as)
@@ -267,8 +271,11 @@ def run(args: argparse.Namespace) -> int:
     refused = [prediction for prediction in predictions if prediction.error]
     cut = sum(prediction.finish_reason == "length" for prediction in predictions)
     tokens = sum(prediction.completion_tokens for prediction in predictions)
+    answers = len(predictions) - len(refused)
+    seconds = read_manifest(folder).seconds
+    took = f"in {seconds:.0f} s ({answers / seconds:.1f} answers/s), " if seconds else ""
     print(
-        f"{rooted(folder / PREDICTIONS)}: {len(predictions) - len(refused)} answers, {tokens} tokens, "
+        f"{rooted(folder / PREDICTIONS)}: {answers} answers, {tokens} tokens, {took}"
         f"{cut} truncated by max_tokens ({time.strftime('%H:%M:%S')})"
     )
     if not refused:

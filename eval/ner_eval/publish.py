@@ -123,6 +123,7 @@ def write_result(folder: Path, training: Training, records: int | None, more: di
         "base": base,
         "training_records": 0 if bare else records or records_trained(training.arguments),
         "prompt": prompt_facts(manifest.prompt),
+        "answers_per_s": round(answers["scored"] / manifest.seconds, 2) if manifest.seconds else None,
         **more,
     }
     if manifest.selected:

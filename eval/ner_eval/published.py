@@ -8,12 +8,13 @@
      "readings": {"lenient": {label: {"tp": …, "fp": …, "fn": …}, …}, "strict": {…}}, "intervals": {…},
      "base": "nano", "training_records": 1800, "curve": "lora",
      "prompt": {"answer_form": "json_list", "fingerprint": "0123456789abcdef", "definitions": false,
-                "demonstrations": 0, "text_twice": false}}
+                "demonstrations": 0, "text_twice": false},
+     "answers_per_s": 12.5}
 
 and "selected" (`ner_common.training_record`) if `ner-eval select` chose the checkpoint.
 
-Files of earlier versions lack the last four. The result of an untrained base model names ``model.yaml`` as its recipe,
-and was trained on nothing.
+Files of earlier versions lack the last five; "answers_per_s" is null unless all records were asked in one go. The
+result of an untrained base model names ``model.yaml`` as its recipe, and was trained on nothing.
 """
 
 import re
@@ -89,6 +90,7 @@ class Published(Struct, frozen=True, forbid_unknown_fields=True):
     curve: Name = ""
     prompt: Prompted | None = None
     selected: Selected | None = None
+    answers_per_s: Amount | None = None
 
     def __post_init__(self) -> None:
         # These two stand in the tables as code, in which nothing can be escaped.

@@ -82,7 +82,7 @@ def test_an_earlier_result_file_gives_a_row_with_dashes(result: Publish) -> None
     path.write_text(json.dumps(SAMPLE | {"intervals": {}}), encoding="utf-8")
     text = page(all_results())
     assert "## nano on demo test" in text
-    assert "| `nano/lora` | – | demo | – | – | – | 200 | 0.8214 | 0.8313 | 2.7 min, 1.7 epochs | – |" in text
+    assert "| `nano/lora` | – | demo | – | – | – | 200 | 0.8214 | 0.8313 | – | 2.7 min, 1.7 epochs | – |" in text
 
 
 def test_a_learning_curve_has_a_table_and_a_plot(result: Publish) -> None:
@@ -126,7 +126,7 @@ def test_names_do_nothing_but_be_shown(result: Publish, tmp_path: Path, name: st
     text = page_of.read_text("utf-8")
     assert "<script" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.replace("\\\\", "").replace("\\|", "").count("|") for row in rows} == {15, 6}
+    assert {row.replace("\\\\", "").replace("\\|", "").count("|") for row in rows} == {16, 6}
 
 
 @pytest.mark.parametrize(

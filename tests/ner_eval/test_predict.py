@@ -22,7 +22,9 @@ def test_every_record_is_asked_once_and_stored_in_gold_order(work, ner_eval) -> 
     with Faulty(slow(0.01, 0.05)) as server:
         ended = ner_eval(*PREDICT, "--base-url", server.base_url, "--concurrency", 8)
     assert ended.code == 0, ended.err
-    assert "40 answers, 120 tokens, 0 truncated" in ended.out
+    seconds = read_manifest(RUN).seconds
+    assert 0.05 < seconds < 60  # 40 answers, 8 at a time, each after 10 ms or more
+    assert f"40 answers, 120 tokens, in {seconds:.0f} s ({40 / seconds:.1f} answers/s), 0 truncated" in ended.out
     assert [p.id for p in read_predictions(RUN)] == [f"demo-test-{n}" for n in range(40)]
     assert read_predictions(RUN)[7].answer == '[{"label": "name", "text": "林0"}]'
     assert len(server.asked) == len(set(server.asked)) == 40

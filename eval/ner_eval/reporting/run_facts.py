@@ -45,6 +45,7 @@ def run_facts(run: LoadedRun, corpus: Corpus | None) -> list[dict[str, Any]]:
             [
                 ["run_name", run.name],
                 ["started", _time(manifest.started)],
+                ["seconds", None if manifest.seconds is None else f"{manifest.seconds:.1f}"],
                 ["asked_on", _text(manifest.hardware)],
                 ["served_as", manifest.model],
                 ["folder", _text(manifest.folder)],

@@ -24,7 +24,7 @@ RUNS = Path("runs")
 MANIFEST = "manifest.json"
 VERSION = 1
 # These may differ when a run continues: where and when it is asked. (Different training means different weights.)
-FREE = {"folder", "base_urls", "started", "hardware", "training"}
+FREE = {"folder", "base_urls", "started", "seconds", "hardware", "training"}
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 FilePath = Annotated[str, Meta(min_length=1, max_length=4000)]
 # limit, sample, seed: null if they do not apply. One made by hand may leave them out.
@@ -40,6 +40,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         selection: how records were chosen (limit, sample, seed).
         folder: where the model is stored; ``weights`` is its fingerprint (None if it is on another machine).
         started: when the run was started, ISO 8601 in UTC.
+        seconds: how long all answers took together, if they were asked in one go; None if not.
         hardware: the machine that asked.
         training: how the model was trained (`ner_common.training_record`), if its folder records it.
     """
@@ -58,6 +59,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     folder: FilePath | None = None
     weights: str | None = None
     started: str | None = None
+    seconds: Annotated[float, Meta(ge=0)] | None = None
     hardware: str | None = None
     training: dict[str, Any] | None = None
 
