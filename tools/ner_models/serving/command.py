@@ -1,6 +1,7 @@
 """The vLLM command that serves a base model and its adapters, derived from their files."""
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -23,6 +24,7 @@ MAX_MODEL_LEN = 2048  # tokens of prompt and answer together: the longest TCM re
 CPU_CACHE_BYTES = 1 << 30  # vLLM would take a share of the whole machine's memory
 # Tokens per block of the cache; only whole ones are shared. vLLM's 128 share nothing of CLUENER's 127-token prompt.
 CPU_BLOCK = 32
+RESERVED_CORES = "VLLM_CPU_NUM_OF_RESERVED_CPU"
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 FLOAT32 = ("float", "float32")
 HOST_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_%-]{0,252}")
@@ -185,6 +187,16 @@ def engine_arguments(
         command += ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank), "--lora-modules"]
         command += [lora_module(adapter) for adapter in lora]
     return command + soft.arguments + more
+
+
+def cpu_environment(base: Path) -> dict[str, str]:
+    """The variables of vLLM's environment for this machine, unless the user has set them.
+
+    On a CPU vLLM keeps one core for its scheduler, which waits for answers by spinning. Of two cores that is half:
+    only a small model, which asks the scheduler often, answers faster so.
+    """
+    shared = on_cpu() and (os.cpu_count() or 1) <= 2 and not is_small(base)
+    return {RESERVED_CORES: "0"} if shared and RESERVED_CORES not in os.environ else {}
 
 
 def check_format(base: Path, dtype: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ner_common.errors import UserError, rooted
-from ner_models.serving.command import Settings, as_word, check_settings, engine_arguments
+from ner_models.serving.command import Settings, as_word, check_settings, cpu_environment, engine_arguments
 from ner_models.serving.serve import add_model_arguments, read_models
 from ner_models.serving.soft_prompts import KINDS, SoftPrompts
 
@@ -59,7 +59,7 @@ def answer_batch(
     ]
     print(shlex.join(command), flush=True)
     # vLLM's own progress bar is shown, not its log of the start.
-    environment = {"VLLM_LOGGING_LEVEL": "ERROR"} | os.environ
+    environment = {"VLLM_LOGGING_LEVEL": "ERROR"} | os.environ | cpu_environment(base)
     try:
         ended = subprocess.run(command, env=environment)
         if ended.returncode or not unfinished.is_file():

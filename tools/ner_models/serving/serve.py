@@ -35,7 +35,15 @@ from ner_models.serving.adapters import (
     warn_of_another_name,
 )
 from ner_models.serving.baking import bake_checkpoint, baked_folder
-from ner_models.serving.command import MAX_MODEL_LEN, Settings, check_key, check_settings, number_format, vllm_command
+from ner_models.serving.command import (
+    MAX_MODEL_LEN,
+    Settings,
+    check_key,
+    check_settings,
+    cpu_environment,
+    number_format,
+    vllm_command,
+)
 from ner_models.serving.state import STATE, Server, new_server
 from ner_models.serving.versions import first_versions, keep_version
 
@@ -79,7 +87,8 @@ def serve(
     command = vllm_command(settings, base, served_base, served, soft)
     if not dry_run:
         process.require_free(settings.host, settings.port)
-    assignments = [f"{name}={value}" for name, value in soft.environment.items()]
+    environment = soft.environment | cpu_environment(base)
+    assignments = [f"{name}={value}" for name, value in environment.items()]
     print(shlex.join([*assignments, *command]), flush=True)
     for note in soft.notes:
         print(f"note: {note}", file=sys.stderr, flush=True)
@@ -87,7 +96,7 @@ def serve(
         return None
     if settings.dtype is None:
         print(number_format(base).said("--dtype (make: DTYPE=…)"), flush=True)
-    environment = soft.environment | ({"VLLM_API_KEY": api_key} if api_key else {})
+    environment |= {"VLLM_API_KEY": api_key} if api_key else {}
     server = new_server(settings.host, settings.port, names, command, base, copies)
     with process.reserved(server):
         prepare(base, loaded, copies, soft)
