@@ -132,6 +132,14 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_confidence_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--confidence",
+        action="store_true",
+        help="also ask for the log-probabilities of the answers' tokens, from which each entity gets a score",
+    )
+
+
 def prompting(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `add_prompt_arguments` as keyword arguments."""
     return {

@@ -6,8 +6,9 @@ Writes one JSON line per text, in the order of the input, as soon as it is answe
         [{"start": 0, "end": 4, "label": "organization", "text": "嘉力中学"}, ...], "problems": []}
 
 Other fields of a JSON or CSV record are kept. Offsets are half-open and count characters of the whole text, however
-long it is. A text that the server refuses (for example because it exceeds the model's context) is written with
-``"entities": null`` and the reason among its problems, and the exit code is 1; ``--retry-refused`` asks it again.
+long it is. With ``--confidence`` each entity also has a ``score`` from 0 to 1 (`ner_eval.confidence.tokens`). A text
+that the server refuses (for example because it exceeds the model's context) is written with ``"entities": null`` and
+the reason among its problems, and the exit code is 1; ``--retry-refused`` asks it again.
 """
 
 import argparse
@@ -27,7 +28,13 @@ from ner_common.commands import positive
 from ner_common.errors import UserError, rooted
 from ner_common.fingerprints import weights_fingerprint
 from ner_data.prompt import PromptSpec
-from ner_eval.arguments import add_prompt_arguments, add_server_arguments, connection, prompting
+from ner_eval.arguments import (
+    add_confidence_argument,
+    add_prompt_arguments,
+    add_server_arguments,
+    connection,
+    prompting,
+)
 from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.documents import FORMATS, Document, read_documents
 from ner_eval.inference.failures import ServerUnavailable, shown
@@ -73,6 +80,7 @@ def extract(
     adapter: Path | None = None,
     allow_other_prompt: bool = False,
     structured: str = "off",
+    confidence: bool = False,
     connection: Connection | None = None,
 ) -> Extracted:
     """Find the entities of the texts in files. (`ner_eval.Recognizer` takes texts from Python.)
@@ -86,11 +94,13 @@ def extract(
         format, field, whole: see `read_documents`.
         longest: longer texts are sent in pieces of at most this many characters; 0: the longest training text.
         prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
+        confidence: give each entity a score.
 
     Raises:
         UserError: a file cannot be read, there is no prompt or no server, or the output file holds something else.
     """
-    asked = _Asked(model, longest, prompt, adapter, allow_other_prompt, structured, connection or Connection())
+    connection = connection or Connection()
+    asked = _Asked(model, longest, prompt, adapter, allow_other_prompt, structured, confidence, connection)
     return run_async(_extract(_Source(files, format, field, whole), asked, show, output, retry_refused))
 
 
@@ -118,6 +128,7 @@ class _Asked:
     adapter: Path | None
     allow_other_prompt: bool
     structured: str
+    confidence: bool
     connection: Connection
 
     def spec(self, folder: Path | None) -> PromptSpec:
@@ -126,7 +137,9 @@ class _Asked:
     def determining(self, folder: Path | None, spec: PromptSpec) -> Asked:
         """What determines the answers."""
         longest = self.longest or spec.longest_text
-        return Asked(self.model, weights_fingerprint(folder), spec.fingerprint, self.structured, longest)
+        return Asked(
+            self.model, weights_fingerprint(folder), spec.fingerprint, self.structured, longest, self.confidence
+        )
 
     async def spec_without_asking(self) -> PromptSpec:
         """The prompt spec; the server is asked for the model's folder only if no prompt or adapter is given."""
@@ -148,7 +161,7 @@ async def _extract(
         served = await find_model(client, asked.model, connection.wait, asked.adapter)
         folder = asked.adapter or served.folder
         spec = asked.spec(folder)
-        how = (asked.structured, connection.openai_only, connection.concurrency, asked.longest)
+        how = (asked.structured, connection.openai_only, connection.concurrency, asked.longest, asked.confidence)
         asker = Asker(client, asked.model, spec, *how)
         documents, store = source.read(), None
         if output:
@@ -179,7 +192,7 @@ async def _extract(
 
 def line(document: Document, found: Recognized) -> str:
     """A document with its entities as one JSON line; the entities of a text without an answer are null."""
-    entities = [entity.as_json() for entity in found.entities] if found.answered else None
+    entities = found.as_json() if found.answered else None
     own = {key: value for key, value in document.fields.items() if key != "id" or value not in (None, "")}
     value = {"id": document.id, **own, "text": found.text, "entities": entities, "problems": list(found.problems)}
     return json.dumps(value, ensure_ascii=False)
@@ -194,7 +207,7 @@ def pretty(document: Document, found: Recognized, spec: PromptSpec, colour: bool
 def curl_commands(source: _Source, asked: _Asked) -> Iterator[str]:
     """One curl command per text, or per piece of a long one, that sends exactly what `extract` sends."""
     spec, connection = run_async(asked.spec_without_asking()), asked.connection
-    carried = sampling(spec, asked.structured, connection.openai_only)
+    carried = sampling(spec, asked.structured, connection.openai_only, asked.confidence)
     key = ["-H", "Authorization: Bearer $OPENAI_API_KEY"] if connection.api_key else []
     for document in source.read():
         for start, end in segments(document.text, asked.longest or spec.longest_text):
@@ -266,6 +279,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_server_arguments(parser)
     add_prompt_arguments(parser)
+    add_confidence_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -276,7 +290,8 @@ def run(args: argparse.Namespace) -> int:
     reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest")}
     if args.dry_run:
         source = _Source(args.files, args.format, args.field, args.whole)
-        asked = _Asked(args.model, args.longest, **prompting(args), connection=connection(args))
+        how = {**prompting(args), "confidence": args.confidence}
+        asked = _Asked(args.model, args.longest, **how, connection=connection(args))
         for command in curl_commands(source, asked):
             print(command)
         return 0
@@ -287,7 +302,8 @@ def run(args: argparse.Namespace) -> int:
 
     count = extract(
         args.files, args.model, show=None if args.output else show, output=args.output,
-        retry_refused=args.retry_refused, **reading, **prompting(args), connection=connection(args),
+        retry_refused=args.retry_refused, confidence=args.confidence, **reading, **prompting(args),
+        connection=connection(args),
     )  # fmt: skip
     stored = f"{count.done} texts were already done; " if count.done else ""
     if count.refused:

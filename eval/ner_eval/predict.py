@@ -26,6 +26,7 @@ from ner_data.described import Corpus
 from ner_data.gold import Record, read_gold
 from ner_data.prompt import PromptSpec
 from ner_eval.arguments import (
+    add_confidence_argument,
     add_prompt_arguments,
     add_server_arguments,
     connection,
@@ -67,6 +68,7 @@ def predict(
     adapter: Path | None = None,
     allow_other_prompt: bool = False,
     structured: str = "off",
+    confidence: bool = False,
     connection: Connection | None = None,
     gold: Path | None = None,
     bar: Any = None,
@@ -84,6 +86,7 @@ def predict(
             folder that the server reports, then the corpus's prompt spec.
         allow_other_prompt: ask even if labels or answer form differ from the model's or the corpus's.
         structured: off, json or grammar.
+        confidence: store the log-probabilities of the answers' tokens too, from which scores are computed.
         connection: where the servers are; by default ``http://127.0.0.1:8000/v1``.
         gold: the records, instead of those of the split; ``split`` is what they are called then.
         bar: a progress bar to advance by the number of records, instead of one of its own.
@@ -109,7 +112,7 @@ def predict(
     folder = run_folder(run or default_name(model, corpus, split, selection, structured))
     work = _Work(
         model, described, split, gold, folder, records, selection, prompt, adapter, allow_other_prompt, structured,
-        retry_refused, connection or Connection(), bar,
+        confidence, retry_refused, connection or Connection(), bar,
     )  # fmt: skip
     if work.is_complete():
         if bar is not None:
@@ -149,6 +152,7 @@ class _Work:
     adapter: Path | None
     allow_other_prompt: bool
     structured: str
+    confidence: bool
     retry_refused: bool
     connection: Connection
     bar: Any
@@ -176,7 +180,7 @@ class _Work:
             gold=self.gold.as_posix(),
             gold_sha256=hashlib.sha256(self.gold.read_bytes()).hexdigest(),
             prompt=spec,
-            sampling=sampling(spec, self.structured, self.connection.openai_only),
+            sampling=sampling(spec, self.structured, self.connection.openai_only, self.confidence),
             selection=self.selection,
             tool_versions=versions,
             folder=str(trained) if trained else None,
@@ -250,6 +254,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_server_arguments(parser)
     add_prompt_arguments(parser)
+    add_confidence_argument(parser)
     parser.add_argument(
         "--batch",
         action="store_true",
@@ -263,7 +268,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    chosen = ("split", "run", "limit", "sample", "seed", "batch", "retry_refused")
+    chosen = ("split", "run", "limit", "sample", "seed", "batch", "retry_refused", "confidence")
     named = {name: getattr(args, name) for name in chosen}
     folder, predictions = predict(args.model, args.corpus, **named, **prompting(args), connection=connection(args))
     if not predictions:
@@ -278,6 +283,9 @@ def run(args: argparse.Namespace) -> int:
         f"{rooted(folder / PREDICTIONS)}: {answers} answers, {tokens} tokens, {took}"
         f"{cut} truncated by max_tokens ({time.strftime('%H:%M:%S')})"
     )
+    unscored = sum(not (prediction.error or prediction.tokens or not prediction.answer) for prediction in predictions)
+    if args.confidence and unscored:
+        print(f"{unscored} answers without scores: their tokens do not add up to them")
     if not refused:
         return 0
     print(

@@ -14,7 +14,7 @@ written by earlier versions lack it.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import ge
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,15 @@ class Entity(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A mention in a model's answer: a label, a surface, and where this starts in the text if the answer says so."""
+    """A mention in a model's answer: a label, a surface, and where this starts in the text if the answer says so.
+
+    ``written``: where the answer names it (`ner_data.answers.AnswerForm.parse`), as half-open character offsets.
+    """
 
     label: str
     text: str
     start: int | None = None
+    written: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

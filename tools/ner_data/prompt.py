@@ -7,7 +7,7 @@ trained on.
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,9 +107,12 @@ class PromptSpec:
         if (said := without_thinking(answer)) is None:
             return Parsed((), ("unparsable",))
         parsed = load_form(self.answer_form).parse(said, escaped)
-        if escaped == text:
-            return parsed
-        return Parsed(tuple(restored(mention, text) for mention in parsed.mentions), parsed.problems)
+        mentions = parsed.mentions
+        if escaped != text:
+            mentions = tuple(restored(mention, text) for mention in mentions)
+        if len(said) != len(answer):
+            mentions = tuple(replace(mention, written=_in_answer(mention, said, answer)) for mention in mentions)
+        return Parsed(mentions, parsed.problems)
 
     def save(self, path: Path, write: Opener = write_atomically) -> None:
         """Write the spec and its fingerprint as JSON."""
@@ -181,6 +184,14 @@ def without_thinking(answer: str) -> str | None:
     before = "" if tags[0][1] else answer[: tags[0].start()]
     rest = answer[tags[-1].end() :].strip()
     return f"{before}{tags[-1][0]}{rest}" if before.strip() else rest
+
+
+def _in_answer(mention: Mention, said: str, answer: str) -> tuple[tuple[int, int], ...]:
+    """``written`` of a mention of ``said``, which is ``without_thinking(answer)``, in the answer itself."""
+    tag = _THINKING.search(said)
+    before = tag.start() if tag else 0  # so far nothing was removed; the rest is at the end of both
+    removed = len(answer.rstrip()) - len(said)
+    return tuple((s, e) if e <= before else (s + removed, e + removed) for s, e in mention.written)
 
 
 def instruction(
@@ -258,8 +269,9 @@ def restored(mention: Mention, text: str) -> Mention:
         return mention
     start = escape(text).find(mention.text) if mention.start is None else mention.start
     if start < 0:
-        return Mention(mention.label, unescape(mention.text))
+        return replace(mention, text=unescape(mention.text), start=None)
     spaces = {position + order for order, position in enumerate(inserted)}
     surface = "".join(char for offset, char in enumerate(mention.text, start) if offset not in spaces)
     before = None if mention.start is None else start - sum(space < start for space in spaces)
-    return Mention(mention.label, surface or mention.text, before)  # a lone space may be one of the text's own
+    # A lone space may be one of the text's own.
+    return replace(mention, text=surface or mention.text, start=before)

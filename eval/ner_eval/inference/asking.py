@@ -10,8 +10,10 @@ from typing import Any
 
 from ner_common.errors import UserError
 from ner_data.gold import Record
+from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.client import Client
 from ner_eval.inference.failures import RecordFailed, RecordRefused, RequestRefused, ServerUnavailable
+from ner_eval.inference.reply import Reply
 from ner_eval.inference.request import IGNORED, honoured, request_body
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import PREDICTIONS, Prediction
@@ -126,8 +128,15 @@ async def _answer(client: Client, manifest: Manifest, record: Record) -> Predict
     mode = str(manifest.sampling["structured"])
     if not honoured(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
         raise RequestRefused(f"{record.id}: {IGNORED}")
+    if manifest.sampling.get("logprobs") and reply.tokens is None:
+        raise RequestRefused(f"{record.id}: {NO_LOGPROBS}")
+    return prediction_of(record.id, reply)
+
+
+def prediction_of(id: str, reply: Reply) -> Prediction:
+    """A reply as it is stored."""
     counts = (reply.prompt_tokens, reply.completion_tokens, reply.seconds)
-    return Prediction(record.id, reply.answer, reply.finish_reason, *counts)
+    return Prediction(id, reply.answer, reply.finish_reason, *counts, tokens=reply.tokens or ())
 
 
 async def _until_done(workers: Iterable[Coroutine[Any, Any, None]], stop: Callable[[], None]) -> None:

@@ -27,6 +27,7 @@ from msgspec import Struct
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import json_lines, write_atomically
 from ner_data.gold import Record
+from ner_eval.inference.asking import prediction_of
 from ner_eval.inference.failures import refuses_the_record
 from ner_eval.inference.reply import MalformedReply, reply_of
 from ner_eval.inference.request import request_body
@@ -142,8 +143,7 @@ def read_results(path: Path, ids: set[str]) -> tuple[list[Prediction], Counter[s
             else:
                 failures[reason] += 1
         else:
-            fields = (reply.answer, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens, reply.seconds)
-            predictions.append(Prediction(id, *fields))
+            predictions.append(prediction_of(id, reply))
     return predictions, failures
 
 

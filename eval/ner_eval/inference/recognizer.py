@@ -17,6 +17,7 @@ from ner_common.errors import one_line
 from ner_data.alignment import align
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
+from ner_eval.confidence.tokens import NO_LOGPROBS, NOT_ALIGNED, Token, entity_scores
 from ner_eval.inference.client import Client, Connection, run_async
 from ner_eval.inference.failures import RecordRefused, RequestRefused, ServerUnavailable, shown
 from ner_eval.inference.request import IGNORED, MODES, honoured, request_body, sampling
@@ -39,6 +40,7 @@ class Recognized:
         entities: sorted by position; offsets are half-open, in characters of ``text``.
         problems: what could not be used: a malformed or truncated answer, a mention that does not occur in
             the text, a label that was not asked for.
+        scores: how sure the model was of each of ``entities``, from 0 to 1, if it was asked for and known; else empty.
         error: the server's words if it refused this text or failed on it: then there is no answer, and the empty
             ``entities`` do not mean that the text has none. None if it was answered.
     """
@@ -47,6 +49,12 @@ class Recognized:
     entities: tuple[Entity, ...]
     problems: tuple[str, ...] = ()
     error: str | None = None
+    scores: tuple[float, ...] = ()
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The entities, with their scores if there are any."""
+        scores = [{"score": round(score, 4)} for score in self.scores] or [{}] * len(self.entities)
+        return [entity.as_json() | score for entity, score in zip(self.entities, scores, strict=True)]
 
     @property
     def answered(self) -> bool:
@@ -66,8 +74,13 @@ class TextsRefused(RecordRefused):
         )
 
 
-def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) -> Recognized:
-    """Read a model's answer to one text: entities sorted by position, each label and span once."""
+def read_answer(
+    spec: PromptSpec, text: str, answer: str, finish_reason: str, tokens: Sequence[Token] | None = None
+) -> Recognized:
+    """Read a model's answer to one text: entities sorted by position, each label and span once.
+
+    ``tokens``: those of the answer, to compute scores from; None if there is no need for scores.
+    """
     parsed = spec.parse(answer, text)
     problems = [f"answer {problem}" for problem in parsed.problems]
     if finish_reason == "length":
@@ -78,7 +91,8 @@ def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) ->
     if len(parsed.mentions) > most:
         problems.append(f"only the first {most} of {len(parsed.mentions)} mentions are read")
     entities = set()
-    for mention, span in zip(mentions, align(mentions, text), strict=True):
+    spans = align(mentions, text)
+    for mention, span in zip(mentions, spans, strict=True):
         if mention.label not in spec.labels:
             problems.append(f"unknown label {one_line(mention.label)} ({one_line(mention.text)})")
         elif span is None:
@@ -87,7 +101,12 @@ def read_answer(spec: PromptSpec, text: str, answer: str, finish_reason: str) ->
             entities.add(Entity(span[0], span[1], mention.label, mention.text))
     if len(problems) > PROBLEMS:
         problems[PROBLEMS:] = [f"... and {len(problems) - PROBLEMS} more problems"]
-    return Recognized(text, tuple(sorted(entities)), tuple(problems))
+    found = tuple(sorted(entities))
+    if not tokens:
+        missing = [NOT_ALIGNED] if found and tokens is not None else []
+        return Recognized(text, found, (*problems, *missing))
+    scores = entity_scores(answer, tokens, mentions, spans)
+    return Recognized(text, found, tuple(problems), scores=tuple(scores[entity] for entity in found))
 
 
 @dataclass(slots=True)
@@ -95,6 +114,7 @@ class Asker:
     """A model with its prompt on an open client, with at most ``concurrency`` requests in flight.
 
     ``longest``: longer texts are sent in pieces of up to this many characters; 0: the prompt spec's ``longest_text``.
+    ``confidence``: entities get scores; a text some of whose scores are unknown gets none, and says so.
     """
 
     client: Client
@@ -104,6 +124,7 @@ class Asker:
     openai_only: bool = False
     concurrency: int = 64
     longest: int = 0
+    confidence: bool = False
     _free: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,15 +148,21 @@ class Asker:
             for (start, _), part in zip(pieces, parts, strict=True)
             for e in part.entities
         ]
-        return Recognized(text, tuple(entities), tuple(problem for part in parts for problem in part.problems))
+        problems = tuple(problem for part in parts for problem in part.problems)
+        scores = tuple(score for part in parts for score in part.scores)
+        return Recognized(text, tuple(entities), problems, scores=scores if len(scores) == len(entities) else ())
 
     async def _piece(self, text: str, name: str) -> Recognized:
-        body = request_body(self.model, self.spec, text, sampling(self.spec, self.structured, self.openai_only))
+        carried = sampling(self.spec, self.structured, self.openai_only, self.confidence)
+        body = request_body(self.model, self.spec, text, carried)
         async with self._free:
             reply = await self.client.ask(body, name)
         if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
             raise RequestRefused(f"{shown(name)}: {IGNORED}")
-        return read_answer(self.spec, text, reply.answer, reply.finish_reason)
+        if self.confidence and reply.tokens is None:
+            raise RequestRefused(f"{shown(name)}: {NO_LOGPROBS}")
+        tokens = reply.tokens if self.confidence else None
+        return read_answer(self.spec, text, reply.answer, reply.finish_reason, tokens)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
         """Answer (key, text) pairs in order, each as soon as it and all before it are answered.
@@ -179,6 +206,7 @@ class Recognizer:
             the server serves the model from, if that can be read here.
         timeout, patience: seconds, see `ner_eval.inference.client.Connection`.
         structured: off, json or grammar.
+        confidence: whether `recognize` also returns scores.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -193,6 +221,7 @@ class Recognizer:
     timeout: float = 300.0
     patience: float = 60.0
     structured: str = "off"
+    confidence: bool = False
 
     def __post_init__(self) -> None:
         self._connection()
@@ -248,7 +277,9 @@ class Recognizer:
                 if path and path.is_dir():
                     path /= FILE_NAME
                 spec = choose_prompt(path, served.folder, None, (), False)
-            asker = Asker(client, self.model, spec, self.structured, concurrency=self.concurrency)
+            asker = Asker(
+                client, self.model, spec, self.structured, concurrency=self.concurrency, confidence=self.confidence
+            )
             tasks = [asyncio.create_task(asker.recognize(text, f"text {n}")) for n, text in enumerate(texts)]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

@@ -14,6 +14,7 @@ import msgspec
 
 from ner_common.decoding import convert, decode_json
 from ner_common.errors import one_line
+from ner_eval.confidence.tokens import Token, tokens_of
 
 LONGEST_WAIT = 600.0  # seconds
 LARGEST = 1 << 20  # bytes of one reply: far more than any answer; many may arrive at once
@@ -31,13 +32,18 @@ class AbortedReply(MalformedReply):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. ``seconds``: duration of the request that was answered, without waits and earlier attempts."""
+    """One answer.
+
+    ``seconds``: duration of the request that was answered, without waits and earlier attempts. ``tokens``: see
+    `ner_eval.confidence.tokens.tokens_of`.
+    """
 
     answer: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    tokens: tuple[Token, ...] | None = None
 
 
 Tokens = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # some servers write 12.0
@@ -55,6 +61,7 @@ class _Message(msgspec.Struct):
 class _Choice(msgspec.Struct):
     message: _Message
     finish_reason: Annotated[str, msgspec.Meta(max_length=100)] | None
+    logprobs: Any = None  # it does not matter what a server sends that was not asked for any
 
 
 class _Completion(msgspec.Struct):
@@ -106,8 +113,10 @@ def _reply(value: _Completion, seconds: float) -> Reply:
     choice, usage = value.choices[0], value.usage or _Usage()
     if choice.finish_reason in ABORTED:
         raise AbortedReply(f"the server broke the answer off (finish_reason {choice.finish_reason})")
-    tokens = int(usage.prompt_tokens or 0), int(usage.completion_tokens or 0)
-    return Reply(choice.message.content or "", choice.finish_reason or "", *tokens, round(seconds, 4))
+    counts = int(usage.prompt_tokens or 0), int(usage.completion_tokens or 0)
+    answer = choice.message.content or ""
+    tokens = tokens_of(choice.logprobs, answer, choice.finish_reason == "stop")
+    return Reply(answer, choice.finish_reason or "", *counts, round(seconds, 4), tokens)
 
 
 def error_text(content: bytes) -> str:

@@ -18,10 +18,11 @@ MODES = ("off", "json", "grammar")
 IGNORED = "the server ignores --structured (its answer breaks the form); use --structured off with this server"
 
 
-def sampling(spec: PromptSpec, mode: str, openai_only: bool) -> dict[str, Any]:
+def sampling(spec: PromptSpec, mode: str, openai_only: bool, confidence: bool = False) -> dict[str, Any]:
     """The parameters of every request of a run, in addition to model and messages; ``mode`` is one of `MODES`.
 
     ``openai_only`` leaves out repetition_penalty and enable_thinking, which vLLM has and OpenAI does not.
+    ``confidence`` asks for the log-probabilities of the answer's tokens.
 
     Raises:
         UserError: the prompt's answer form cannot be forced by ``mode``.
@@ -30,6 +31,8 @@ def sampling(spec: PromptSpec, mode: str, openai_only: bool) -> dict[str, Any]:
     values: dict[str, Any] = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
     if not openai_only:
         values |= {"repetition_penalty": 1.0, **spec.template_arguments}
+    if confidence:
+        values["logprobs"] = True
     return {**values, "max_tokens": spec.max_tokens, "structured": mode}
 
 

@@ -52,6 +52,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: str
     structured: str
     longest: int
+    confidence: bool = False  # earlier versions had no scores
 
 
 class _Line(msgspec.Struct):

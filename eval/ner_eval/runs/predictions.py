@@ -4,6 +4,9 @@ gold order once the run is complete. A line::
     {"id": "demo-test-1", "answer": "[{\"text\":\"林晓\",\"label\":\"name\"}]", "finish_reason": "stop",
      "prompt_tokens": 131, "completion_tokens": 12, "seconds": 0.41}
 
+With ``ner-eval predict --confidence`` a line also has ``tokens``, from which scores are computed: the number of bytes
+and the log-probability of each token of the answer (``[[2, -0.01], [6, -0.2]]``); none if they do not add up to it.
+
 A record that the server refused has a line too, with the server's words, so that the rest of the run goes on::
 
     {"id": "demo-test-2", "answer": "", "finish_reason": "refused", "prompt_tokens": 0, "completion_tokens": 0,
@@ -35,6 +38,7 @@ REFUSED = "refused"
 _ERROR_SHOWN = 500  # characters of a server's words that are kept
 _UNICODE = json.JSONEncoder(ensure_ascii=False)
 Tokens = Annotated[int, Meta(ge=0, le=1 << 53)]
+LogProbability = Annotated[float, Meta(ge=-1e9, le=0)]
 
 
 class Prediction(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,10 +54,13 @@ class Prediction(Struct, frozen=True, forbid_unknown_fields=True):
     completion_tokens: Tokens
     seconds: Annotated[float, Meta(ge=0, le=1e9)]
     error: Annotated[str, Meta(min_length=1)] = ""
+    tokens: tuple[tuple[Tokens, LogProbability], ...] = ()
 
     def __post_init__(self) -> None:
         if self.error and (self.answer or self.finish_reason != REFUSED):
             raise ValueError("a refused record has no answer, and the finish_reason refused")
+        if self.tokens and sum(size for size, _ in self.tokens) != len(self.answer.encode(errors="replace")):
+            raise ValueError("the tokens do not add up to the answer")
 
     @classmethod
     def refused(cls, id: str, error: str) -> "Prediction":
@@ -65,8 +72,9 @@ class Prediction(Struct, frozen=True, forbid_unknown_fields=True):
         """One line of ``predictions.jsonl``, UTF-8; lone surrogates, which UTF-8 cannot encode, stay escaped."""
         # One encoder for all lines: this runs for every answer.
         value = {name: getattr(self, name) for name in self.__struct_fields__}
-        if not self.error:
-            del value["error"]
+        for name in ("error", "tokens"):
+            if not value[name]:
+                del value[name]
         try:
             return (_UNICODE.encode(value) + "\n").encode()
         except UnicodeEncodeError:

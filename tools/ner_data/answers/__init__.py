@@ -44,6 +44,9 @@ class AnswerForm(Protocol):
         A form that cannot write every mention leaves some out; `ner_data.alpaca` counts them. A thinking block before
         the answer has been removed. Must not raise, whatever the model wrote. Problems: ``inexact``
         (some mentions could be read), ``bad_item`` (a mention lacks something), ``unparsable`` (none could be read).
+
+        ``written`` of a mention covers what was decided for it: its surface, with the mark that ends this unless the
+        mark may also say what comes next, and its label without such a mark.
         """
 
     def structured(self, mode: str, labels: Sequence[str], text: str) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ner_data.answers import forced_by
-from ner_data.answers.json_list import literal, storable
+from ner_data.answers.json_list import Span, literal, storable
 from ner_data.gold import Entity, Mention, Parsed
 
 NAME = "inline"
@@ -74,7 +74,7 @@ def parse(answer: str, text: str) -> Parsed:
         return Parsed(())
     read = _Reading()
     for token in _TOKEN.finditer(answer):
-        read.take(token[0])
+        read.take(token[0], token.start())
     copied = read.text()
     if copied.strip() != text.strip():
         if not read.found:
@@ -90,28 +90,32 @@ class _Reading:
 
     parts: list[str] = field(default_factory=list)
     length: int = 0
-    opened: list[int] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)  # where the answer has the text without marks
+    # Open marks: the length of the text before, their position in the answer, the number of spans before.
+    opened: list[tuple[int, int, int]] = field(default_factory=list)
     label: list[str] | None = None  # what follows the bar of the innermost open mark
-    found: list[tuple[int, int, str]] = field(default_factory=list)
+    bar: int = 0  # its position in the answer
+    found: list[tuple[int, int, str, tuple[Span, ...]]] = field(default_factory=list)
     problems: set[str] = field(default_factory=set)
 
-    def take(self, token: str) -> None:
+    def take(self, token: str, at: int) -> None:
         mark = token if token in ("[", "|", "]") else ""
         if mark == "[":
-            self.give_up_label()
+            self.give_up_label(at)
             if len(self.opened) < DEPTH:
-                self.opened.append(self.length)
+                self.opened.append((self.length, at, len(self.spans)))
             else:
                 self.problems.add("inexact")
         elif mark == "|" and self.opened and self.label is None:
-            self.label = []
+            self.label, self.bar = [], at
         elif mark == "]" and self.opened:
-            self.close()
+            self.close(at)
         else:
-            self.add(token)
+            self.add(token, at)
 
-    def add(self, token: str) -> None:
+    def add(self, token: str, at: int) -> None:
         """Text, or an escaped mark; a mark that fits nowhere is taken for text."""
+        end = at + len(token)
         if token in ("[", "|", "]", "\\"):
             self.problems.add("inexact")
         elif token[0] == "\\":
@@ -121,21 +125,25 @@ class _Reading:
         else:
             self.parts.append(token)
             self.length += len(token)
+            self.spans.append((at, end))
 
-    def close(self) -> None:
-        start, label = self.opened.pop(), "".join(self.label or [])
+    def close(self, at: int) -> None:
+        """What names a mention: the mark that opens it, its surface without the marks in it, bar and label."""
+        (start, opened, before), label = self.opened.pop(), "".join(self.label or [])
+        named = [] if self.label is None else [(self.bar, at)]
         self.label = None
         if not label or start == self.length:
             self.problems.add("bad_item")
-        self.found.append((start, self.length, label))
+        self.found.append((start, self.length, label, ((opened, opened + 1), *self.spans[before:], *named)))
 
-    def give_up_label(self) -> None:
+    def give_up_label(self, at: int) -> None:
         """A mark opens where a label should end: what was read of the label is text."""
         if self.label is not None:
             read, self.label = ["|", *self.label], None
             self.problems.add("inexact")
             self.parts += read
             self.length += sum(map(len, read))
+            self.spans.append((self.bar, at))
 
     def text(self) -> str:
         if self.opened:
@@ -143,7 +151,7 @@ class _Reading:
         return "".join(self.parts)
 
 
-def _placed(found: Sequence[tuple[int, int, str]], copied: str, text: str) -> Iterator[Mention]:
+def _placed(found: Sequence[tuple[int, int, str, tuple[Span, ...]]], copied: str, text: str) -> Iterator[Mention]:
     """Mentions of a copy as mentions of the text: with their places where both agree from one of their ends on.
 
     White space around either is no difference.
@@ -156,11 +164,11 @@ def _placed(found: Sequence[tuple[int, int, str]], copied: str, text: str) -> It
         before = _agree(copied[start:end], text[text_start:text_end])
         after = _agree(copied[start:end][::-1], text[text_start:text_end][::-1])
         same = [(start, start + before, text_start - start), (end - after, end, text_end - end)]
-    for first, last, label in found:
+    for first, last, label, written in found:
         shifts = (shift for start, end, shift in same if start <= first < last <= end)
         shift = next(shifts, None)
         place = None if shift is None else first + shift
-        yield Mention(storable(label), storable(copied[first:last]), place)
+        yield Mention(storable(label), storable(copied[first:last]), place, written)
 
 
 def _ends(text: str) -> tuple[int, int]:

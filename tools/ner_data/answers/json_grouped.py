@@ -16,7 +16,7 @@ from typing import Any
 
 from ner_data.alignment import align
 from ner_data.answers import forced_by
-from ner_data.answers.json_list import DECODER, STRING, literal, storable, stretches, unquote
+from ner_data.answers.json_list import DECODER, STRING, Span, Strings, literal, storable, stretches, unquote
 from ner_data.gold import Entity, Mention, Parsed
 
 NAME = "json_grouped"
@@ -55,13 +55,30 @@ def parse(answer: str, text: str) -> Parsed:
     # `DECODER` makes tuples of objects; `{}` is an empty one.
     if end < len(whole) or not isinstance(value, tuple):
         return _search(answer, text)
-    mentions = [Mention(storable(label), storable(surface)) for label, given in value for surface in _surfaces(given)]
+    mentions, strings = [], Strings(answer)
+    for label, given in value:
+        label_at = strings.take(1)[0]
+        for surface in _surfaces(given):
+            if isinstance(surface, str):
+                mentions.append(_mention(label, label_at, surface, strings.take(1)[0]))
+            else:
+                strings.skip(surface)
+                mentions.append(_mention(label, label_at, "", None))
     if not all(isinstance(given, list) and all(isinstance(s, str) and s for s in given) for _, given in value):
         problems: tuple[str, ...] = ("bad_item",)
     else:
         exact = all(given for _, given in value) and len({label for label, _ in value}) == len(value)
         problems = () if exact else ("inexact",)
     return Parsed(_in_order(mentions, text), problems)
+
+
+def _mention(label: str, label_at: Span, surface: str, surface_at: Span | None) -> Mention:
+    """A mention, and what names it: label and surface without quotes, as the quote after a surface may be one token
+    with what says whether another follows.
+    """
+    places = [label_at, surface_at] if surface_at else [label_at]
+    written = tuple((start + 1, end - 1) for start, end in places)
+    return Mention(storable(label), storable(surface), None, written)
 
 
 def _surfaces(given: Any) -> list[Any]:
@@ -78,18 +95,23 @@ def _search(answer: str, text: str) -> Parsed:
 
 def _items(answer: str) -> Iterator[Mention]:
     """A string before ``:`` is a label; every other string between ``[`` and ``]`` is a surface of the last label."""
-    label = string = None
+    label: re.Match[str] | None = None
+    string: re.Match[str] | None = None
     listed = False
+
+    def found(label: re.Match[str], string: re.Match[str]) -> Mention:
+        return _mention(unquote(label[0]), label.span(), unquote(string[0]), string.span())
+
     for token in _TOKEN.finditer(answer):
         if token[0] == ":":
             label, string, listed = string, None, False
             continue
         if string is not None and listed and label is not None:
-            yield Mention(storable(label), storable(string))
-        string = unquote(token["string"]) if token["string"] else None
+            yield found(label, string)
+        string = token if token["string"] else None
         listed = token[0] == "[" or (listed and string is not None)
     if string is not None and listed and label is not None:
-        yield Mention(storable(label), storable(string))
+        yield found(label, string)
 
 
 def _in_order(mentions: Sequence[Mention], text: str) -> tuple[Mention, ...]:

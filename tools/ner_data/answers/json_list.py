@@ -30,7 +30,9 @@ _ITEM = re.compile(
     re.DOTALL,
 )
 _EMPTY = re.compile(r"\[\s*+\]")
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 ENCODER = msgspec.json.Encoder()
+Span = tuple[int, int]
 # Objects as tuples of (key, value), so repeated keys are noticed.
 DECODER = json.JSONDecoder(object_pairs_hook=tuple)
 
@@ -60,12 +62,66 @@ def parse(answer: str, text: str) -> Parsed:
         return _search(answer)
     mentions = []
     exact = True
+    strings = Strings(answer)
     for item in value:
         fields = dict(item) if isinstance(item, tuple) else {}
         label, surface = fields.get("label"), fields.get("text")
-        exact &= isinstance(label, str) and isinstance(surface, str) and len(item) == 2
-        mentions.append(Mention(storable(label), storable(surface)))
+        if isinstance(label, str) and isinstance(surface, str) and len(item) == 2:
+            # Its strings are a key, a value, a key, a value.
+            _, first, _, second = strings.take(4)
+            written = names(first, second) if item[0][0] == "text" else names(second, first)
+            mentions.append(Mention(storable(label), storable(surface), None, written))
+        else:
+            exact = False
+            mentions.append(Mention(storable(label), storable(surface), None, _written(item, strings)))
     return Parsed(tuple(mentions), () if exact else ("bad_item",))
+
+
+def _written(item: Any, strings: "Strings") -> tuple[Span, ...]:
+    """What names the mention of an item that is not in the form."""
+    at: dict[str, Span] = {}
+    if not isinstance(item, tuple):
+        strings.skip(item)
+        return ()
+    for key, given in item:
+        strings.skip(key)
+        if isinstance(given, str):
+            at[key] = strings.take(1)[0]
+        else:
+            strings.skip(given)
+            at.pop(key, None)
+    return names(at.get("text"), at.get("label"))
+
+
+class Strings:
+    """Where the strings of a JSON document are, with their quotes, in the order of the document."""
+
+    def __init__(self, document: str) -> None:
+        self._spans = [match.span() for match in _JSON_STRING.finditer(document)]
+        self._at = 0
+
+    def take(self, count: int) -> list[Span]:
+        self._at += count
+        return self._spans[self._at - count : self._at]
+
+    def skip(self, value: Any) -> None:
+        """Go past the strings of a value (as `DECODER` reads it), the keys of objects among them."""
+        if isinstance(value, str):
+            self._at += 1
+            return
+        left = [value]
+        while left:  # not a recursion: it may be nested deeply
+            one = left.pop()
+            self._at += isinstance(one, str)
+            if isinstance(one, list | tuple):
+                left += one
+
+
+def names(surface: Span | None, label: Span | None) -> tuple[Span, ...]:
+    """What names a mention, from where its strings are: the surface to the quote that ends it, the label without."""
+    if surface and label:
+        return (surface[0] + 1, surface[1]), (label[0] + 1, label[1] - 1)
+    return ((surface[0] + 1, surface[1]),) if surface else ((label[0] + 1, label[1] - 1),) if label else ()
 
 
 def _search(answer: str) -> Parsed:
@@ -74,7 +130,9 @@ def _search(answer: str) -> Parsed:
     for match in _ITEM.finditer(answer):
         if match["key"] != match["other"]:
             item = {match["key"]: unquote(match["first"]), match["other"]: unquote(match["second"])}
-            mentions.append(Mention(storable(item["label"]), storable(item["text"])))
+            at = {match["key"]: match.span("first"), match["other"]: match.span("second")}
+            written = names(at["text"], at["label"])
+            mentions.append(Mention(storable(item["label"]), storable(item["text"]), None, written))
     if mentions or _EMPTY.search(answer):
         return Parsed(tuple(mentions), ("inexact",))
     return Parsed((), ("unparsable",))

@@ -49,15 +49,18 @@ def parse(answer: str, text: str) -> Parsed:
     - ``unparsable``: no line is a mention.
     """
     rows = answer.strip("\r\n").split("\n")
+    at = len(answer) - len(answer.lstrip("\r\n"))  # where a row starts
     if rows == [EMPTY]:
         return Parsed(())
     mentions, problems = [], set()
     for row in rows:
+        start, at = at, at + len(row) + 1
         surface, *rest = row.removesuffix("\r").split("\t")
         if not rest:
             problems.add("inexact")
             continue
-        mention = Mention(storable(_read(rest[0])), storable(_read(surface)))
+        written = ((start, start + len(surface) + 1 + len(rest[0])),)
+        mention = Mention(storable(_read(rest[0])), storable(_read(surface)), None, written)
         mentions.append(mention)
         if len(rest) > 1 or not (mention.text and mention.label):
             problems.add("bad_item")

@@ -1,0 +1,1 @@
+"""How far an answer can be trusted: scores from token log-probabilities, their calibration, thresholds, curves."""
