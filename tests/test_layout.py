@@ -29,10 +29,10 @@ MAY_IMPORT = {
 ROOMS: dict[str, set[str]] = {
     "ner_eval.confidence": set(),
     "ner_eval.runs": set(),
-    "ner_eval.metrics": {"ner_eval.runs"},
+    "ner_eval.metrics": {"ner_eval.runs", "ner_eval.confidence"},
     "ner_eval.inference": {"ner_eval.runs", "ner_eval.confidence"},
     "ner_eval.checkpoints": {"ner_eval.metrics"},
-    "ner_eval.reporting": {"ner_eval.metrics", "ner_eval.checkpoints"},
+    "ner_eval.reporting": {"ner_eval.metrics", "ner_eval.checkpoints", "ner_eval.confidence"},
     "ner_models.chatglm3": set(),
     "ner_models.nano": set(),
     "ner_models.peft_training": set(),

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from ner_common.commands import positive
 from ner_common.errors import UserError
+from ner_eval.confidence.trust import Wanted
 from ner_eval.inference.checks import check_address, check_seconds
 from ner_eval.inference.client import BASE_URL, Connection
 from ner_eval.inference.request import MODES
@@ -138,6 +139,32 @@ def add_confidence_argument(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also ask for the log-probabilities of the answers' tokens, from which each entity gets a score",
     )
+
+
+def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threshold", type=float, metavar="S", help="keep only entities with a score of at least S, from 0 to 1"
+    )
+    parser.add_argument(
+        "--precision",
+        type=float,
+        metavar="P",
+        help="keep entities from the score on from which the share P was right on the held-out records "
+        "(needs `ner-eval calibrate`)",
+    )
+    parser.add_argument("--per-label", action="store_true", help="with --precision: choose a threshold for each label")
+
+
+def wanted_scores(args: argparse.Namespace) -> Wanted:
+    """What is kept, from the arguments of `add_threshold_arguments`.
+
+    Raises:
+        UserError: a value is out of its range, or two of them contradict each other.
+    """
+    try:
+        return Wanted(args.threshold, args.precision, args.per_label)
+    except ValueError as error:
+        raise UserError(f"--{error}".replace("per_label", "per-label")) from None
 
 
 def prompting(args: argparse.Namespace) -> dict[str, Any]:

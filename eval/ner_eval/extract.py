@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -32,9 +32,12 @@ from ner_eval.arguments import (
     add_confidence_argument,
     add_prompt_arguments,
     add_server_arguments,
+    add_threshold_arguments,
     connection,
     prompting,
+    wanted_scores,
 )
+from ner_eval.confidence.trust import Trust, Wanted, trust_in
 from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.documents import FORMATS, Document, read_documents
 from ner_eval.inference.failures import ServerUnavailable, shown
@@ -56,6 +59,7 @@ class Extracted:
     Attributes:
         done: already in the output file; refused: those of them that the server refused and that were not asked again.
         read: asked now; problems, unanswered: those of them with problems, and without an answer.
+        dropped: entities of these that were left out for their scores.
     """
 
     done: int = 0
@@ -63,6 +67,7 @@ class Extracted:
     read: int = 0
     problems: int = 0
     unanswered: int = 0
+    dropped: int = 0
 
 
 def extract(
@@ -81,6 +86,7 @@ def extract(
     allow_other_prompt: bool = False,
     structured: str = "off",
     confidence: bool = False,
+    wanted: Wanted | None = None,
     connection: Connection | None = None,
 ) -> Extracted:
     """Find the entities of the texts in files. (`ner_eval.Recognizer` takes texts from Python.)
@@ -94,13 +100,16 @@ def extract(
         format, field, whole: see `read_documents`.
         longest: longer texts are sent in pieces of at most this many characters; 0: the longest training text.
         prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
-        confidence: give each entity a score.
+        confidence: give each entity a score, calibrated if the model's folder has a calibration.
+        wanted: leave out entities with lower scores (implies ``confidence``).
 
     Raises:
         UserError: a file cannot be read, there is no prompt or no server, or the output file holds something else.
     """
-    connection = connection or Connection()
-    asked = _Asked(model, longest, prompt, adapter, allow_other_prompt, structured, confidence, connection)
+    asked = _Asked(
+        model, longest, prompt, adapter, allow_other_prompt, structured, confidence or bool(wanted),
+        connection or Connection(), wanted or Wanted(),
+    )  # fmt: skip
     return run_async(_extract(_Source(files, format, field, whole), asked, show, output, retry_refused))
 
 
@@ -130,16 +139,20 @@ class _Asked:
     structured: str
     confidence: bool
     connection: Connection
+    wanted: Wanted = field(default_factory=Wanted)
 
     def spec(self, folder: Path | None) -> PromptSpec:
         return choose_prompt(self.prompt, folder, None, (), self.allow_other_prompt)
 
-    def determining(self, folder: Path | None, spec: PromptSpec) -> Asked:
-        """What determines the answers."""
-        longest = self.longest or spec.longest_text
-        return Asked(
-            self.model, weights_fingerprint(folder), spec.fingerprint, self.structured, longest, self.confidence
-        )
+    def trust(self, folder: Path | None, spec: PromptSpec) -> Trust:
+        if not self.confidence:
+            return Trust()
+        return trust_in(folder, spec.fingerprint, self.wanted, structured=self.structured)
+
+    def determining(self, folder: Path | None, spec: PromptSpec, trust: Trust) -> Asked:
+        """What determines the answers, and which entities of them are written."""
+        how = (self.structured, self.longest or spec.longest_text, str(trust) if self.confidence else "")
+        return Asked(self.model, weights_fingerprint(folder), spec.fingerprint, *how)
 
     async def spec_without_asking(self) -> PromptSpec:
         """The prompt spec; the server is asked for the model's folder only if no prompt or adapter is given."""
@@ -162,10 +175,11 @@ async def _extract(
         folder = asked.adapter or served.folder
         spec = asked.spec(folder)
         how = (asked.structured, connection.openai_only, connection.concurrency, asked.longest, asked.confidence)
-        asker = Asker(client, asked.model, spec, *how)
+        trust = asked.trust(folder, spec)
+        asker = Asker(client, asked.model, spec, *how, trust)
         documents, store = source.read(), None
         if output:
-            stored = stack.enter_context(open_output(output, asked.determining(folder, spec)))
+            stored = stack.enter_context(open_output(output, asked.determining(folder, spec, trust)))
             again = stored.refused if retry_refused else []
             count.done, count.refused = stored.lines - len(again), len(stored.refused) - len(again)
             documents = stored.remaining(documents, set(again))
@@ -175,6 +189,7 @@ async def _extract(
                 count.read += 1
                 count.problems += bool(found.problems)
                 count.unanswered += not found.answered
+                count.dropped += found.dropped
                 if store:
                     await store.add(f"{line(document, found)}\n".encode())
                 if show:
@@ -280,6 +295,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_server_arguments(parser)
     add_prompt_arguments(parser)
     add_confidence_argument(parser)
+    add_threshold_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -287,10 +303,11 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--output cannot be combined with --pretty or --dry-run; leave one out")
     if args.retry_refused and not args.output:
         raise UserError("--retry-refused asks again for texts in an output file; name it with --output")
+    kept = wanted_scores(args)
     reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest")}
     if args.dry_run:
         source = _Source(args.files, args.format, args.field, args.whole)
-        how = {**prompting(args), "confidence": args.confidence}
+        how = {**prompting(args), "confidence": args.confidence or bool(kept)}
         asked = _Asked(args.model, args.longest, **how, connection=connection(args))
         for command in curl_commands(source, asked):
             print(command)
@@ -302,12 +319,13 @@ def run(args: argparse.Namespace) -> int:
 
     count = extract(
         args.files, args.model, show=None if args.output else show, output=args.output,
-        retry_refused=args.retry_refused, confidence=args.confidence, **reading, **prompting(args),
+        retry_refused=args.retry_refused, confidence=args.confidence, wanted=kept, **reading, **prompting(args),
         connection=connection(args),
     )  # fmt: skip
     stored = f"{count.done} texts were already done; " if count.done else ""
     if count.refused:
         stored += f"{count.refused} of them the server refused: ask again with --retry-refused; "
     unanswered = f"{count.unanswered} without an answer"
-    print(f"{stored}{count.read} texts, {count.problems} with problems, {unanswered}", file=sys.stderr)
+    left_out = f", {count.dropped} entities with lower scores left out" if kept else ""
+    print(f"{stored}{count.read} texts, {count.problems} with problems, {unanswered}{left_out}", file=sys.stderr)
     return int(count.unanswered + count.refused > 0)

@@ -8,11 +8,15 @@ from typing import Any
 from ner_common.commands import positive
 from ner_common.errors import UserError, rooted
 from ner_common.files import write_atomically
+from ner_eval.arguments import add_threshold_arguments, wanted_scores
+from ner_eval.confidence.trust import Wanted
 from ner_eval.metrics.comparison import check_same, common, compare_loaded
+from ner_eval.metrics.judged import judge
 from ner_eval.metrics.loaded_run import LoadedRun, load_run
 from ner_eval.metrics.protocols import TEXT
 from ner_eval.metrics.results import SCORES, score_run
 from ner_eval.reporting import data, html, markdown, plot
+from ner_eval.reporting.confidence import confidence
 from ner_eval.reporting.fonts import Face, chinese_face
 from ner_eval.reporting.wording import LANGUAGES
 from ner_eval.run_arguments import add_run_arguments, loading
@@ -37,6 +41,7 @@ def report(
     examples: int = 2000,
     lang: str = "zh",
     png: bool | None = None,
+    wanted: Wanted | None = None,
     gold: Path | None = None,
     partial: bool = False,
     allow_other_labels: bool = False,
@@ -50,6 +55,7 @@ def report(
         examples: maximum number of sentences with errors to show.
         lang: zh or en, for the Markdown, the plot, and the page when it opens.
         png: True requires the plot, False omits it, None draws it if matplotlib and a Chinese font are there.
+        wanted: which entities are kept by their scores, to show what is lost; needs a run with scores.
         gold, partial, allow_other_labels: as for `load_run`.
 
     Raises:
@@ -65,6 +71,8 @@ def report(
     scores = score_run(loaded)
     training = training_gold(train, gold or Path(loaded.manifest.gold))
     contents = data.collect(loaded, scores, training, examples)
+    judged = judge(loaded, wanted)
+    contents["confidence"] = confidence(judged) if judged else None
     contents["comparison"] = None
     if compare:
         other = load_run(compare, gold=gold, **options)
@@ -142,11 +150,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw f1.png, which needs matplotlib and a Chinese font (default: draw it if both are available)",
     )
     add_run_arguments(parser)
+    add_threshold_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     chosen = {name: getattr(args, name) for name in ("compare", "train", "examples", "lang", "png")}
-    written = report(args.run, **chosen, **loading(args))
+    written = report(args.run, **chosen, wanted=wanted_scores(args), **loading(args))
     print(f"{written.wrong} of {written.sentences} sentences have errors, {written.shown} of them are shown")
     for line in (*written.missing, *map(rooted, written.files)):
         print(line)

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from ner_data.alignment import align
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.confidence.tokens import NO_LOGPROBS, NOT_ALIGNED, Token, entity_scores
+from ner_eval.confidence.trust import Trust, trust_in
 from ner_eval.inference.client import Client, Connection, run_async
 from ner_eval.inference.failures import RecordRefused, RequestRefused, ServerUnavailable, shown
 from ner_eval.inference.request import IGNORED, MODES, honoured, request_body, sampling
@@ -41,6 +42,7 @@ class Recognized:
         problems: what could not be used: a malformed or truncated answer, a mention that does not occur in
             the text, a label that was not asked for.
         scores: how sure the model was of each of ``entities``, from 0 to 1, if it was asked for and known; else empty.
+        dropped: how many entities with lower scores than wanted are left out.
         error: the server's words if it refused this text or failed on it: then there is no answer, and the empty
             ``entities`` do not mean that the text has none. None if it was answered.
     """
@@ -50,6 +52,7 @@ class Recognized:
     problems: tuple[str, ...] = ()
     error: str | None = None
     scores: tuple[float, ...] = ()
+    dropped: int = 0
 
     def as_json(self) -> list[dict[str, Any]]:
         """The entities, with their scores if there are any."""
@@ -109,12 +112,23 @@ def read_answer(
     return Recognized(text, found, tuple(problems), scores=tuple(scores[entity] for entity in found))
 
 
+def trusted(found: Recognized, trust: Trust) -> Recognized:
+    """The entities with calibrated scores, without those that are not kept."""
+    if not found.scores:
+        return found
+    scored = [(entity, trust.score(raw)) for entity, raw in zip(found.entities, found.scores, strict=True)]
+    kept = [(entity, score) for entity, score in scored if trust.keeps(entity.label, score)]
+    entities, scores = tuple(entity for entity, _ in kept), tuple(score for _, score in kept)
+    return replace(found, entities=entities, scores=scores, dropped=len(scored) - len(kept))
+
+
 @dataclass(slots=True)
 class Asker:
     """A model with its prompt on an open client, with at most ``concurrency`` requests in flight.
 
     ``longest``: longer texts are sent in pieces of up to this many characters; 0: the prompt spec's ``longest_text``.
     ``confidence``: entities get scores; a text some of whose scores are unknown gets none, and says so.
+    ``trust``: how the scores are calibrated, and which entities are kept (all whose scores are unknown).
     """
 
     client: Client
@@ -125,6 +139,7 @@ class Asker:
     concurrency: int = 64
     longest: int = 0
     confidence: bool = False
+    trust: Trust = field(default_factory=Trust)
     _free: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -150,7 +165,8 @@ class Asker:
         ]
         problems = tuple(problem for part in parts for problem in part.problems)
         scores = tuple(score for part in parts for score in part.scores)
-        return Recognized(text, tuple(entities), problems, scores=scores if len(scores) == len(entities) else ())
+        scores = scores if len(scores) == len(entities) else ()
+        return Recognized(text, tuple(entities), problems, scores=scores, dropped=sum(part.dropped for part in parts))
 
     async def _piece(self, text: str, name: str) -> Recognized:
         carried = sampling(self.spec, self.structured, self.openai_only, self.confidence)
@@ -162,7 +178,7 @@ class Asker:
         if self.confidence and reply.tokens is None:
             raise RequestRefused(f"{shown(name)}: {NO_LOGPROBS}")
         tokens = reply.tokens if self.confidence else None
-        return read_answer(self.spec, text, reply.answer, reply.finish_reason, tokens)
+        return trusted(read_answer(self.spec, text, reply.answer, reply.finish_reason, tokens), self.trust)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
         """Answer (key, text) pairs in order, each as soon as it and all before it are answered.
@@ -206,7 +222,8 @@ class Recognizer:
             the server serves the model from, if that can be read here.
         timeout, patience: seconds, see `ner_eval.inference.client.Connection`.
         structured: off, json or grammar.
-        confidence: whether `recognize` also returns scores.
+        confidence: whether `recognize` also returns scores; calibrated if the folder of the prompt, or the one that
+            the server serves the model from, has a calibration (`ner-eval calibrate`).
 
     Raises:
         ValueError: an argument is out of its range.
@@ -271,15 +288,17 @@ class Recognizer:
     async def _recognize(self, texts: list[str]) -> list[Recognized]:
         async with self._connection().client(notice=lambda line: None) as client:
             served = await find_model(client, self.model, wait=0)
-            spec = self.prompt
+            spec, folder = self.prompt, served.folder
             if not isinstance(spec, PromptSpec):
                 path = Path(spec) if spec else None
                 if path and path.is_dir():
-                    path /= FILE_NAME
+                    folder, path = path, path / FILE_NAME
                 spec = choose_prompt(path, served.folder, None, (), False)
-            asker = Asker(
-                client, self.model, spec, self.structured, concurrency=self.concurrency, confidence=self.confidence
-            )
+            trust = Trust()
+            if self.confidence:
+                trust = trust_in(folder, spec.fingerprint, structured=self.structured)
+            how = (self.concurrency, 0, self.confidence, trust)
+            asker = Asker(client, self.model, spec, self.structured, False, *how)
             tasks = [asyncio.create_task(asker.recognize(text, f"text {n}")) for n, text in enumerate(texts)]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

@@ -10,6 +10,7 @@ from pathlib import Path
 from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_data.alignment import Span, align
 from ner_data.gold import Parsed, Record, read_gold
+from ner_eval.confidence.tokens import Token
 from ner_eval.runs.manifest import Manifest, read_manifest, run_folder, select
 from ner_eval.runs.predictions import PREDICTIONS, REFUSED, Prediction, read_predictions
 
@@ -19,6 +20,7 @@ class Answered:
     """A record with gold, its answer, the mentions in it and their spans (None: the surface is not in the text).
 
     ``error``: the server's words if it refused the record (so there are no mentions, and its gold is missed), else "".
+    ``tokens``: those of the answer, if the run asked for them.
     """
 
     record: Record
@@ -27,6 +29,7 @@ class Answered:
     spans: tuple[Span | None, ...]
     cut: bool
     error: str = ""
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,9 @@ def answer(record: Record, prediction: Prediction, manifest: Manifest) -> Answer
         return Answered(record, "", Parsed((), (REFUSED,)), (), False, prediction.error)
     parsed = manifest.prompt.parse(prediction.answer, record.text)
     spans = tuple(align(parsed.mentions, record.text))
-    return Answered(record, prediction.answer, parsed, spans, prediction.finish_reason == "length")
+    return Answered(
+        record, prediction.answer, parsed, spans, prediction.finish_reason == "length", "", prediction.tokens
+    )
 
 
 def _check_gold(path: Path, manifest: Manifest) -> None:

@@ -52,7 +52,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: str
     structured: str
     longest: int
-    confidence: bool = False  # earlier versions had no scores
+    confidence: str = ""  # how scores were computed (`ner_eval.confidence.trust.Trust`); empty: none
 
 
 class _Line(msgspec.Struct):

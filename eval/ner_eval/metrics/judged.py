@@ -1,0 +1,89 @@
+"""The scored entities of a run, each of them right or wrong by gold."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ner_common.errors import UserError, rooted
+from ner_eval.confidence.curves import Judged
+from ner_eval.confidence.tokens import entity_scores
+from ner_eval.confidence.trust import Trust, Wanted, trust_in
+from ner_eval.metrics.loaded_run import Answered, LoadedRun
+from ner_eval.runs.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRun:
+    """The entities of a run as `ner-eval extract` returns them: each once, in the text, with a label asked for.
+
+    Attributes:
+        raw: with the model's own scores; ``judged``: with those that ``trust`` makes of them.
+        records: the number of each entity's record.
+        gold: number of gold entities of the records that count.
+        unscored: number of answers with mentions but without scores; neither they nor their gold count.
+        cuts: whether a threshold was asked for.
+    """
+
+    raw: list[Judged]
+    records: list[int]
+    gold: int
+    unscored: int
+    trust: Trust
+    cuts: bool
+
+    @property
+    def judged(self) -> list[Judged]:
+        return [one._replace(score=self.trust.score(one.score)) for one in self.raw]
+
+    @property
+    def kept(self) -> list[Judged]:
+        return [one for one in self.judged if self.trust.keeps(one.label, one.score)]
+
+
+def judge(run: LoadedRun, wanted: Wanted | None = None, *, calibrated: bool = True) -> JudgedRun | None:
+    """Judge a run's entities; None if it did not ask for what scores are computed from.
+
+    A calibration in the model's folder that does not fit the run is not used, and a note says so.
+
+    Raises:
+        UserError: it did not, or there is no calibration that fits it, though ``wanted`` needs that.
+    """
+    manifest = run.manifest
+    if not manifest.sampling.get("logprobs"):
+        if wanted:
+            raise UserError(f"{rooted(run.folder)}: has no scores; predict with --confidence into another --run")
+        return None
+    raw: list[Judged] = []
+    records: list[int] = []
+    gold = unscored = 0
+    for number, item in enumerate(run.answered):
+        if item.parsed.mentions and not item.tokens:
+            unscored += 1
+            continue
+        gold += len(set(item.record.gold))
+        found = list(_judged(item, manifest.prompt.labels))
+        raw += found
+        records += [number] * len(found)
+    wanted = wanted or Wanted()
+    trust = _trust(manifest, wanted) if calibrated else Trust()
+    return JudgedRun(raw, records, gold, unscored, trust, bool(wanted))
+
+
+def _trust(manifest: Manifest, wanted: Wanted) -> Trust:
+    folder = Path(manifest.folder) if manifest.folder else None
+    structured = str(manifest.sampling.get("structured"))
+    try:
+        return trust_in(folder, manifest.prompt.fingerprint, wanted, structured=structured, weights=manifest.weights)
+    except UserError as error:
+        if wanted.precision is not None:
+            raise
+        print(f"note: {error}; the scores of this run are not calibrated", file=sys.stderr)
+        return Trust(threshold=wanted.threshold or 0.0)
+
+
+def _judged(item: Answered, labels: tuple[str, ...]) -> Iterator[Judged]:
+    right = set(item.record.gold)
+    for entity, score in entity_scores(item.answer, item.tokens, item.parsed.mentions, item.spans).items():
+        if entity.label in labels:
+            yield Judged(entity.label, score, entity in right)
