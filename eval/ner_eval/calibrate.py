@@ -28,8 +28,6 @@ from ner_eval.metrics.loaded_run import load_run
 from ner_eval.predict import predict
 from ner_eval.runs.manifest import run_folder
 
-HELD_OUT = "held-out.jsonl"
-
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
@@ -55,7 +53,8 @@ def calibrate(
     Args:
         adapter: the folder that the training wrote.
         model: the name that the server has it under; by default the adapter's own.
-        run: folder in ``runs/``, or a path, for the answers; by default named after the model and its weights.
+        run: folder in ``runs/``, or a path, for the answers: in a run for each state of the weights. By default
+            MODEL-calibrate.
         method: isotonic or platt; by default by the number of entities (`ner_eval.confidence.fitting.fit`).
         structured: off, json or grammar, as it will be asked later.
         connection: where the servers are.
@@ -72,8 +71,8 @@ def calibrate(
         raise UserError(f"{rooted(adapter)}: has no weights (*.safetensors); name the folder that a training wrote")
     model = model or served_name(adapter)
     form = "" if structured == "off" else f"-{structured}"
-    folder = run_folder(run or f"{model.strip('/').replace('/', '_')}-calibrate-{weights[:8]}{form}")
-    gold = folder / HELD_OUT
+    folder = run_folder(run or f"{model.strip('/').replace('/', '_')}-calibrate") / f"{weights[:8]}{form}"
+    gold = folder.with_name(f"{weights[:8]}-held-out.jsonl")
     write_gold(gold, held_out_records(adapter, record, spec))
     predict(
         model, spec.corpus, split="held-out", gold=gold, run=str(folder.absolute()), prompt=adapter / FILE_NAME,
@@ -97,9 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="name of the adapter, as the server lists it (default: from the folder, such as nano-lora-demo)",
     )
-    parser.add_argument(
-        "--run", metavar="NAME", help="folder in runs/ for the answers (default: from model and weights)"
-    )
+    parser.add_argument("--run", metavar="NAME", help="folder in runs/ for the answers (default: NAME-calibrate)")
     parser.add_argument(
         "--method",
         choices=METHODS,

@@ -74,6 +74,5 @@ def describe_confidence(run: JudgedRun) -> Iterator[str]:
         lost = f"lost: {cut['lost_right']} right ones and {cut['lost_wrong']} wrong ones"
         yield f"kept from a score of {cut['threshold']:.4f}{labels}; {lost}"
         for name, figures in (("all", data["all"]), ("kept", cut["kept"])):
-            yield (
-                f"{name} ({figures['entities']}): precision {figures['precision']:.4f}, recall {figures['recall']:.4f}, F1 {figures['f1']:.4f}"
-            )
+            shown = ", ".join(f"{key} {figures[key]:.4f}" for key in ("precision", "recall", "f1"))
+            yield f"{name} ({figures['entities']}): {shown}"

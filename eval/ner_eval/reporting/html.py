@@ -12,7 +12,7 @@ from ner_common.pages import fill, style
 # In order of dependency.
 # Markup, line ends of JavaScript, and lone surrogates, which UTF-8 cannot encode.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
-SCRIPTS = ("text.js", "contents.js", "figures.js", "errors.js", "examples.js", "run.js", "main.js")
+SCRIPTS = ("text.js", "contents.js", "figures.js", "errors.js", "examples.js", "confidence.js", "run.js", "main.js")
 
 
 def render(data: dict[str, Any], language: str) -> str:

@@ -43,6 +43,8 @@ def render(data: dict[str, Any], language: str) -> str:
     lines += _folded(say("answers"), _answers(data, say))
     if data["answers"]["refused"]:
         lines += _folded(say("refused"), _refused(data["examples"]))
+    if data.get("confidence"):
+        lines += _folded(say("confidence"), _confidence(data["confidence"], say))
     if data["suspects"]:
         lines += _folded(f"{say('suspects')} ({len(data['suspects'])})", _suspects(data["suspects"], names, say))
     if data.get("comparison"):
@@ -107,6 +109,24 @@ def _label_table(scores: dict[str, Any], names: dict[str, str], say: Say) -> lis
 def _classes(data: dict[str, Any], say: Say) -> list[str]:
     rows = [(kind_name(kind, say), number) for kind, number in data["classes"].items()]
     return [*_table([say("class"), say("number")], rows), "", *_sums(data["sums"]["classes"], say)]
+
+
+def _confidence(value: dict[str, Any], say: Say) -> list[str]:
+    known = say("calibrated", **value["calibrated"]) if value["calibrated"] else say("not_calibrated")
+    if value["unscored"]:
+        known += f" **{say('unscored', n=value['unscored'])}**"
+    before = "" if value["error_raw"] is None else say("error_before", error=four(value["error_raw"]))
+    error, area = say("calibration_error", error=four(value["error"])), say("curve_area", area=four(value["area"]))
+    figures = f"{error}{before}{area}"
+    cut = value["cut"]
+    rows = [(say("all"), value["all"]["entities"], *_prf(value["all"]))]
+    if cut:
+        rows.append((say("kept"), cut["kept"]["entities"], *_prf(cut["kept"])))
+    lines = [known, "", figures, "", *_table(["", say("number"), say("precision"), say("recall"), "F1"], rows)]
+    if cut:
+        lost = {"right": cut["lost_right"], "wrong": cut["lost_wrong"]}
+        lines += ["", say("kept_from", threshold=four(cut["threshold"]), **lost)]
+    return lines
 
 
 def _modes(data: dict[str, Any], say: Say) -> list[str]:

@@ -17,7 +17,7 @@ function top() {
 function draw() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   // The sentences come last: their list grows on demand.
-  const drawn = [headline, labels, classes, confusionTable, breakdowns, comparisonTable, suspectsTable, answersTable, details, examples];
+  const drawn = [headline, labels, classes, confusionTable, breakdowns, confidence, comparisonTable, suspectsTable, answersTable, details, examples];
   const parts = drawn.map((part) => part()).filter(Boolean);
   document.getElementById("page").replaceChildren(top(), contents(parts), make("div", { id: "sections" }, parts));
   mark();

@@ -1,0 +1,224 @@
+"""Scores of entities through `ner-eval extract`, `predict`, `score` and `report`, and from Python."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from faulty import Faulty, completion, failure
+from ner_eval import Recognizer
+from ner_eval.runs.manifest import read_manifest
+from ner_eval.runs.predictions import read_predictions
+from scored_answers import logprobs, scored
+
+PROMPT = "data/alpaca/demo.prompt.json"
+FLAGS = ("--prompt", PROMPT, "--wait", 0)
+
+
+async def two(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+    """A name with the score 0.9 and a company with 0.4."""
+    text = body["messages"][1]["content"].partition("文本：\n")[2]
+    return scored([("name", text[:2], 0.9), ("company", "云帆", 0.4)])
+
+
+async def refuses_logprobs(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+    return failure(400, "logprobs are not supported") if "logprobs" in body else None
+
+
+async def torn(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+    return scored([("name", "林晓", 0.9)], logprobs=logprobs([("[", 0.0)]))
+
+
+@pytest.fixture
+def texts(work: Path) -> Path:
+    path = work / "texts.txt"
+    path.write_text("林晓在云帆\n周舟在云帆\n", "utf-8")
+    return path
+
+
+def test_extract_writes_scores_if_asked(texts: Path, ner_eval) -> None:
+    with Faulty(two) as server:
+        command = ("extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS)
+        ended = ner_eval(*command, "--confidence")
+        assert ended.code == 0, ended.err
+        lines = [json.loads(line) for line in ended.out.splitlines()]
+        assert lines[0]["entities"] == [
+            {"start": 0, "end": 2, "label": "name", "text": "林晓", "score": 0.9},
+            {"start": 3, "end": 5, "label": "company", "text": "云帆", "score": 0.4},
+        ]
+        assert all(body["logprobs"] is True for body in server.bodies)
+        asked = len(server.bodies)
+        plain = ner_eval(*command)
+        assert "score" not in plain.out and not any("logprobs" in body for body in server.bodies[asked:])
+
+
+def test_entities_below_a_threshold_are_left_out_and_counted(texts: Path, ner_eval) -> None:
+    with Faulty(two) as server:
+        ended = ner_eval(
+            "extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS, "--threshold", 0.4001
+        )
+    assert ended.code == 0, ended.err
+    assert [[e["label"] for e in json.loads(line)["entities"]] for line in ended.out.splitlines()] == [["name"]] * 2
+    assert "2 entities with lower scores left out" in ended.err
+
+
+def test_an_output_file_does_not_mix_scores_of_two_kinds(texts: Path, ner_eval) -> None:
+    with Faulty(two) as server:
+        command = ("extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS, "--output", "o.jsonl")
+        assert ner_eval(*command, "--confidence").code == 0
+        assert ner_eval(*command, "--confidence").code == 0
+        for other in ((), ("--threshold", 0.5)):
+            ended = ner_eval(*command, *other)
+            assert ended.code == 2 and "was written with another confidence" in ended.lines[0]
+
+
+@pytest.mark.parametrize("command", ["extract", "predict"])
+def test_a_server_without_logprobs_is_an_error_of_one_line(texts: Path, ner_eval, command: str) -> None:
+    what = (texts,) if command == "extract" else ("--corpus", "demo", "--run", "r")
+    with Faulty() as server:
+        flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence")
+        ended = ner_eval(command, *what, *flags)
+    assert (ended.code, len(ended.lines)) == (2, 1), ended.err
+    assert "the server sends no log-probabilities" in ended.lines[0] and "leave --confidence out" in ended.lines[0]
+
+
+def test_a_server_that_refuses_to_be_asked_for_logprobs_is_named_with_its_words(texts: Path, ner_eval) -> None:
+    with Faulty(refuses_logprobs) as server:
+        flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence")
+        ended = ner_eval("predict", "--corpus", "demo", "--run", "r", *flags)
+    assert (ended.code, len(ended.lines)) == (2, 1)
+    assert "logprobs are not supported" in ended.lines[0]
+
+
+def test_tokens_that_do_not_align_leave_the_entities_and_say_so(texts: Path, ner_eval) -> None:
+    with Faulty(torn) as server:
+        flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--threshold", 0.99)
+        ended = ner_eval("extract", texts, *flags)
+        assert ended.code == 0, ended.err
+        first, _ = (json.loads(line) for line in ended.out.splitlines())
+        assert first["entities"] == [{"start": 0, "end": 2, "label": "name", "text": "林晓"}]
+        assert first["problems"] == ["no scores: the tokens of the answer do not add up to its text"]
+        flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence", "--run", "r")
+        ended = ner_eval("predict", "--corpus", "demo", *flags)
+        assert ended.code == 0 and "40 answers without scores: their tokens do not add up to them" in ended.out
+        assert all(prediction.tokens == () for prediction in read_predictions(Path("runs/r")))
+        ended = ner_eval("score", "r")
+        assert ended.code == 0 and "WITHOUT SCORES: the tokens of 40 answers" in ended.out
+
+
+def test_a_run_stores_tokens_and_cannot_be_continued_without(work: Path, ner_eval) -> None:
+    with Faulty(two) as server:
+        command = (
+            "predict",
+            "--corpus",
+            "demo",
+            "--run",
+            "r",
+            "--model",
+            "nano",
+            "--base-url",
+            server.base_url,
+            *FLAGS,
+        )
+        assert ner_eval(*command, "--confidence", "--limit", 5).code == 0
+        stored = read_predictions(Path("runs/r"))
+        assert all(sum(size for size, _ in p.tokens) == len(p.answer.encode()) for p in stored) and len(stored) == 5
+        assert read_manifest(Path("runs/r")).sampling["logprobs"] is True
+        ended = ner_eval(*command, "--limit", 5)
+        assert ended.code == 2 and "sampling.logprobs" in ended.lines[0]
+    line = json.loads(Path("runs/r/predictions.jsonl").read_text("utf-8").splitlines()[0])
+    line["tokens"][0][0] += 1
+    Path("runs/r/predictions.jsonl").write_text(json.dumps(line) + "\n")
+    ended = ner_eval("score", "r", "--partial")
+    assert ended.code == 2 and "the tokens do not add up to the answer" in ended.lines[0]
+
+
+def test_a_batch_file_asks_for_logprobs_and_its_results_are_stored(work: Path, ner_eval) -> None:
+    command = ("predict", "--corpus", "demo", "--run", "r", "--model", "nano", "--prompt", PROMPT, "--batch")
+    assert ner_eval(*command, "--confidence", "--limit", 2).code == 0
+    requests = [json.loads(line) for line in Path("runs/r/batch-requests.jsonl").read_text("utf-8").splitlines()]
+    assert all(request["body"]["logprobs"] is True for request in requests)
+    body = json.loads(scored([("name", "林00", 0.5)]).text or "")
+    with Path("runs/r/batch-results.jsonl").open("w") as file:
+        for request in requests:
+            response = {"status_code": 200, "body": body}
+            file.write(json.dumps({"custom_id": request["custom_id"], "response": response}) + "\n")
+    assert ner_eval(*command, "--confidence", "--limit", 2).code == 0
+    assert all(prediction.tokens for prediction in read_predictions(Path("runs/r")))
+
+
+def test_the_library_returns_scores_beside_the_entities(work: Path) -> None:
+    with Faulty(two) as server:
+        recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT, confidence=True)
+        found = recognizer.recognize(["林晓在云帆", ""])
+        assert [entity.label for entity in found[0].entities] == ["name", "company"]
+        assert found[0].scores == (pytest.approx(0.9), pytest.approx(0.4))
+        assert found[1].entities == () == found[1].scores
+        assert Recognizer(server.base_url, "nano", prompt=PROMPT).recognize(["林晓在云帆"])[0].scores == ()
+
+
+def test_score_and_report_show_what_scores_are_worth_and_what_a_threshold_loses(work: Path, ner_eval) -> None:
+    with Faulty(two) as server:
+        flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence", "--run", "r")
+        assert ner_eval("predict", "--corpus", "demo", *flags).code == 0
+    ended = ner_eval("score", "r", "--threshold", 0.5)
+    assert ended.code == 0, ended.err
+    # Neither is right: gold has names of three characters, and no companies.
+    assert "scores of 80 entities, not calibrated" in ended.out
+    assert "expected calibration error 0.6500" in ended.out
+    assert "kept from a score of 0.5000; lost: 0 right ones and 40 wrong ones" in ended.out
+    assert json.loads(Path("runs/r/scores.json").read_text())["answers"]["scored"] == 40
+    for lang, words in (("en", "Expected calibration error (ECE) 0.6500"), ("zh", "期望校准误差（ECE）0.6500")):
+        assert ner_eval("report", "r", "--no-png", "--lang", lang, "--threshold", 0.5).code == 0
+        assert words in Path("runs/r/report.md").read_text("utf-8")
+    assert ner_eval("report", "r", "--no-png").code == 0
+
+
+def test_a_run_without_scores_has_no_section_and_no_threshold(work: Path, ner_eval) -> None:
+    with Faulty() as server:
+        flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--run", "r")
+        assert ner_eval("predict", "--corpus", "demo", *flags).code == 0
+    assert "scores of" not in ner_eval("score", "r").out
+    for command in ("score", "report"):
+        ended = ner_eval(command, "r", "--threshold", 0.5)
+        assert ended.code == 2 and "has no scores; predict with --confidence" in ended.lines[0]
+    assert not Path("runs/r/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (("--threshold", 1.5), "threshold must be a score from 0 to 1, not 1.5"),
+        (("--threshold", -0.1), "threshold must be a score from 0 to 1"),
+        (("--threshold", "nan"), "threshold must be a score from 0 to 1"),
+        (("--precision", 0), "precision must be above 0 and up to 1"),
+        (("--precision", 2), "precision must be above 0 and up to 1"),
+        (("--precision", 0.9, "--threshold", 0.9), "give one of them"),
+        (("--per-label",), "give the precision"),
+        (("--precision", 0.9), "the model has no ner_calibration.json to choose a threshold by"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(
+    texts: Path, ner_eval, flags: tuple[Any, ...], problem: str
+) -> None:
+    with Faulty(two) as server:
+        ended = ner_eval("extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS, *flags)
+    assert (ended.code, len(ended.lines)) == (2, 1), ended.err
+    assert problem in ended.lines[0] and not server.asked
+
+
+def test_infinite_or_positive_numbers_are_no_scores(texts: Path, ner_eval) -> None:
+    async def broken(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return scored([("name", "林晓", 1.0)], logprobs=logprobs([('[{"label":"name","text":"林晓"}]', 3.0)]))
+
+    async def plain(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return completion("[]")
+
+    with Faulty(broken) as server:
+        ended = ner_eval("extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence")
+        assert ended.code == 0 and ended.out.count("no scores: the tokens") == 1
+    with Faulty(plain) as server:
+        ended = ner_eval("extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence")
+        assert ended.code == 2 and "no log-probabilities" in ended.lines[0]
