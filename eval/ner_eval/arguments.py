@@ -162,7 +162,7 @@ def wanted_scores(args: argparse.Namespace) -> Wanted:
         UserError: a value is out of its range, or two of them contradict each other.
     """
     try:
-        return Wanted(args.threshold, args.precision, args.per_label)
+        return Wanted(args.threshold, args.precision, args.per_label, getattr(args, "samples", 0))
     except ValueError as error:
         raise UserError(f"--{error}".replace("per_label", "per-label")) from None
 

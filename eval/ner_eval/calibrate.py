@@ -7,9 +7,11 @@ right is learned from the answers, and stored beside the adapter as ``ner_calibr
 
 import argparse
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 from ner_common.adapters import served_name
+from ner_common.commands import positive
 from ner_common.errors import UserError, rooted
 from ner_common.fingerprints import weights_fingerprint
 from ner_common.training_record import load_training_record
@@ -19,24 +21,40 @@ from ner_eval.arguments import add_connection_arguments, connection
 from ner_eval.checkpoints.candidates import check_adapter
 from ner_eval.checkpoints.held_out import held_out_records
 from ner_eval.confidence.calibration import METHODS, Calibration, save
-from ner_eval.confidence.curves import area, curve
+from ner_eval.confidence.curves import area, calibration_error, curve
 from ner_eval.confidence.fitting import fit
 from ner_eval.inference.client import Connection
 from ner_eval.inference.request import MODES
-from ner_eval.metrics.judged import judge
-from ner_eval.metrics.loaded_run import load_run
+from ner_eval.metrics.judged import by_votes, judge
+from ner_eval.metrics.loaded_run import LoadedRun, load_run
 from ner_eval.predict import predict
+from ner_eval.reporting.terminal import table
 from ner_eval.runs.manifest import run_folder
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure of confidence on the held-out records.
+
+    Attributes:
+        error: its expected calibration error; ``error_after``: that of calibrated scores, by cross-validation (None if
+            it cannot be calibrated).
+        area: that under its precision-recall curve.
+    """
+
+    name: str
+    error: float
+    error_after: float | None
+    area: float
+
+
+@dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A calibration, its file, the run that it was learned from, and its area under the precision-recall curve."""
+    """A calibration, its file, and how measures of confidence compare on the held-out records."""
 
     calibration: Calibration
     path: Path
-    run: Path
-    area: float
+    measures: tuple[Measure, ...]
 
 
 def calibrate(
@@ -46,6 +64,7 @@ def calibrate(
     run: str | None = None,
     method: str | None = None,
     structured: str = "off",
+    samples: int = 0,
     connection: Connection | None = None,
 ) -> Calibrated:
     """Ask a served adapter for its held-out records, and store beside it what its scores are worth.
@@ -57,6 +76,7 @@ def calibrate(
             MODEL-calibrate.
         method: isotonic or platt; by default by the number of entities (`ner_eval.confidence.fitting.fit`).
         structured: off, json or grammar, as it will be asked later.
+        samples: also ask for this many answers drawn at random, and compare their votes with the scores.
         connection: where the servers are.
 
     Raises:
@@ -74,19 +94,32 @@ def calibrate(
     folder = run_folder(run or f"{model.strip('/').replace('/', '_')}-calibrate") / f"{weights[:8]}{form}"
     gold = folder.with_name(f"{weights[:8]}-held-out.jsonl")
     write_gold(gold, held_out_records(adapter, record, spec))
-    predict(
-        model, spec.corpus, split="held-out", gold=gold, run=str(folder.absolute()), prompt=adapter / FILE_NAME,
-        adapter=adapter, structured=structured, confidence=True, connection=connection,
-    )  # fmt: skip
-    judged = judge(load_run(folder), calibrated=False)
+
+    def ask(run: Path, draw: int | None) -> LoadedRun:
+        predict(
+            model, spec.corpus, split="held-out", gold=gold, run=str(run.absolute()), prompt=adapter / FILE_NAME,
+            adapter=adapter, structured=structured, confidence=draw is None, draw=draw, connection=connection,
+        )  # fmt: skip
+        return load_run(run)
+
+    likely = ask(folder, None)
+    judged = judge(likely, calibrated=False)
     if judged is None:
         raise UserError(f"{rooted(folder)}: has no scores; remove it and run the same command again")
-    calibration = fit(
-        judged.raw, judged.records, method=method, corpus=spec.corpus, prompt=spec.fingerprint, weights=weights,
-        structured=structured,
-    )  # fmt: skip
+    known = {"corpus": spec.corpus, "prompt": spec.fingerprint, "weights": weights, "structured": structured}
+    calibration = fit(judged.raw, judged.records, method=method, **known)
     found = area(curve(judged.raw, judged.gold))
-    return Calibrated(calibration, save(adapter, calibration), folder, found)
+    measures = [Measure("log-probabilities", calibration.error_before, calibration.error_after, found)]
+    if samples:
+        drawn = [ask(folder.with_name(f"{folder.name}-drawn-{draw}"), draw) for draw in range(samples)]
+        votes = by_votes(likely, drawn)
+        try:
+            after = fit(votes, judged.records, method=method, **known).error_after
+        except UserError:  # votes that do not tell right from wrong; the scores do, or this would not be reached
+            after = None
+        found = area(curve(votes, judged.gold))
+        measures.append(Measure(f"votes of {samples}", calibration_error(votes) or 0.0, after, found))
+    return Calibrated(calibration, save(adapter, calibration), tuple(measures))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,16 +141,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="off",
         help="ask as `ner-eval extract` will be asked to (default: %(default)s)",
     )
+    parser.add_argument(
+        "--samples",
+        type=positive(int),
+        default=0,
+        metavar="N",
+        help="also ask for N answers drawn at random, and compare their votes with the scores",
+    )
     add_connection_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    named = {name: getattr(args, name) for name in ("model", "run", "method", "structured")}
+    named = {name: getattr(args, name) for name in ("model", "run", "method", "structured", "samples")}
     found = calibrate(args.adapter, **named, connection=connection(args))
     made = found.calibration
     right = sum(entity[2] for entity in made.entities)
     print(f"{len(made.entities)} held-out entities, {right} right; method {made.method}")
-    errors = f"{made.error_before:.4f} before, {made.error_after:.4f} after (cross-validated)"
-    print(f"expected calibration error: {errors}")
-    print(f"area under the precision-recall curve: {found.area:.4f}")
+    rows = [
+        (one.name, one.error, nan if one.error_after is None else one.error_after, one.area) for one in found.measures
+    ]
+    print(table(rows, ["Score", "ECE", "ECE calibrated", "AUPRC"]))
+    print(
+        "ECE: expected calibration error (calibrated: by cross-validation); AUPRC: area under precision-recall curve"
+    )
     print(rooted(found.path))

@@ -101,7 +101,7 @@ def extract(
         longest: longer texts are sent in pieces of at most this many characters; 0: the longest training text.
         prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
         confidence: give each entity a score, calibrated if the model's folder has a calibration.
-        wanted: leave out entities with lower scores (implies ``confidence``).
+        wanted: score by votes, or leave out entities with lower scores (implies ``confidence``).
 
     Raises:
         UserError: a file cannot be read, there is no prompt or no server, or the output file holds something else.
@@ -296,6 +296,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_prompt_arguments(parser)
     add_confidence_argument(parser)
     add_threshold_arguments(parser)
+    parser.add_argument(
+        "--samples",
+        type=positive(int),
+        default=0,
+        metavar="N",
+        help="score an entity by the share of N answers drawn at random that name it, instead of by log-probabilities",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -319,13 +326,13 @@ def run(args: argparse.Namespace) -> int:
 
     count = extract(
         args.files, args.model, show=None if args.output else show, output=args.output,
-        retry_refused=args.retry_refused, confidence=args.confidence, wanted=kept, **reading, **prompting(args),
-        connection=connection(args),
+        retry_refused=args.retry_refused, confidence=args.confidence, wanted=kept, **reading,
+        **prompting(args), connection=connection(args),
     )  # fmt: skip
     stored = f"{count.done} texts were already done; " if count.done else ""
     if count.refused:
         stored += f"{count.refused} of them the server refused: ask again with --retry-refused; "
     unanswered = f"{count.unanswered} without an answer"
-    left_out = f", {count.dropped} entities with lower scores left out" if kept else ""
+    left_out = f", {count.dropped} entities with lower scores left out" if kept.cuts else ""
     print(f"{stored}{count.read} texts, {count.problems} with problems, {unanswered}{left_out}", file=sys.stderr)
     return int(count.unanswered + count.refused > 0)

@@ -69,6 +69,7 @@ def predict(
     allow_other_prompt: bool = False,
     structured: str = "off",
     confidence: bool = False,
+    draw: int | None = None,
     connection: Connection | None = None,
     gold: Path | None = None,
     bar: Any = None,
@@ -87,6 +88,7 @@ def predict(
         allow_other_prompt: ask even if labels or answer form differ from the model's or the corpus's.
         structured: off, json or grammar.
         confidence: store the log-probabilities of the answers' tokens too, from which scores are computed.
+        draw: ask for answers drawn at random with this seed, instead of the most likely ones.
         connection: where the servers are; by default ``http://127.0.0.1:8000/v1``.
         gold: the records, instead of those of the split; ``split`` is what they are called then.
         bar: a progress bar to advance by the number of records, instead of one of its own.
@@ -112,7 +114,7 @@ def predict(
     folder = run_folder(run or default_name(model, corpus, split, selection, structured))
     work = _Work(
         model, described, split, gold, folder, records, selection, prompt, adapter, allow_other_prompt, structured,
-        confidence, retry_refused, connection or Connection(), bar,
+        confidence, draw, retry_refused, connection or Connection(), bar,
     )  # fmt: skip
     if work.is_complete():
         if bar is not None:
@@ -153,6 +155,7 @@ class _Work:
     allow_other_prompt: bool
     structured: str
     confidence: bool
+    draw: int | None
     retry_refused: bool
     connection: Connection
     bar: Any
@@ -180,7 +183,7 @@ class _Work:
             gold=self.gold.as_posix(),
             gold_sha256=hashlib.sha256(self.gold.read_bytes()).hexdigest(),
             prompt=spec,
-            sampling=sampling(spec, self.structured, self.connection.openai_only, self.confidence),
+            sampling=sampling(spec, self.structured, self.connection.openai_only, self.confidence, self.draw),
             selection=self.selection,
             tool_versions=versions,
             folder=str(trained) if trained else None,

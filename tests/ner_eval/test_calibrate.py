@@ -86,6 +86,29 @@ def test_after_another_training_the_calibration_is_refused_until_it_is_made_agai
     assert ner_eval("score", run, "--precision", 0.5).code == 2
 
 
+def test_votes_of_drawn_answers_are_compared_with_the_scores_in_one_table(server: Faulty, ner_eval) -> None:
+    async def votes(server: Faulty, body: dict[str, Any]) -> web.Response:
+        if body["temperature"] == 0:
+            return await half_right(server, body)
+        text = body["messages"][1]["content"].partition("文本：\n")[2]
+        return scored([("name", text[:3], 1.0)])  # so the right ones have all votes, the wrong ones none
+
+    server.script = votes
+    command = (*CALIBRATE, "--base-url", server.base_url, "--samples", 3)
+    ended = ner_eval(*command)
+    assert ended.code == 0, ended.err
+    rows = {line.split("  ")[0].strip() or line.split()[0]: line.split() for line in ended.out.splitlines()}
+    table = [
+        words for words in rows.values() if words[:1] == ["log-probabilities"] or words[:3] == ["votes", "of", "3"]
+    ]
+    # Both measures rank the right ones first, and half of gold is not found at all.
+    assert [words[-1] for words in table] == ["0.5000", "0.5000"]
+    assert table[1][3] == "0.0000" and float(table[0][1]) > 0.3
+    assert len(server.asked) == 40 * 4
+    assert len(list(Path("runs/nano-lora-demo-calibrate").glob("*-drawn-*"))) == 3
+    assert ner_eval(*command).code == 0 and len(server.asked) == 40 * 4
+
+
 def test_too_few_held_out_entities_store_nothing(work: Path, ner_eval) -> None:
     write_training(held_out=10)
     with Faulty(half_right, models={"nano-lora-demo": ADAPTER.absolute()}) as server:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from browser import chromium
 from faulty import Faulty, completion, failure
 from ner_eval import Recognizer
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import read_predictions
+from report_page import data_of, keep, rows, say
 from scored_answers import logprobs, scored
 
 PROMPT = "data/alpaca/demo.prompt.json"
@@ -222,3 +224,60 @@ def test_infinite_or_positive_numbers_are_no_scores(texts: Path, ner_eval) -> No
     with Faulty(plain) as server:
         ended = ner_eval("extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence")
         assert ended.code == 2 and "no log-probabilities" in ended.lines[0]
+
+
+async def undecided(server: Faulty, body: dict[str, Any]) -> web.Response:
+    """The likeliest answer has a name and a company; one in four drawn answers leaves the company out."""
+    text = body["messages"][1]["content"].partition("文本：\n")[2]
+    company = [] if body["temperature"] and body["seed"] == 2 else [("company", "云帆", 0.4)]
+    return scored([("name", text[:2], 0.9), *company], logprobs=None)
+
+
+def test_drawn_answers_vote_on_the_entities_of_the_likeliest(texts: Path, ner_eval) -> None:
+    with Faulty(undecided) as server:
+        command = ("extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS, "--samples", 4)
+        ended = ner_eval(*command)
+        assert ended.code == 0, ended.err
+        scores = [[entity["score"] for entity in json.loads(line)["entities"]] for line in ended.out.splitlines()]
+        assert scores == [[1.0, 0.75]] * 2
+        # No log-probabilities are needed; each draw has a seed of its own.
+        asked = sorted((body["temperature"], body["seed"]) for body in server.bodies)
+        assert asked == sorted([(0, 0), (0.7, 0), (0.7, 1), (0.7, 2), (0.7, 3)] * 2)
+        assert not any("logprobs" in body for body in server.bodies)
+        ended = ner_eval(*command, "--threshold", 0.8)
+        assert "2 entities with lower scores left out" in ended.err
+        ended = ner_eval(*command, "--precision", 0.8)
+        assert ended.code == 2 and "votes are not; leave out --samples" in ended.lines[0]
+
+
+@pytest.mark.slow
+def test_the_section_of_the_report_in_a_browser(work: Path, ner_eval, tmp_path: Path) -> None:
+    async def various(server: Faulty, body: dict[str, Any]) -> web.Response:
+        text = body["messages"][1]["content"].partition("文本：\n")[2]
+        number = int(text[1:3])
+        return scored([("name", text[:3], 0.5 + number / 100), ("company", "云帆科技", 0.05 + number / 100)])
+
+    with Faulty(various) as server:
+        flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence", "--run", "r")
+        assert ner_eval("predict", "--corpus", "demo", *flags).code == 0
+    assert ner_eval("report", "r", "--no-png", "--threshold", 0.595).code == 0
+    value = data_of(Path("runs/r/report.html"))["confidence"]
+    assert value["cut"]["lost_right"] == 10 and value["cut"]["lost_wrong"] == 40
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(work / "runs/r/report.html")
+        keep(browser, "confidence", tmp_path)
+        drawn = """return [...document.querySelectorAll('#confidence svg')].map((svg) => [svg.getAttribute('aria-label'),
+            svg.querySelectorAll('rect').length, svg.querySelectorAll('circle').length,
+            svg.getBoundingClientRect().width > 200, /NaN|undefined/.test(svg.outerHTML)])"""
+        assert browser.run(drawn) == [
+            [say("reliability"), len(value["bins"]), len(value["bins"]), True, False],
+            [say("precision_recall"), 0, 1, True, False],
+        ]
+        table = rows(browser, "#confidence > .scroll")
+        assert table[-2:] == [
+            [say("all"), "80", "0.5000", "1.0000", "0.6667"],
+            [say("kept"), "30", "1.0000", "0.7500", "0.8571"],
+        ]
+        assert say("kept_from", threshold="0.5950", right=10, wrong=40) in "".join(browser.texts("#confidence p"))
+        browser.click("#language")
+        assert browser.texts("#confidence h2") == [say("confidence", "en")]

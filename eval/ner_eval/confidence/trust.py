@@ -18,6 +18,8 @@ FEW = 20  # held-out entities of a label; with fewer it gets the threshold of al
 class Wanted:
     """What the user wants kept: entities from a score on, or so that this share is right; None: all of them.
 
+    ``samples``: scores are the votes of this many answers drawn at random, not log-probabilities.
+
     Raises:
         ValueError: a number is out of its range, or two of them contradict each other.
     """
@@ -25,6 +27,7 @@ class Wanted:
     threshold: float | None = None
     precision: float | None = None
     per_label: bool = False
+    samples: int = 0
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -35,18 +38,26 @@ class Wanted:
             raise ValueError("threshold and precision both say what is kept; give one of them")
         if self.per_label and self.precision is None:
             raise ValueError("per_label chooses a threshold for each label, for a precision; give the precision")
+        if self.samples and self.precision is not None:
+            raise ValueError("precision needs calibrated scores, and votes are not; leave out --samples")
+
+    @property
+    def cuts(self) -> bool:
+        """Whether some entities may be left out."""
+        return self.threshold is not None or self.precision is not None
 
     def __bool__(self) -> bool:
-        return self.threshold is not None or self.precision is not None
+        return self.cuts or self.samples > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How scores are calibrated, and from which one on entities are kept."""
+    """How scores are computed and calibrated, and from which one on entities are kept; ``samples`` as in `Wanted`."""
 
     calibration: Calibration | None = None
     threshold: float = 0.0
     by_label: Mapping[str, float] = field(default_factory=dict)
+    samples: int = 0
 
     def score(self, raw: float) -> float:
         return self.calibration.apply(raw) if self.calibration else raw
@@ -57,6 +68,7 @@ class Trust:
     def __str__(self) -> str:
         """What tells one from another, as stored in the manifest of an output file."""
         known = self.calibration.signature() if self.calibration else "not calibrated"
+        known = f"votes of {self.samples}" if self.samples else known
         labels = "".join(f", {label} {value:.6f}" for label, value in sorted(self.by_label.items()))
         return f"{known}, from {self.threshold:.6f}{labels}"
 
@@ -81,6 +93,8 @@ def trust_in(
             threshold by, or none reaches the precision.
     """
     wanted = wanted or Wanted()
+    if wanted.samples:  # the calibration is of log-probabilities
+        return Trust(None, wanted.threshold or 0.0, samples=wanted.samples)
     calibration = load(folder, prompt, weights or weights_fingerprint(folder))
     if calibration:
         other = "" if calibration.structured == structured else f", though with --structured {calibration.structured}"

@@ -6,7 +6,7 @@ recognizer.predict(["林晓在云帆科技任经理"])    # [[Entity(start=0, en
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -128,7 +128,8 @@ class Asker:
 
     ``longest``: longer texts are sent in pieces of up to this many characters; 0: the prompt spec's ``longest_text``.
     ``confidence``: entities get scores; a text some of whose scores are unknown gets none, and says so.
-    ``trust``: how the scores are calibrated, and which entities are kept (all whose scores are unknown).
+    ``trust``: how the scores are calibrated, and which entities are kept (all whose scores are unknown). With its
+    ``samples``, scores are votes: the share of so many answers drawn at random that names the same entity.
     """
 
     client: Client
@@ -169,16 +170,25 @@ class Asker:
         return Recognized(text, tuple(entities), problems, scores=scores, dropped=sum(part.dropped for part in parts))
 
     async def _piece(self, text: str, name: str) -> Recognized:
-        carried = sampling(self.spec, self.structured, self.openai_only, self.confidence)
+        found = await self._asked(text, name)
+        if samples := self.trust.samples:
+            drawn = await asyncio.gather(*(self._asked(text, name, draw) for draw in range(samples)))
+            votes = Counter(entity for one in drawn for entity in one.entities)
+            found = replace(found, scores=tuple(votes[entity] / samples for entity in found.entities))
+        return trusted(found, self.trust)
+
+    async def _asked(self, text: str, name: str, draw: int | None = None) -> Recognized:
+        confidence = self.confidence and not self.trust.samples
+        carried = sampling(self.spec, self.structured, self.openai_only, confidence, draw)
         body = request_body(self.model, self.spec, text, carried)
         async with self._free:
             reply = await self.client.ask(body, name)
         if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
             raise RequestRefused(f"{shown(name)}: {IGNORED}")
-        if self.confidence and reply.tokens is None:
+        if confidence and reply.tokens is None:
             raise RequestRefused(f"{shown(name)}: {NO_LOGPROBS}")
-        tokens = reply.tokens if self.confidence else None
-        return trusted(read_answer(self.spec, text, reply.answer, reply.finish_reason, tokens), self.trust)
+        tokens = reply.tokens if confidence else None
+        return read_answer(self.spec, text, reply.answer, reply.finish_reason, tokens)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
         """Answer (key, text) pairs in order, each as soon as it and all before it are answered.

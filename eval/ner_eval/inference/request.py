@@ -14,15 +14,19 @@ from ner_common.errors import UserError
 from ner_data.answers import form_names, load_form
 from ner_data.prompt import PromptSpec, escape
 
+TEMPERATURE = 0.7  # of answers that are drawn at random to vote
 MODES = ("off", "json", "grammar")
 IGNORED = "the server ignores --structured (its answer breaks the form); use --structured off with this server"
 
 
-def sampling(spec: PromptSpec, mode: str, openai_only: bool, confidence: bool = False) -> dict[str, Any]:
+def sampling(
+    spec: PromptSpec, mode: str, openai_only: bool, confidence: bool = False, draw: int | None = None
+) -> dict[str, Any]:
     """The parameters of every request of a run, in addition to model and messages; ``mode`` is one of `MODES`.
 
     ``openai_only`` leaves out repetition_penalty and enable_thinking, which vLLM has and OpenAI does not.
-    ``confidence`` asks for the log-probabilities of the answer's tokens.
+    ``confidence`` asks for the log-probabilities of the answer's tokens; ``draw``, which is the seed, for an answer
+    drawn at random (`TEMPERATURE`) instead of the most likely one.
 
     Raises:
         UserError: the prompt's answer form cannot be forced by ``mode``.
@@ -31,7 +35,9 @@ def sampling(spec: PromptSpec, mode: str, openai_only: bool, confidence: bool = 
     values: dict[str, Any] = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
     if not openai_only:
         values |= {"repetition_penalty": 1.0, **spec.template_arguments}
-    if confidence:
+    if draw is not None:
+        values |= {"temperature": TEMPERATURE, "seed": draw}
+    elif confidence:
         values["logprobs"] = True
     return {**values, "max_tokens": spec.max_tokens, "structured": mode}
 

@@ -1,11 +1,13 @@
 """The scored entities of a run, each of them right or wrong by gold."""
 
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ner_common.errors import UserError, rooted
+from ner_data.gold import Entity
 from ner_eval.confidence.curves import Judged
 from ner_eval.confidence.tokens import entity_scores
 from ner_eval.confidence.trust import Trust, Wanted, trust_in
@@ -62,12 +64,13 @@ def judge(run: LoadedRun, wanted: Wanted | None = None, *, calibrated: bool = Tr
             unscored += 1
             continue
         gold += len(set(item.record.gold))
-        found = list(_judged(item, manifest.prompt.labels))
-        raw += found
+        right = set(item.record.gold)
+        found = _scored(item, manifest.prompt.labels)
+        raw += (Judged(entity.label, score, entity in right) for entity, score in found.items())
         records += [number] * len(found)
     wanted = wanted or Wanted()
     trust = _trust(manifest, wanted) if calibrated else Trust()
-    return JudgedRun(raw, records, gold, unscored, trust, bool(wanted))
+    return JudgedRun(raw, records, gold, unscored, trust, wanted.cuts)
 
 
 def _trust(manifest: Manifest, wanted: Wanted) -> Trust:
@@ -82,8 +85,29 @@ def _trust(manifest: Manifest, wanted: Wanted) -> Trust:
         return Trust(threshold=wanted.threshold or 0.0)
 
 
-def _judged(item: Answered, labels: tuple[str, ...]) -> Iterator[Judged]:
-    right = set(item.record.gold)
-    for entity, score in entity_scores(item.answer, item.tokens, item.parsed.mentions, item.spans).items():
-        if entity.label in labels:
-            yield Judged(entity.label, score, entity in right)
+def _scored(item: Answered, labels: tuple[str, ...]) -> dict[Entity, float]:
+    scores = entity_scores(item.answer, item.tokens, item.parsed.mentions, item.spans)
+    return {entity: score for entity, score in scores.items() if entity.label in labels}
+
+
+def by_votes(run: LoadedRun, drawn: Sequence[LoadedRun]) -> list[Judged]:
+    """The entities of ``judge(run).raw``, in the same order, scored by the share of other runs that name them too.
+
+    Args:
+        drawn: runs of answers to the same records, drawn at random.
+    """
+    named: Counter[tuple[str, Entity]] = Counter()
+    for other in drawn:
+        named.update({(item.record.id, entity) for item in other.answered for entity in _entities(item)})
+    return [
+        Judged(entity.label, named[item.record.id, entity] / len(drawn), entity in set(item.record.gold))
+        for item in run.answered
+        if item.tokens
+        for entity in _scored(item, run.manifest.prompt.labels)
+    ]
+
+
+def _entities(item: Answered) -> Iterator[Entity]:
+    for mention, span in zip(item.parsed.mentions, item.spans, strict=True):
+        if span is not None:
+            yield Entity(*span, mention.label, mention.text)

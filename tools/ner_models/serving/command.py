@@ -46,6 +46,7 @@ FIXED = {
     "--trust-remote-code": "code of a model is never run",
     "--lora-modules": "name the adapters' folders",
     "--max-loras": "it follows from the adapters",
+    "--logprobs-mode": "scores of entities are computed from log-probabilities",
 }
 # What more a server needs whose adapters are exchanged while it runs: one process that knows them.
 EXCHANGE = ["--middleware", "ner_models.serving.exchange.ExchangeAdapters", "--api-server-count", "1"]
