@@ -57,10 +57,10 @@ def parse(answer: str, text: str) -> Parsed:
         return _search(answer, text)
     mentions, strings = [], Strings(answer)
     for label, given in value:
-        label_at = strings.take(1)[0]
+        label_at = strings.next()
         for surface in _surfaces(given):
             if isinstance(surface, str):
-                mentions.append(_mention(label, label_at, surface, strings.take(1)[0]))
+                mentions.append(_mention(label, label_at, surface, strings.next()))
             else:
                 strings.skip(surface)
                 mentions.append(_mention(label, label_at, "", None))
