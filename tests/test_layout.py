@@ -53,7 +53,7 @@ ROOMS: dict[str, set[str]] = {
     "ner_data.answers": {"ner_data.gold", "ner_data.alignment"},
 }
 HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib"}
-HEAVY |= {"modelscope", "huggingface_hub", "llmcompressor"}
+HEAVY |= {"modelscope", "huggingface_hub", "llmcompressor", "sklearn"}
 
 
 def modules(package: str) -> list[Path]:

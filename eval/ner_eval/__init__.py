@@ -1,10 +1,13 @@
 """Ask a served model for entities, score its answers, show its errors.
 
 The public names: each command of `ner-eval` as a function (`predict`, `extract`, `score`, `export`, `select`,
-`compare`, `report`, `publish`), and `Recognizer`: texts in, entities out (or `TextsRefused`).
+`calibrate`, `compare`, `report`, `publish`), and `Recognizer`: texts in, entities out (or `TextsRefused`). `Wanted` says which of them
+are kept by their scores.
 """
 
+from ner_eval.calibrate import calibrate
 from ner_eval.compare import compare
+from ner_eval.confidence.trust import Wanted
 from ner_eval.export import export
 from ner_eval.extract import extract
 from ner_eval.inference.client import Connection
@@ -19,6 +22,8 @@ __all__ = [
     "Connection",
     "Recognizer",
     "TextsRefused",
+    "Wanted",
+    "calibrate",
     "compare",
     "export",
     "extract",
