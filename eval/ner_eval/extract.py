@@ -311,6 +311,8 @@ def run(args: argparse.Namespace) -> int:
     if args.retry_refused and not args.output:
         raise UserError("--retry-refused asks again for texts in an output file; name it with --output")
     kept = wanted_scores(args)
+    if args.dry_run and kept.samples:
+        raise UserError("--dry-run prints one request for each text, not those of --samples; leave one out")
     reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest")}
     if args.dry_run:
         source = _Source(args.files, args.format, args.field, args.whole)

@@ -248,6 +248,8 @@ def test_drawn_answers_vote_on_the_entities_of_the_likeliest(texts: Path, ner_ev
         assert "2 entities with lower scores left out" in ended.err
         ended = ner_eval(*command, "--precision", 0.8)
         assert ended.code == 2 and "votes are not; leave out --samples" in ended.lines[0]
+        ended = ner_eval(*command, "--dry-run")
+        assert ended.code == 2 and "leave one out" in ended.lines[0]
 
 
 @pytest.mark.slow

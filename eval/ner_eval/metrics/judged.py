@@ -63,8 +63,8 @@ def judge(run: LoadedRun, wanted: Wanted | None = None, *, calibrated: bool = Tr
         if item.parsed.mentions and not item.tokens:
             unscored += 1
             continue
-        gold += len(set(item.record.gold))
         right = set(item.record.gold)
+        gold += len(right)
         found = _scored(item, manifest.prompt.labels)
         raw += (Judged(entity.label, score, entity in right) for entity, score in found.items())
         records += [number] * len(found)
