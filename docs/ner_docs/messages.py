@@ -30,7 +30,7 @@ TITLES = {
 }
 # Lists of problems that are raised together, and functions that name them.
 LISTS = {"problems", "complaints"}
-NAMING = re.compile(r"problem|complain|refus|lack|differ|why|misplaced|unfit|check")
+NAMING = re.compile(r"problem|complain|refus|lack|differ|why|misplaced|unfit|check|loss")
 # Calls that show a value as it is.
 PLAIN = {"rooted", "escaped", "one_line", "printable", "str", "repr", "sorted", "list", "shown", "Path", "map", "min"}
 MOST = 12  # variants of one message
@@ -53,14 +53,14 @@ class Message:
 
 @dataclass
 class Scope:
-    """What the variables of a function, or the constants of a module, are given; ``ends``: the lines of its raises."""
+    """What the variables of a function, or the constants of a module, are given; ``ends``: where it returns or raises."""
 
     names: dict[str, list[ast.expr]] = field(default_factory=dict)
     outer: "Scope | None" = None
     ends: list[int] = field(default_factory=list)
 
     def values(self, name: str, line: int) -> list[ast.expr]:
-        """What a variable may be in a line: what it was given since the raise before, or else the last time."""
+        """What a variable may be in a line: what it was given since the last end, or else the last time."""
         if name not in self.names:
             return self.outer.values(name, line) if self.outer else []
         if not self.outer:
@@ -132,7 +132,9 @@ def _of_module(path: Path) -> Iterator[str]:
     for function, scope in _functions(tree, constants):
         for node in _own(function):
             for expression in _said(node, function):
-                yield from (text for text in _texts(expression, scope) if WORDY.search(text))
+                yield from (
+                    text for text in _texts(expression, scope) if WORDY.search(text) and not text.endswith(": ")
+                )
 
 
 @cache
@@ -154,7 +156,9 @@ def _constants(path: Path) -> dict[str, list[ast.expr]]:
 def _functions(tree: ast.AST, outer: Scope) -> Iterator[tuple[ast.AST, Scope]]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            scope = Scope({}, outer, [inner.end_lineno or 0 for inner in _own(node) if isinstance(inner, ast.Raise)])
+            scope = Scope(
+                {}, outer, [end.end_lineno or 0 for end in _own(node) if isinstance(end, ast.Raise | ast.Return)]
+            )
             for inner in _own(node):
                 if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
                     scope.names.setdefault(inner.targets[0].id, []).append(inner.value)
@@ -207,10 +211,9 @@ def _texts(node: ast.expr, scope: Scope, depth: int = 4) -> list[str]:
     if isinstance(node, ast.JoinedStr):
         return _joined([_part(value, scope, depth) for value in node.values])
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        sides = [_texts(side, scope, depth) or [f"{{{_name(side)}}}"] for side in (node.left, node.right)]
-        return _joined(sides)
+        return _joined(_sides(node.left, node.right, scope, depth))
     if isinstance(node, ast.IfExp):
-        return [text for side in (node.body, node.orelse) for text in _texts(side, scope, depth)]
+        return [text for texts in _sides(node.body, node.orelse, scope, depth) for text in texts]
     if isinstance(node, ast.Name) and depth:
         return [text for value in scope.values(node.id, node.lineno) for text in _texts(value, scope, depth - 1)]
     if isinstance(node, ast.GeneratorExp | ast.ListComp):
@@ -220,16 +223,30 @@ def _texts(node: ast.expr, scope: Scope, depth: int = 4) -> list[str]:
     return []
 
 
+def _sides(one: ast.expr, other: ast.expr, scope: Scope, depth: int) -> list[list[str]]:
+    """The texts of two expressions, of which at least one is known to be a text."""
+    texts = [_texts(side, scope, depth) for side in (one, other)]
+    return (
+        [found or [f"{{{_name(side)}}}"] for found, side in zip(texts, (one, other), strict=True)]
+        if any(texts)
+        else []
+    )
+
+
 def _part(value: ast.expr, scope: Scope, depth: int) -> list[str]:
     if isinstance(value, ast.FormattedValue):
         inner = value.value
         texts = _texts(inner, scope, depth - 1) if isinstance(inner, ast.Name | ast.IfExp) and depth else []
-        complete = isinstance(inner, ast.IfExp) or (isinstance(inner, ast.Name) and scope.values(inner.id, inner.lineno))
+        complete = isinstance(inner, ast.IfExp) or (
+            isinstance(inner, ast.Name) and scope.values(inner.id, inner.lineno)
+        )
         return texts if texts and complete else [f"{{{_name(inner)}}}"]
     return _texts(value, scope, depth)
 
 
 def _joined(parts: list[list[str]]) -> list[str]:
+    if not parts:
+        return []
     if len(list(product(*parts))) > MOST:
         parts = [part if len(part) == 1 else ["{…}"] for part in parts]
     return ["".join(part) for part in product(*parts)]
