@@ -271,8 +271,8 @@ lint: docs ## check style and types, the Dockerfile, the compose files, the work
 # A page that links to one that does not exist fails.
 docs: .venv/.ready .venv-docs/.locked ## build the site of docs/, in Chinese and English: docs/site/index.html
 	@.venv/bin/python docs/ner_docs docs/site/pages
-	@for language in en zh; do NO_COLOR=1 .venv-docs/bin/zensical build --strict --clean -f docs/zensical.$$language.toml 2>&1 \
-	  | sed '/^Traceback/,$$d; s/^/zensical: /'; done
+	@for language in en zh; do .venv-docs/bin/zensical build --strict --clean -f docs/zensical.$$language.toml 2>&1 \
+	  | sed 's/\x1b\[[0-9;]*m//g; /^Traceback/,$$d; s/^/zensical: /'; done
 	@cp docs/index.html docs/site/index.html
 
 # torch-cpu.txt: PyTorch's own build of a version that serve-cuda.txt has from the registry, which knows no other.

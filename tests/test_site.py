@@ -72,7 +72,7 @@ def test_a_page_has_the_same_structure_and_code_in_both_languages(name: str) -> 
                 "cells": [[len(row) for row in table] for table in tables(whole)],
                 "code": [(kind, re.sub(r"#.*", "", block).split()) for kind, block in blocks(whole)],
                 "generated": LINE.findall(whole),
-                "links": [link for link in re.findall(r"\]\(([^)]+)\)", text)],
+                "links": re.findall(r"\]\(([^)]+)\)", text),
                 "figures": sorted(re.findall(r"\d+\.\d{4}", text)),
             }
         )

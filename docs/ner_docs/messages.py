@@ -8,12 +8,13 @@ explanations there are is in docs/messages.yaml.
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from pathlib import Path
 
 import yaml
+
+from ner_docs.templates import Scope, texts
 
 ROOT = Path(__file__).resolve().parents[2]
 # Who says it -> where its modules are.
@@ -30,11 +31,8 @@ TITLES = {
 }
 # Lists of problems that are raised together, and functions that name them.
 LISTS = {"problems", "complaints"}
-NAMING = re.compile(r"problem|complain|refus|lack|differ|why|misplaced|unfit|check|loss")
-# Calls that show a value as it is.
-PLAIN = {"rooted", "escaped", "one_line", "printable", "str", "repr", "sorted", "list", "shown", "Path", "map", "min"}
-MOST = 12  # variants of one message
-WORDY = re.compile(r"[a-z]{2,}\W+(?:\w+\W+)*?[a-z]{2,}")
+NAMING = re.compile(r"problem|complain|refus|lack|differ|why|misplaced|unfit|check|loss|wrong|undecodable")
+PLACEHOLDER = re.compile(r"\{[\w …]*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +45,12 @@ class Message:
 
     def says(self, line: str) -> bool:
         """Whether a line that a program printed has this message in it."""
-        parts = re.split(r"\{[\w …]*\}", self.text)
-        return bool(re.search(".*".join(map(re.escape, parts)), line))
+        return bool(re.search(".*".join(map(re.escape, PLACEHOLDER.split(self.text))), line))
 
 
-@dataclass
-class Scope:
-    """What the variables of a function, or the constants of a module, are given; ``ends``: where it returns or raises."""
-
-    names: dict[str, list[ast.expr]] = field(default_factory=dict)
-    outer: "Scope | None" = None
-    ends: list[int] = field(default_factory=list)
-
-    def values(self, name: str, line: int) -> list[ast.expr]:
-        """What a variable may be in a line: what it was given since the last end, or else the last time."""
-        if name not in self.names:
-            return self.outer.values(name, line) if self.outer else []
-        if not self.outer:
-            return self.names[name]
-        earlier = [value for value in self.names[name] if value.lineno < line]
-        since = max((end for end in self.ends if end < line), default=0)
-        return [value for value in earlier if value.lineno > since] or earlier[-1:]
+def words(text: str) -> list[str]:
+    """The words of a message that are always there."""
+    return re.findall(r"[A-Za-z]{2,}", PLACEHOLDER.sub(" ", text))
 
 
 @cache
@@ -122,7 +105,7 @@ def _of_make(makefile: str) -> Iterator[str]:
         while re.search(r"\$\([^()]*\)", text):
             text = re.sub(r"\$\((\w+)\)", lambda name: f"{{{name[1]}}}", text)
             text = re.sub(r"\$\([^()]*\)", "{…}", text)
-        if not text.startswith("{1}") and WORDY.search(text):
+        if not text.startswith("{1}") and words(text):
             yield text.strip()
 
 
@@ -132,9 +115,8 @@ def _of_module(path: Path) -> Iterator[str]:
     for function, scope in _functions(tree, constants):
         for node in _own(function):
             for expression in _said(node, function):
-                yield from (
-                    text for text in _texts(expression, scope) if WORDY.search(text) and not text.endswith(": ")
-                )
+                whole = (text for text in texts(expression, scope) if not text.endswith(": "))
+                yield from (text for text in whole if " " in text and len(words(text)) > 1)
 
 
 @cache
@@ -156,9 +138,8 @@ def _constants(path: Path) -> dict[str, list[ast.expr]]:
 def _functions(tree: ast.AST, outer: Scope) -> Iterator[tuple[ast.AST, Scope]]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            scope = Scope(
-                {}, outer, [end.end_lineno or 0 for end in _own(node) if isinstance(end, ast.Raise | ast.Return)]
-            )
+            ends = [end.end_lineno or 0 for end in _own(node) if isinstance(end, ast.Raise | ast.Return)]
+            scope = Scope({}, outer, ends)
             for inner in _own(node):
                 if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
                     scope.names.setdefault(inner.targets[0].id, []).append(inner.value)
@@ -202,70 +183,5 @@ def _said(node: ast.AST, function: ast.AST) -> Iterator[ast.expr]:
             yield from node.args
     elif isinstance(node, ast.Yield | ast.Return) and node.value and NAMING.search(name):
         yield node.value
-
-
-def _texts(node: ast.expr, scope: Scope, depth: int = 4) -> list[str]:
-    """What an expression may read as, with placeholders."""
-    if isinstance(node, ast.Constant):
-        return [node.value] if isinstance(node.value, str) else []
-    if isinstance(node, ast.JoinedStr):
-        return _joined([_part(value, scope, depth) for value in node.values])
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _joined(_sides(node.left, node.right, scope, depth))
-    if isinstance(node, ast.IfExp):
-        return [text for texts in _sides(node.body, node.orelse, scope, depth) for text in texts]
-    if isinstance(node, ast.Name) and depth:
-        return [text for value in scope.values(node.id, node.lineno) for text in _texts(value, scope, depth - 1)]
-    if isinstance(node, ast.GeneratorExp | ast.ListComp):
-        return _texts(node.elt, scope, depth)
-    if isinstance(node, ast.List | ast.Tuple):
-        return [text for one in node.elts for text in _texts(one, scope, depth)]
-    return []
-
-
-def _sides(one: ast.expr, other: ast.expr, scope: Scope, depth: int) -> list[list[str]]:
-    """The texts of two expressions, of which at least one is known to be a text."""
-    texts = [_texts(side, scope, depth) for side in (one, other)]
-    return (
-        [found or [f"{{{_name(side)}}}"] for found, side in zip(texts, (one, other), strict=True)]
-        if any(texts)
-        else []
-    )
-
-
-def _part(value: ast.expr, scope: Scope, depth: int) -> list[str]:
-    if isinstance(value, ast.FormattedValue):
-        inner = value.value
-        texts = _texts(inner, scope, depth - 1) if isinstance(inner, ast.Name | ast.IfExp) and depth else []
-        complete = isinstance(inner, ast.IfExp) or (
-            isinstance(inner, ast.Name) and scope.values(inner.id, inner.lineno)
-        )
-        return texts if texts and complete else [f"{{{_name(inner)}}}"]
-    return _texts(value, scope, depth)
-
-
-def _joined(parts: list[list[str]]) -> list[str]:
-    if not parts:
-        return []
-    if len(list(product(*parts))) > MOST:
-        parts = [part if len(part) == 1 else ["{…}"] for part in parts]
-    return ["".join(part) for part in product(*parts)]
-
-
-def _name(node: ast.expr) -> str:
-    """A short name for a value in a message."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    if isinstance(node, ast.Subscript):
-        return _name(node.value)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        return _name(node.right)
-    if isinstance(node, ast.Call):
-        called = ast.unparse(node.func).split(".")[-1]
-        if called == "len":
-            return "number"
-        if (called in PLAIN or called == "join") and node.args:
-            return _name(node.args[-1 if called == "map" else 0])
-    return "…"
+    elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[0], ast.Constant):
+        yield node.elts[1]  # the reason that is counted, and what is wrong with a record
