@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):$")
-ITEM = re.compile(r"^ {4}(\**\w+(?:, \**\w+)*): (.*)$")
+ITEM = re.compile(r"^ {4}([\w*][\w*, ]*)((?: \([^)]*\))?): (.*)$")
 WORDS = {
     "en": {},
     "zh": {"Args": "参数", "Returns": "返回", "Raises": "异常", "Yields": "产出", "Attributes": "属性"},
@@ -81,7 +81,7 @@ def _docstring(thing: Any, words: dict[str, str]) -> Iterator[str]:
             within = True
             yield f"**{words.get(found[1], found[1])}**\n"
         elif within and (item := ITEM.match(line)):
-            yield f"- `{item[1]}`: {item[2]}"
+            yield f"- `{item[1]}`{item[2]}: {item[3]}"
         elif within and line.startswith("    "):
             yield f"  {line.strip()}"
         else:

@@ -1,4 +1,4 @@
-"""The reference of the recipes: what each model's methods have in common, and in which values they differ."""
+"""The reference of the recipes: every key, and the values that vary between models and methods."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,12 @@ from typing import Any
 import yaml
 
 from ner_docs.text import cell, table
+from ner_models.base_models import KEYS
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 WORDS = {
-    "en": ("key", "value", "what the recipe says of it", "The same in all methods of a model", "differs"),
-    "zh": ("参数", "取值", "配方中的说明", "同一模型各方法中相同的参数", "因模型而异"),
+    "en": ("key", "values", "what the recipes say of it", "All keys", "see below", "what it is"),
+    "zh": ("参数", "取值", "配方中的说明", "全部参数", "见下文", "含义"),
 }
 LINE = re.compile(r"^(\w+): *((?:\"[^\"]*\"|[^#\n])*?)(?: +# *(.*))?$", re.MULTILINE)
 
@@ -29,37 +30,37 @@ def methods(model: Path) -> dict[str, dict[str, Any]]:
 
 
 def page(language: str = "en") -> str:
-    """One table of keys with their explanations, then each model: what its recipes are for and where they differ."""
+    """All keys with their explanations, then each model: what its recipes are for, and the values that vary."""
     return "\n".join(_lines(WORDS[language]))
 
 
 def _lines(words: tuple[str, ...]) -> Iterator[str]:
-    recipes = {model.name: methods(model) for model in models()}
-    every = [values for found in recipes.values() for values in found.values()]
-    keys = list(dict.fromkeys(key for values in every for key in values))
-    yield f"## {words[3]}\n"
-    same = [key for key in keys if all(_same(found, key) for found in recipes.values())]
+    found = {model.name: methods(model) for model in models()}
+    values: dict[str, list[str]] = {}
+    for recipe in (recipe for recipes in found.values() for recipe in recipes.values()):
+        for key, value in recipe.items():
+            values.setdefault(key, []).append(_shown(value))
     said = _comments()
-    rows = ([f"`{key}`", _values([values.get(key) for values in every], words[4]), said.get(key, "")] for key in same)
+    yield f"## {words[3]}\n"
+    rows = ([f"`{key}`", _several(given, words[4]), said.get(key, "")] for key, given in values.items())
     yield from table([words[0], words[1], words[2]], rows)
-    for name, found in recipes.items():
+    yield "\n## model.yaml\n"
+    yield from table([words[0], words[5]], ([f"`{key}`", meaning] for key, (_, meaning) in KEYS.items()))
+    for name, recipes in found.items():
         yield f"\n## {name}\n"
-        for method in found:
+        for method in recipes:
             first = (RECIPES / name / f"{method}.yaml").read_text("utf-8").splitlines()[0]
             yield f"- `{method}`: {first.removeprefix('# ')}"
-        differing = [key for key in keys if key not in same and any(key in values for values in found.values())]
         yield ""
-        columns = [[_shown(values.get(key)) for values in found.values()] for key in differing]
-        yield from table([words[0], *found], ([f"`{key}`", *row] for key, row in zip(differing, columns, strict=True)))
+        varying = [key for key in values if len(set(values[key])) > 1 or key not in recipes["lora"]]
+        rows = ([f"`{key}`", *(_shown(recipe.get(key)) for recipe in recipes.values())] for key in varying)
+        yield from table([words[0], *recipes], (row for row in rows if set(row[1:]) != {"–"}))
 
 
-def _same(found: dict[str, dict[str, Any]], key: str) -> bool:
-    return len({str(values.get(key)) for values in found.values()}) <= 1
-
-
-def _values(given: list[Any], differs: str) -> str:
-    known = sorted({_shown(value) for value in given if value is not None})
-    return known[0] if len(known) == 1 else f"{differs}: {', '.join(known)}" if len(known) < 4 else differs
+def _several(given: list[str], varies: str) -> str:
+    """The values of a key in all recipes, if they are few."""
+    known = sorted(set(given))
+    return ", ".join(known) if len(known) < 4 else varies
 
 
 def _shown(value: Any) -> str:
@@ -69,7 +70,12 @@ def _shown(value: Any) -> str:
 def _comments() -> dict[str, str]:
     """What the first recipe that says something about a key says about it."""
     said: dict[str, str] = {}
-    for path in sorted(RECIPES.glob("qwen2-7b/*.yaml")) + sorted(RECIPES.glob("*/*.yaml")):
+    paths = [
+        RECIPES / "qwen2-7b/lora.yaml",
+        *sorted(RECIPES.glob("qwen2-7b/*.yaml")),
+        *sorted(RECIPES.glob("*/*.yaml")),
+    ]
+    for path in paths:
         for key, _, comment in LINE.findall(path.read_text("utf-8")):
             if comment and path.stem not in ("model", "merge"):
                 said.setdefault(key, cell(comment))
