@@ -42,8 +42,7 @@ def _lines(words: tuple[str, ...]) -> Iterator[str]:
             values.setdefault(key, []).append(_shown(value))
     said = _comments()
     yield f"## {words[3]}\n"
-    rows = ([f"`{key}`", _several(given, words[4]), said.get(key, "")] for key, given in values.items())
-    yield from table([words[0], words[1], words[2]], rows)
+    yield from table(list(words[:3]), (_row(key, given, said.get(key, ""), words[4]) for key, given in values.items()))
     yield "\n## model.yaml\n"
     yield from table([words[0], words[5]], ([f"`{key}`", meaning] for key, (_, meaning) in KEYS.items()))
     for name, recipes in found.items():
@@ -57,10 +56,10 @@ def _lines(words: tuple[str, ...]) -> Iterator[str]:
         yield from table([words[0], *recipes], (row for row in rows if set(row[1:]) != {"–"}))
 
 
-def _several(given: list[str], varies: str) -> str:
-    """The values of a key in all recipes, if they are few."""
+def _row(key: str, given: list[str], said: str, varies: str) -> list[str]:
+    """A key, its values in all recipes if they are few, and what is said of it, if that is not of one recipe only."""
     known = sorted(set(given))
-    return ", ".join(known) if len(known) < 4 else varies
+    return [f"`{key}`", *((", ".join(known), said) if len(known) < 4 else (varies, ""))]
 
 
 def _shown(value: Any) -> str:
