@@ -45,7 +45,12 @@ class Message:
 
     def says(self, line: str) -> bool:
         """Whether a line that a program printed has this message in it."""
-        return bool(re.search(".*".join(map(re.escape, PLACEHOLDER.split(self.text))), line))
+        return bool(_pattern(self.text).search(line))
+
+
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, PLACEHOLDER.split(text))))
 
 
 def words(text: str) -> list[str]:
