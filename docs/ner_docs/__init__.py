@@ -25,6 +25,8 @@ GENERATED: dict[str, Callable[..., str]] = {
     "messages": messages.page,
 }
 LINE = re.compile(r"^<!-- generated: ([^\n]+) -->$", re.MULTILINE)
+# A line break between Chinese characters or punctuation, which browsers would show as a space.
+BREAK = re.compile(r"(?<=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])\n *(?=[\u4e00-\u9fff“（《])")
 
 
 def names(language: str) -> list[str]:
@@ -40,7 +42,7 @@ def page(language: str, name: str) -> str:
         kind, *words = line[1].split()
         return GENERATED[kind](*words, language=language).rstrip()
 
-    return LINE.sub(generated, (ROOT / "docs" / language / name).read_text("utf-8"))
+    return LINE.sub(generated, BREAK.sub("", (ROOT / "docs" / language / name).read_text("utf-8")))
 
 
 def assemble(target: Path) -> int:
