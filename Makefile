@@ -98,7 +98,7 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: help data check download train-qwen train-chatglm3 train plan merge quantize gguf preview serve reload stop eval predict-batch report select demo run-demo \
         bench-train nano test \
-        test-all lint sbom audit lock clean known-model known-recipe known-run known-merge known-adapter known-merged known-scheme \
+        test-all lint docs sbom audit lock clean known-model known-recipe known-run known-merge known-adapter known-merged known-scheme \
         need-gpu
 
 ##@ Start here
@@ -263,10 +263,17 @@ test: lint .venv-train/.ready .venv-serve/.ready ## run lint, types, and the tes
 test-all: lint .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready .venv-audit/.locked ## run the slow tests too
 	@tests/run ""
 
-lint: .venv/.ready ## check style and types, the Dockerfile, the compose files and the workflows
+lint: docs ## check style and types, the Dockerfile, the compose files, the workflows, and build the site of docs/
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 	@.venv/bin/hadolint Dockerfile && .venv/bin/actionlint .github/workflows/*.yml
 	@.venv/bin/docker-compose -f compose.yaml config -q && .venv/bin/docker-compose -f compose.yaml -f deploy/compose.gpu.yaml config -q
+
+# A page that links to one that does not exist fails.
+docs: .venv/.ready .venv-docs/.locked ## build the site of docs/, in Chinese and English: docs/site/index.html
+	@.venv/bin/python docs/ner_docs docs/site/pages
+	@for language in en zh; do .venv-docs/bin/zensical build --strict --clean -f docs/zensical.$$language.toml 2>&1 \
+	  | sed 's/\x1b\[[0-9;]*m//g; /^Traceback/,$$d; s/^/zensical: /'; done
+	@cp docs/index.html docs/site/index.html
 
 # torch-cpu.txt: PyTorch's own build of a version that serve-cuda.txt has from the registry, which knows no other.
 LOCKS = $(filter-out %-overrides.txt %/torch-cpu.txt,$(wildcard requirements/*.txt))
@@ -288,7 +295,7 @@ audit: sbom ## look up known vulnerabilities of every locked package; fails if t
 	done; [ -z "$$bad" ] || exit 2
 
 lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (needs uv)
-	@cd requirements; for p in base audit serve-cuda quantize-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
+	@cd requirements; for p in base audit docs serve-cuda quantize-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
 	$(UV_COMPILE) eval.in -o eval.txt -c base.txt; \
 	$(UV_COMPILE) train-cuda.in -o train-cuda.txt --override train-overrides.txt; \
 	$(UV_COMPILE) train-cpu.in -o train-cpu.txt --override train-overrides.txt $(UV_CPU); \
@@ -306,6 +313,8 @@ clean: ## stop all servers, remove runs, caches and server state (environments, 
 	@$(call build,.venv,$<)
 .venv-audit/.locked: requirements/audit.txt
 	@$(call build,.venv-audit,$<)
+.venv-docs/.locked: requirements/docs.txt
+	@$(call build,.venv-docs,$<)
 .venv-train/.locked: requirements/train-$(ACCELERATOR).txt $(TORCH)
 	@$(call build,.venv-train,$<,$(TORCH))
 .venv-serve/.locked: requirements/serve-$(ACCELERATOR).txt $(TORCH)

@@ -1,14 +1,19 @@
-"""What strangers wrote does not act on the terminal."""
+"""What strangers wrote does not act on the terminal; programs say their version."""
 
 import io
 import json
+import re
 import sys
 import unicodedata
+from collections.abc import Callable
 
+import pytest
 from tqdm import tqdm
 
+from ner_common import __version__
 from ner_common.commands import Terminal, safe_terminal
 from ner_common.errors import printable
+from support import ROOT, Result
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2Jb\r\x9b31m\u202etxt\u2028\ud83d\x7f"
 
@@ -36,3 +41,12 @@ def test_progress_bars_and_colours_pass_and_nothing_else():
     assert stream.getvalue().count("\r") >= 2
     assert stream.getvalue().endswith("\x1b[97;41m红\x1b[0m \\u001b[8mhidden \\u001b[A\\u000dover\n")
     assert not isinstance(sys.stdout, Terminal)
+
+
+@pytest.mark.parametrize("program", ["ner-data", "ner-model", "ner-eval"])
+def test_a_program_says_its_version_which_the_changelog_describes_first(
+    program: str, cli: Callable[..., Result]
+) -> None:
+    assert cli(program, "--version") == Result(0, f"{program} {__version__}\n", "")
+    versions = re.findall(r"^## ([\d.]+) ", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert versions[0] == __version__

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TextIO, TypeVar
 
+from ner_common import __version__
 from ner_common.errors import UserError, printable
 
 Number = TypeVar("Number", int, float)
@@ -57,6 +58,7 @@ def program(name: str, description: str, commands: Mapping[str, tuple[str, str]]
 
 def _run(name: str, description: str, commands: Mapping[str, tuple[str, str]]) -> int:
     parser = argparse.ArgumentParser(prog=name, description=description)
+    parser.add_argument("--version", action="version", version=f"{name} {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, (module, text) in commands.items():
         own = subparsers.add_parser(command, help=text, description=text)
