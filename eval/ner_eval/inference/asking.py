@@ -13,7 +13,7 @@ from ner_common.errors import UserError
 from ner_data.gold import Record
 from ner_eval.inference.client import Client
 from ner_eval.inference.failures import RecordFailed, RecordRefused, RequestRefused, ServerUnavailable
-from ner_eval.inference.request import IGNORED, honoured, request_body
+from ner_eval.inference.request import fault, request_body
 from ner_eval.inference.shots import SpecFor
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import PREDICTIONS, Prediction
@@ -128,8 +128,8 @@ async def _answer(client: Client, manifest: Manifest, spec_for: SpecFor, record:
     body = request_body(manifest.model, spec_for(record.text), record.text, manifest.sampling)
     reply = await client.ask(body, record.id)
     mode = str(manifest.sampling["structured"])
-    if not honoured(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
-        raise RequestRefused(f"{record.id}: {IGNORED}")
+    if problem := fault(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
+        raise RequestRefused(f"{record.id}: {problem}")
     counts = (reply.prompt_tokens, reply.completion_tokens, reply.seconds)
     return Prediction(record.id, reply.answer, reply.finish_reason, *counts)
 

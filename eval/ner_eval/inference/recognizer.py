@@ -20,7 +20,7 @@ from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.inference.client import Client, Connection, run_async
 from ner_eval.inference.failures import RecordRefused, RequestRefused, ServerUnavailable, shown
-from ner_eval.inference.request import IGNORED, MODES, honoured, request_body, sampling
+from ner_eval.inference.request import MODES, fault, request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
 from ner_eval.inference.splitting import Found, Piece, check_context, distinct, joined, passes
 
@@ -161,8 +161,8 @@ class Asker:
         body = request_body(self.model, self.spec, text, sampling(self.spec, self.structured, self.openai_only))
         async with self._free:
             reply = await self.client.ask(body, name)
-        if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
-            raise RequestRefused(f"{shown(name)}: {IGNORED}")
+        if problem := fault(self.structured, self.spec, text, reply.answer, reply.finish_reason):
+            raise RequestRefused(f"{shown(name)}: {problem}")
         return read_answer(self.spec, text, reply.answer, reply.finish_reason)
 
     async def stream(self, texts: AsyncIterator[tuple[Key, str]]) -> AsyncIterator[tuple[Key, Recognized]]:
