@@ -282,8 +282,10 @@ class Recognizer:
                 if path and path.is_dir():
                     path /= FILE_NAME
                 spec = choose_prompt(path, served.folder, None, (), False)
-            long = {"context": self.context, "passes": self.passes}
-            asker = Asker(client, self.model, spec, self.structured, concurrency=self.concurrency, **long)
+            asker = Asker(
+                client, self.model, spec, self.structured, concurrency=self.concurrency,
+                context=self.context, passes=self.passes,
+            )  # fmt: skip
             tasks = [asyncio.create_task(asker.recognize(text, f"text {n}")) for n, text in enumerate(texts)]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

@@ -60,11 +60,8 @@ def test_a_second_pass_cuts_elsewhere_and_a_whole_sentence_is_left_whole() -> No
     text = "甲乙丙。丁戊己。庚辛壬。" + "字" * 20 + "。完。"
     first, second = ([text[p.start : p.end] for p in pieces] for pieces in passes(text, 12, 0, 2))
     assert first == ["甲乙丙。丁戊己。庚辛壬。", "字" * 12, "字" * 8 + "。完。"]
-    assert (
-        second == ["甲乙丙。", "丁戊己。庚辛壬。", "字" * 6, "字" * 7, "字" * 7 + "。", "完。"]
-        or second[0] == "甲乙丙。"
-    )
-    assert {sum(map(len, second[:n])) for n in range(1, len(second))}.isdisjoint({12, 24})
+    # A cut where a sentence ends may be the same; the one inside a sentence is not.
+    assert second == ["甲乙丙。", "丁戊己。庚辛壬。", "字" * 6, "字" * 7, "字" * 7 + "。", "完。"]
     lines = "甲乙丙丁戊己庚辛\n" * 4
     assert passes(lines, 12, 0, 3) == [passes(lines, 12)[0]] * 3  # each is a sentence: asked once
 
