@@ -134,7 +134,7 @@ def test_a_perfect_model_finds_what_some_piece_holds_and_nothing_else(context: i
         return completion(json.dumps(found, ensure_ascii=False))
 
     rng = random.Random(7)
-    texts = ["".join(rng.choices("甲乙丙丙丁，。", k=rng.randint(0, 80))) for _ in range(60)]
+    texts = ["".join(rng.choices("甲乙丙丙丁，。", k=rng.randint(0, 80))) for _ in range(120)]
     with Faulty(perfect) as server:
         model = Recognizer(server.base_url, "nano", SPEC, context=context, passes=count)
         results = model.recognize(texts)
@@ -147,7 +147,7 @@ def test_a_perfect_model_finds_what_some_piece_holds_and_nothing_else(context: i
         assert [e for e in result.entities if e in gold(text)] == whole
         assert all(text[e.start : e.end] == e.text for e in result.entities)
         expected, lost = expected + len(gold(text)), lost + len(gold(text)) - len(whole)
-    assert expected > 300 and lost < expected * (0.03 if count == 1 else 0.005)
+    assert expected > 300 and lost < expected * (0.06 if count == 1 else 0.005)
 
 
 def test_more_context_than_half_of_a_piece_is_refused(work: Path, ner_eval) -> None:
