@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -45,7 +45,7 @@ from ner_eval.inference.http import encoded
 from ner_eval.inference.recognizer import Asker, Recognized
 from ner_eval.inference.request import request_body, sampling
 from ner_eval.inference.served_model import Exchanged, choose_prompt, find_model, require_unchanged
-from ner_eval.inference.splitting import segments
+from ner_eval.inference.splitting import check_context, distinct, passes
 from ner_eval.reporting.terminal import highlight
 from ner_eval.runs.output_file import Asked, Store, open_output
 
@@ -81,6 +81,8 @@ def extract(
     field: str = "text",
     whole: bool = False,
     longest: int = 0,
+    context: int = 0,
+    passes: int = 1,
     prompt: Path | None = None,
     adapter: Path | None = None,
     allow_other_prompt: bool = False,
@@ -99,6 +101,9 @@ def extract(
         retry_refused: ask again for the texts in the output file that the server refused.
         format, field, whole: see `read_documents`.
         longest: longer texts are sent in pieces of at most this many characters; 0: the longest training text.
+        context: up to so many of these come before the piece, are shown to the model and not extracted from.
+        passes: how often long texts are cut into pieces, each time elsewhere; what is found later is added where it
+            does not overlap what was found before.
         prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
         confidence: give each entity a score, calibrated if the model's folder has a calibration.
         wanted: score by votes, or leave out entities with lower scores (implies ``confidence``).
@@ -106,8 +111,9 @@ def extract(
     Raises:
         UserError: a file cannot be read, there is no prompt or no server, or the output file holds something else.
     """
+    cutting = _Cutting(longest, context, passes)
     asked = _Asked(
-        model, longest, prompt, adapter, allow_other_prompt, structured, confidence or bool(wanted),
+        model, cutting, prompt, adapter, allow_other_prompt, structured, confidence or bool(wanted),
         connection or Connection(), wanted or Wanted(),
     )  # fmt: skip
     return run_async(_extract(_Source(files, format, field, whole), asked, show, output, retry_refused))
@@ -128,11 +134,23 @@ class _Source:
 
 
 @dataclass(frozen=True, slots=True)
+class _Cutting:
+    """How long texts are cut; ``longest`` 0: as the prompt spec says."""
+
+    longest: int
+    context: int
+    passes: int
+
+    def settled(self, spec: PromptSpec) -> "_Cutting":
+        return replace(self, longest=self.longest or spec.longest_text)
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """Which model is asked, with which prompt, where."""
 
     model: str
-    longest: int
+    cutting: _Cutting
     prompt: Path | None
     adapter: Path | None
     allow_other_prompt: bool
@@ -151,8 +169,8 @@ class _Asked:
 
     def determining(self, folder: Path | None, spec: PromptSpec, trust: Trust) -> Asked:
         """What determines the answers, and which entities of them are written."""
-        how = (self.structured, self.longest or spec.longest_text, str(trust) if self.confidence else "")
-        return Asked(self.model, weights_fingerprint(folder), spec.fingerprint, *how)
+        how = {**asdict(self.cutting.settled(spec)), "confidence": str(trust) if self.confidence else ""}
+        return Asked(self.model, weights_fingerprint(folder), spec.fingerprint, self.structured, **how)
 
     async def spec_without_asking(self) -> PromptSpec:
         """The prompt spec; the server is asked for the model's folder only if no prompt or adapter is given."""
@@ -174,9 +192,11 @@ async def _extract(
         served = await find_model(client, asked.model, connection.wait, asked.adapter)
         folder = asked.adapter or served.folder
         spec = asked.spec(folder)
-        how = (asked.structured, connection.openai_only, connection.concurrency, asked.longest, asked.confidence)
         trust = asked.trust(folder, spec)
-        asker = Asker(client, asked.model, spec, *how, trust)
+        how = {**asdict(asked.cutting), "confidence": asked.confidence, "trust": trust}
+        asker = Asker(
+            client, asked.model, spec, asked.structured, connection.openai_only, connection.concurrency, **how
+        )
         documents, store = source.read(), None
         if output:
             stored = stack.enter_context(open_output(output, asked.determining(folder, spec, trust)))
@@ -224,9 +244,12 @@ def curl_commands(source: _Source, asked: _Asked) -> Iterator[str]:
     spec, connection = run_async(asked.spec_without_asking()), asked.connection
     carried = sampling(spec, asked.structured, connection.openai_only, asked.confidence)
     key = ["-H", "Authorization: Bearer $OPENAI_API_KEY"] if connection.api_key else []
+    cutting = asked.cutting.settled(spec)
+    check_context(cutting.longest, cutting.context)
     for document in source.read():
-        for start, end in segments(document.text, asked.longest or spec.longest_text):
-            body = encoded(request_body(asked.model, spec, document.text[start:end], carried)).decode()
+        for piece in distinct(passes(document.text, cutting.longest, cutting.context, cutting.passes)):
+            text = document.text[piece.before : piece.end]
+            body = encoded(request_body(asked.model, spec, text, carried)).decode()
             url = f"{connection.base_urls[0]}/chat/completions"
             words = ["curl", "-s", url, "-H", "Content-Type: application/json", *key, "-d", body]
             # Double quotes: the shell fills in the key, which is not printed.
@@ -275,6 +298,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="split longer texts at sentence ends, into pieces of at most N characters (default: as in training)",
     )
+    parser.add_argument(
+        "--context",
+        type=positive(int),
+        default=0,
+        metavar="N",
+        help="show the model up to N characters before each piece, which count towards its length and are not "
+        "extracted from (default: none)",
+    )
+    parser.add_argument(
+        "--passes",
+        type=positive(int),
+        default=1,
+        metavar="P",
+        help="cut long texts into pieces P times, each time elsewhere, and add what the later ones find "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--pretty", action="store_true", help="print the texts with their entities in colour")
     parser.add_argument(
         "--output",
@@ -313,11 +352,12 @@ def run(args: argparse.Namespace) -> int:
     kept = wanted_scores(args)
     if args.dry_run and kept.samples:
         raise UserError("--dry-run prints one request for each text, not those of --samples; leave one out")
-    reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest")}
+    reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest", "context", "passes")}
     if args.dry_run:
         source = _Source(args.files, args.format, args.field, args.whole)
+        cutting = _Cutting(args.longest, args.context, args.passes)
         how = {**prompting(args), "confidence": args.confidence or bool(kept)}
-        asked = _Asked(args.model, args.longest, **how, connection=connection(args))
+        asked = _Asked(args.model, cutting, **how, connection=connection(args))
         for command in curl_commands(source, asked):
             print(command)
         return 0

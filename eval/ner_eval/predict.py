@@ -38,10 +38,12 @@ from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.failures import ServerUnavailable
 from ner_eval.inference.request import sampling
 from ner_eval.inference.served_model import Exchanged, Served, choose_prompt, find_model, require_unchanged
+from ner_eval.inference.shots import METHODS, SpecFor, require_untrained, shots_of, specs
 from ner_eval.runs.manifest import (
     MANIFEST,
     VERSION,
     Manifest,
+    Shots,
     check_same,
     check_selection,
     read_manifest,
@@ -70,6 +72,8 @@ def predict(
     structured: str = "off",
     confidence: bool = False,
     draw: int | None = None,
+    shots: int = 0,
+    shots_from: str = "nearest",
     connection: Connection | None = None,
     gold: Path | None = None,
     bar: Any = None,
@@ -89,6 +93,9 @@ def predict(
         structured: off, json or grammar.
         confidence: store the log-probabilities of the answers' tokens too, from which scores are computed.
         draw: ask for answers drawn at random with this seed, instead of the most likely ones.
+        shots: ask each record with so many records of the training split and their answers, for a model that was not
+            trained on the task; ``shots_from``: those ``nearest`` to its text, or the same ``fixed`` ones, drawn with
+            the seed.
         connection: where the servers are; by default ``http://127.0.0.1:8000/v1``.
         gold: the records, instead of those of the split; ``split`` is what they are called then.
         bar: a progress bar to advance by the number of records, instead of one of its own.
@@ -110,11 +117,13 @@ def predict(
     except ValueError as error:
         raise UserError(f"{error}") from None
     gold = gold or described.gold_file(split)
-    records = select(list(read_gold(gold)), selection)
-    folder = run_folder(run or default_name(model, corpus, split, selection, structured))
+    shown = shots_of(described, shots, shots_from, seed)
+    whole = list(read_gold(gold))
+    records = select(whole, selection)
+    folder = run_folder(run or default_name(model, corpus, split, selection, structured, shown))
     work = _Work(
-        model, described, split, gold, folder, records, selection, prompt, adapter, allow_other_prompt, structured,
-        confidence, draw, retry_refused, connection or Connection(), bar,
+        model, described, split, gold, folder, whole, records, selection, prompt, adapter, allow_other_prompt,
+        structured, confidence, draw, shown, retry_refused, connection or Connection(), bar,
     )  # fmt: skip
     if work.is_complete():
         if bar is not None:
@@ -123,11 +132,13 @@ def predict(
             return folder, finish(folder, work.ids)
     if batch:
         manifest = work.manifest(work.spec(adapter), None)
-        return folder, work_offline(folder, manifest, records, adapter, retry_refused)
+        return folder, work_offline(folder, manifest, records, work.specs(manifest), adapter, retry_refused)
     return folder, run_async(_ask(work))
 
 
-def default_name(model: str, corpus: str, split: str, selection: dict[str, Any], structured: str) -> str:
+def default_name(
+    model: str, corpus: str, split: str, selection: dict[str, Any], structured: str, shots: Shots | None
+) -> str:
     """A run's name, from what distinguishes it (except the prompt, which the manifest checks)."""
     parts = [model.strip("/").replace("/", "_"), corpus, split]
     if selection["limit"]:
@@ -136,6 +147,8 @@ def default_name(model: str, corpus: str, split: str, selection: dict[str, Any],
         parts.append(f"sample{selection['sample']}-{selection['seed']}")
     if structured != "off":
         parts.append(structured)
+    if shots:
+        parts.append(f"{shots.method}{shots.count}" + ("" if shots.seed is None else f"-{shots.seed}"))
     return "-".join(parts)
 
 
@@ -148,6 +161,7 @@ class _Work:
     split: str
     gold: Path
     folder: Path
+    whole: list[Record]
     records: list[Record]
     selection: dict[str, Any]
     prompt: Path | None
@@ -156,6 +170,7 @@ class _Work:
     structured: str
     confidence: bool
     draw: int | None
+    shots: Shots | None
     retry_refused: bool
     connection: Connection
     bar: Any
@@ -165,8 +180,13 @@ class _Work:
         return [record.id for record in self.records]
 
     def spec(self, trained: Path | None) -> PromptSpec:
+        if not self.allow_other_prompt:
+            require_untrained(self.shots, trained)
         labels = tuple(label.id for label in self.corpus.labels)
         return choose_prompt(self.prompt, trained, self.corpus.name, labels, self.allow_other_prompt)
+
+    def specs(self, manifest: Manifest) -> SpecFor:
+        return specs(self.shots, manifest.prompt, self.corpus, self.split, self.whole)
 
     def manifest(self, spec: PromptSpec, served: Served | None) -> Manifest:
         trained = self.adapter or (served.folder if served else None)
@@ -191,6 +211,7 @@ class _Work:
             started=now(),
             hardware=hardware(),
             training=read_training_record(trained),
+            shots=self.shots,
         )
 
     def is_complete(self) -> bool:
@@ -218,13 +239,16 @@ async def _ask(work: _Work) -> list[Prediction]:
     async with work.connection.client() as client:
         served = await find_model(client, work.model, work.connection.wait, work.adapter)
         manifest = work.manifest(work.spec(work.adapter or served.folder), served)
+        spec_for = work.specs(manifest)
         with locked_run(work.folder):
             kept = begin(work.folder, manifest, work.ids)
             done = {id for id, prediction in kept.items() if not (work.retry_refused and prediction.error)}
             answered = next((r for r in work.records if r.id in kept and not kept[r.id].error), None)
             try:
                 concurrency, begun = work.connection.concurrency, time.perf_counter()
-                await ask_all(client, manifest, work.records, done, work.folder, concurrency, answered, work.bar)
+                await ask_all(
+                    client, manifest, work.records, done, work.folder, concurrency, answered, work.bar, spec_for
+                )
                 await require_unchanged(client, served)
                 if not kept:
                     seconds = round(time.perf_counter() - begun, 2)
@@ -253,7 +277,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--limit", type=positive(int), metavar="N", help="ask only for the first N records")
     chosen.add_argument("--sample", type=positive(int), metavar="N", help="ask for N records drawn at random")
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed for drawing the records of --sample (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=0,
+        help="seed for drawing the records of --sample, and those of --shots-from fixed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shots",
+        type=int,
+        default=0,
+        metavar="K",
+        help="show K records of the training split with their answers, to a model that was not trained on them",
+    )
+    parser.add_argument(
+        "--shots-from",
+        choices=METHODS,
+        default=METHODS[0],
+        help="those most like each text by their character bigrams, or for all texts the same, drawn with --seed so "
+        "that every label occurs (default: %(default)s)",
     )
     add_server_arguments(parser)
     add_prompt_arguments(parser)
@@ -271,7 +312,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    chosen = ("split", "run", "limit", "sample", "seed", "batch", "retry_refused", "confidence")
+    chosen = ("split", "run", "limit", "sample", "seed", "shots", "shots_from", "batch", "retry_refused", "confidence")
     named = {name: getattr(args, name) for name in chosen}
     folder, predictions = predict(args.model, args.corpus, **named, **prompting(args), connection=connection(args))
     if not predictions:

@@ -16,13 +16,12 @@ from ner_common.decoding import convert
 from ner_common.errors import UserError, is_plain, one_line, rooted
 from ner_common.files import locked, read_text, write_atomically, write_json
 from ner_common.machine import hardware, output_of
-from ner_data.prompt import PromptSpec
 from ner_eval.benchmarks import DOCS, FILE_NAME, write_benchmarks
 from ner_eval.metrics.protocols import TEXT
 from ner_eval.metrics.results import SCORES
 from ner_eval.metrics.scores_file import read_scores
 from ner_eval.published import RECIPES, Published, all_results, cell, table_of
-from ner_eval.runs.manifest import read_manifest, run_folder
+from ner_eval.runs.manifest import Manifest, read_manifest, run_folder
 from ner_eval.trainings import Training, records_trained, training_of, untrained
 
 TABLE = RECIPES / "README.md"
@@ -79,14 +78,16 @@ def publish(
     return path
 
 
-def prompt_facts(spec: PromptSpec) -> dict[str, Any]:
+def prompt_facts(manifest: Manifest) -> dict[str, Any]:
     """The answer form, the fingerprint, and what the prompt has in addition."""
+    spec, shots = manifest.prompt, manifest.shots
     return {
         "answer_form": spec.answer_form,
         "fingerprint": spec.fingerprint,
         "definitions": spec.defines_labels,
-        "demonstrations": spec.demonstrations,
+        "demonstrations": shots.count if shots else spec.demonstrations,
         "text_twice": bool(spec.again),
+        **({"shots": shots.method} if shots else {}),
     }
 
 
@@ -122,7 +123,7 @@ def write_result(folder: Path, training: Training, records: int | None, more: di
         "intervals": scores.intervals,
         "base": base,
         "training_records": 0 if bare else records or records_trained(training.arguments),
-        "prompt": prompt_facts(manifest.prompt),
+        "prompt": prompt_facts(manifest),
         "answers_per_s": round(answers["scored"] / manifest.seconds, 2) if manifest.seconds else None,
         **more,
     }

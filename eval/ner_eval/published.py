@@ -11,7 +11,8 @@
                 "demonstrations": 0, "text_twice": false},
      "answers_per_s": 12.5}
 
-and "selected" (`ner_common.training_record`) if `ner-eval select` chose the checkpoint.
+and "selected" (`ner_common.training_record`) if `ner-eval select` chose the checkpoint; in "prompt", "shots" (nearest
+or fixed) if the demonstrations are those of `ner-eval predict --shots`.
 
 Files of earlier versions lack the last five; "answers_per_s" is null unless all records were asked in one go. The
 result of an untrained base model names ``model.yaml`` as its recipe, and was trained on nothing.
@@ -57,13 +58,15 @@ class Prompted(Struct, frozen=True, forbid_unknown_fields=True):
     definitions: bool = False
     demonstrations: Count = 0
     text_twice: bool = False
+    shots: Literal["", "nearest", "fixed"] = ""
 
     def options(self) -> str:
         """The options in words."""
         shown = self.demonstrations
+        which = {"": "", "nearest": " most like each text", "fixed": " not trained with"}[self.shots]
         parts = {
             "definitions": self.definitions,
-            f"{shown} demonstration{'s' * (shown > 1)}": shown,
+            f"{shown} demonstration{'s' * (shown > 1)}{which}": shown,
             "text twice": self.text_twice,
         }
         return ", ".join(part for part, used in parts.items() if used)

@@ -143,8 +143,8 @@ def test_a_label_that_no_record_has_is_named(make_demo: Make, cli: Cli) -> None:
     write_gold(Path("data/gold/demo/train.jsonl"), kept)
     message = one_line_error(cli("ner-data", "alpaca", "demo", "--demonstrations", 12))
     assert message == (
-        "ner-data: demo: no record of its training split can show book, movie, and demonstrations show every label; "
-        "leave --demonstrations out"
+        "ner-data: demo: no record of its training split can show book, movie, and drawn demonstrations show every "
+        "label; ask for none"
     )
 
 

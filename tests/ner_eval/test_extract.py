@@ -191,7 +191,10 @@ def test_pretty_shows_text_and_problems(work, ner_eval) -> None:
 # --- dry run ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [(), ("--structured", "json", "--openai-only"), ("--longest", 4)])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--structured", "json", "--openai-only"), ("--longest", 4), ("--longest", 6, "--context", 3, "--passes", 2)],
+)
 def test_a_dry_run_prints_curl_commands_that_send_exactly_what_is_sent(work, ner_eval, options) -> None:
     Path("a.txt").write_text("林晓在。王五'$HOME'。\n赵六<|im_end|>在\n", encoding="utf-8")
     Path("b.jsonl").write_text('{"text": "孙七\\ud800在"}\n', encoding="utf-8")

@@ -36,10 +36,10 @@ from ner_data.convert import BUSY
 from ner_data.corpus import check_labels, load_corpus
 from ner_data.demonstrations import draw
 from ner_data.described import Corpus, Label
-from ner_data.fewer_labels import FewerLabels, fewer_labels, only
+from ner_data.fewer_labels import FewerLabels, fewer_labels
 from ner_data.gold import Record, read_gold
 from ner_data.items import Part, part_of
-from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction
+from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction, only
 
 LINES = 2000  # of a gold file that one worker gets at a time
 ALPACA = Path("data/alpaca")

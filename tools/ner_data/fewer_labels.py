@@ -8,8 +8,6 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from ner_common.errors import UserError
 from ner_data.described import Corpus, Label
 from ner_data.gold import Record
@@ -67,8 +65,3 @@ def fewer_labels(
     parts = [set(order[number::SUBSETS]) for number in range(min(SUBSETS, len(order)))]
     kept = [[label for label in corpus.labels if label not in part] for part in parts]
     return FewerLabels(share, seed, tuple(map(spec, kept)))
-
-
-def only(record: Record, labels: Sequence[str]) -> Record:
-    """A record with its entities of some labels."""
-    return msgspec.structs.replace(record, entities=tuple(one for one in record.gold if one.label in labels))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from ner_data.fewer_labels import FewerLabels, only
+from ner_data.fewer_labels import FewerLabels
 from ner_data.gold import Record, decode_gold
 from ner_data.nesting import overlap
-from ner_data.prompt import PromptSpec
+from ner_data.prompt import PromptSpec, only
 
 _ENCODER = msgspec.json.Encoder()
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from ner_common.decoding import convert
 from ner_common.errors import UserError, one_line, printable, rooted
@@ -21,12 +21,13 @@ from ner_data.answers import form_names, load_form
 from ner_data.gold import Entity, Mention, Parsed, Record
 
 SYSTEM = "你是一名中文命名实体识别专家。"
+GIVEN = "文本："
 INSTRUCTION = (
     "请从文本中抽取命名实体，{directive}。\n"
     "类别：{labels}。\n"
     "规则：只使用以上类别；{rules}。\n"
     "格式：{format}\n"
-    "{examples}文本："
+    f"{{examples}}{GIVEN}"
 )
 EXAMPLES = "示例：\n{shown}\n\n请仿照示例，只输出下面文本的答案。\n"
 ANSWERED = "\n答案：\n"
@@ -80,6 +81,20 @@ class PromptSpec:
     def demonstrations(self) -> int:
         """How many records are shown with their answers."""
         return self.instruction.count(ANSWERED)
+
+    def showing(self, demonstrations: Sequence[Record]) -> "PromptSpec":
+        """The spec with some records with gold and their answers in its instruction, where `instruction` puts them.
+
+        Raises:
+            ValueError: it shows some already, or does not end as ours do; one line.
+        """
+        if self.demonstrations:
+            raise ValueError(f"its prompt shows {self.demonstrations} demonstrations already")
+        if not self.instruction.endswith(GIVEN):
+            raise ValueError(f"its instruction does not end with {GIVEN}, so demonstrations have no place in it")
+        own = [only(record, self.labels) for record in demonstrations]
+        shown = examples(own, self.answer_form)
+        return replace(self, instruction=f"{self.instruction.removesuffix(GIVEN)}{shown}{GIVEN}")
 
     def user_text(self, text: str) -> str:
         """The user turn: instruction, newline, input; LLaMA-Factory joins them the same way."""
@@ -213,17 +228,27 @@ def instruction(
     if definitions:
         pairs = zip(listed, (escape(" ".join(text.split())) for text in definitions), strict=True)
         categories = "\n" + "；\n".join(f"{label}：{text}" if text else label for label, text in pairs)
-    shown = []
-    for record in demonstrations:
-        text, entities = escape_entities(record.text, record.gold)
-        shown.append(EXAMPLE.format(text=text, answer=form.render(text, entities)))
     return INSTRUCTION.format(
         labels=categories,
         directive=form.DIRECTIVE,
         rules=getattr(form, "RULES", RULES).format(empty=form.render("", ())),
         format=form.FORMAT,
-        examples=EXAMPLES.format(shown="\n\n".join(shown)) if shown else "",
+        examples=examples(demonstrations, answer_form),
     )
+
+
+def examples(demonstrations: Sequence[Record], answer_form: str) -> str:
+    """The part of an instruction that shows records with gold and their answers; empty without any."""
+    shown = []
+    for record in demonstrations:
+        text, entities = escape_entities(record.text, record.gold)
+        shown.append(EXAMPLE.format(text=text, answer=load_form(answer_form).render(text, entities)))
+    return EXAMPLES.format(shown="\n\n".join(shown)) if shown else ""
+
+
+def only(record: Record, labels: Sequence[str]) -> Record:
+    """A record with its entities of some labels."""
+    return structs.replace(record, entities=tuple(one for one in record.gold if one.label in labels))
 
 
 # What our models' tokenizers treat as control tokens: <|im_end|>, <tool_call>, </s>, [gMASK]. One more space after the

@@ -3,8 +3,9 @@
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.client import Client
 from ner_eval.inference.failures import RecordFailed, RecordRefused, RequestRefused, ServerUnavailable
 from ner_eval.inference.reply import Reply
-from ner_eval.inference.request import IGNORED, honoured, request_body
+from ner_eval.inference.request import fault, request_body
+from ner_eval.inference.shots import SpecFor
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import PREDICTIONS, Prediction
 from ner_eval.runs.writer import Writer
@@ -32,17 +34,19 @@ async def ask_all(
     concurrency: int,
     answered: Record | None = None,
     shared: Any = None,
+    spec_for: SpecFor | None = None,
 ) -> None:
     """Ask for the records that are not ``stored``, up to ``concurrency`` at a time, and store their answers.
 
     A record that the server refuses, or fails on, is stored as refused once it is known that the server answers others
     (``answered``: one that it did): it may refuse every request, or fail on every request from now on. If no other
     answer tells, an answered record is asked again. A ``shared`` progress bar is advanced by the number of records and
-    stays open; without one, they get their own.
+    stays open; without one, they get their own. ``spec_for``: what a text is asked with, if not the manifest's prompt.
 
     Raises:
         UserError: the server refuses every request, or none is available; all answers received are stored.
     """
+    answer = partial(_answer, client, manifest, spec_for or (lambda text: manifest.prompt))
     left = deque(record for record in records if record.id not in stored)
     bar = progress(len(records), len(stored)) if shared is None else shared
     if shared is not None:
@@ -59,7 +63,7 @@ async def ask_all(
         while left:
             record = left.popleft()
             try:
-                line = (await _answer(client, manifest, record)).as_line()
+                line = (await answer(record)).as_line()
                 answered, works = record, True
             except RecordRefused as error:
                 refusals.append(error)
@@ -84,7 +88,7 @@ async def ask_all(
                 try:
                     await _until_done([worker(writer) for _ in range(min(concurrency, len(left)))], left.clear)
                 except ServerUnavailable:
-                    if not answered or not await _still_answers(client, manifest, answered):
+                    if not answered or not await _still_answers(answer(answered), TRIAL * client.patience):
                         raise
                     for id in suspects & silent.keys():  # twice: it is their fault
                         held.append(Prediction.refused(id, str(silent[id])).as_line())
@@ -95,7 +99,7 @@ async def ask_all(
                     left.extend(record for record in records if record.id not in done)
             if held and answered:
                 try:
-                    await _answer(client, manifest, answered)
+                    await answer(answered)
                     release(writer)
                 except RecordRefused as error:
                     refusals = [error]
@@ -112,22 +116,22 @@ def progress(answers: int, stored: int = 0) -> Any:
     return tqdm(total=answers, initial=stored, unit="answer", smoothing=0.05, file=sys.stderr, mininterval=interval)
 
 
-async def _still_answers(client: Client, manifest: Manifest, answered: Record) -> bool:
-    """Whether the server answers a record, as it did before, while others get no answer."""
+async def _still_answers(answer: Awaitable[Prediction], seconds: float) -> bool:
+    """Whether the server answers a record in time, as it did before, while others get no answer."""
     try:
-        async with asyncio.timeout(TRIAL * client.patience):
-            await _answer(client, manifest, answered)
+        async with asyncio.timeout(seconds):
+            await answer
     except (UserError, TimeoutError):
         return False
     return True
 
 
-async def _answer(client: Client, manifest: Manifest, record: Record) -> Prediction:
-    body = request_body(manifest.model, manifest.prompt, record.text, manifest.sampling)
+async def _answer(client: Client, manifest: Manifest, spec_for: SpecFor, record: Record) -> Prediction:
+    body = request_body(manifest.model, spec_for(record.text), record.text, manifest.sampling)
     reply = await client.ask(body, record.id)
     mode = str(manifest.sampling["structured"])
-    if not honoured(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
-        raise RequestRefused(f"{record.id}: {IGNORED}")
+    if problem := fault(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
+        raise RequestRefused(f"{record.id}: {problem}")
     if manifest.sampling.get("logprobs") and reply.tokens is None:
         raise RequestRefused(f"{record.id}: {NO_LOGPROBS}")
     return prediction_of(record.id, reply)

@@ -31,6 +31,7 @@ from ner_eval.inference.asking import prediction_of
 from ner_eval.inference.failures import refuses_the_record
 from ner_eval.inference.reply import MalformedReply, reply_of
 from ner_eval.inference.request import request_body
+from ner_eval.inference.shots import SpecFor
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import Prediction, append, begin, finish
 from ner_eval.runs.writer import locked_run
@@ -55,11 +56,17 @@ class Result(Struct):
 
 
 def work_offline(
-    run: Path, manifest: Manifest, records: Sequence[Record], adapter: Path | None, retry_refused: bool = False
+    run: Path,
+    manifest: Manifest,
+    records: Sequence[Record],
+    spec_for: SpecFor,
+    adapter: Path | None,
+    retry_refused: bool = False,
 ) -> list[Prediction]:
     """Read the results, if there are any, and write requests for the records without an answer.
 
     Args:
+        spec_for: what a text is asked with.
         retry_refused: write requests for records that were refused before, too.
 
     Returns:
@@ -86,7 +93,7 @@ def work_offline(
         if not left:
             (run / REQUESTS).unlink(missing_ok=True)
             return finish(run, ids)
-        write_requests(run / REQUESTS, manifest, left)
+        write_requests(run / REQUESTS, manifest, left, spec_for)
         print(f"{rooted(run / REQUESTS)}: {len(left)} requests; have them answered, for example with")
         print(f"  {command(run, manifest.model, adapter)}")
         print("then run the same command again")
@@ -106,10 +113,10 @@ def _counts(new: Sequence[Prediction], failures: Counter[str]) -> str:
     return f"stored {len(new) - refused} new answers{shown}, failed {failures.total()}{failed}"
 
 
-def write_requests(path: Path, manifest: Manifest, records: Iterable[Record]) -> None:
+def write_requests(path: Path, manifest: Manifest, records: Iterable[Record], spec_for: SpecFor) -> None:
     with write_atomically(path) as file:
         for record in records:
-            body = request_body(manifest.model, manifest.prompt, record.text, manifest.sampling)
+            body = request_body(manifest.model, spec_for(record.text), record.text, manifest.sampling)
             line = {"custom_id": record.id, "method": "POST", "url": "/v1/chat/completions", "body": body}
             # ASCII: a text may hold lone surrogates, which UTF-8 cannot.
             file.write(json.dumps(line) + "\n")

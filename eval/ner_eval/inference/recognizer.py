@@ -7,9 +7,10 @@ recognizer.predict(["林晓在云帆科技任经理"])    # [[Entity(start=0, en
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +22,9 @@ from ner_eval.confidence.tokens import NO_LOGPROBS, NOT_ALIGNED, Token, entity_s
 from ner_eval.confidence.trust import Trust, trust_in
 from ner_eval.inference.client import Client, Connection, run_async
 from ner_eval.inference.failures import RecordRefused, RequestRefused, ServerUnavailable, shown
-from ner_eval.inference.request import IGNORED, MODES, honoured, request_body, sampling
+from ner_eval.inference.request import MODES, fault, request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
-from ner_eval.inference.splitting import segments
+from ner_eval.inference.splitting import Found, Piece, check_context, distinct, joined, passes
 
 PROBLEMS = 20  # of one answer that are listed
 INTERRUPT = 0.1  # seconds until an interrupt inside a running loop is noticed
@@ -122,14 +123,32 @@ def trusted(found: Recognized, trust: Trust) -> Recognized:
     return replace(found, entities=entities, scores=scores, dropped=len(scored) - len(kept))
 
 
+def placed(piece: Piece, part: Recognized) -> Iterator[Found]:
+    """What was found in a piece, as entities of the whole text; none that begins in the context.
+
+    A mention is located in context and piece together, which the model has read from left to right: one whose surface
+    is in both is taken for the one in the context if the answer names it once. It is not found in the piece then, but
+    where the context is a piece.
+    """
+    for entity, score in zip_longest(part.entities, part.scores):
+        start = piece.before + entity.start
+        if start >= piece.start:
+            yield Entity(start, piece.before + entity.end, entity.label, entity.text), score
+
+
 @dataclass(slots=True)
 class Asker:
     """A model with its prompt on an open client, with at most ``concurrency`` requests in flight.
 
     ``longest``: longer texts are sent in pieces of up to this many characters; 0: the prompt spec's ``longest_text``.
+    ``context``: up to so many of them come before the piece: shown, but nothing in them is found. ``passes``: how
+    often a long text is cut into pieces, each time elsewhere; see `ner_eval.inference.splitting`.
     ``confidence``: entities get scores; a text some of whose scores are unknown gets none, and says so.
     ``trust``: how the scores are calibrated, and which entities are kept (all whose scores are unknown). With its
     ``samples``, scores are votes: the share of so many answers drawn at random that names the same entity.
+
+    Raises:
+        UserError: the context is more than half of a piece.
     """
 
     client: Client
@@ -139,12 +158,16 @@ class Asker:
     openai_only: bool = False
     concurrency: int = 64
     longest: int = 0
+    context: int = 0
+    passes: int = 1
     confidence: bool = False
     trust: Trust = field(default_factory=Trust)
     _free: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._free = asyncio.Semaphore(self.concurrency)
+        self.longest = self.longest or self.spec.longest_text
+        check_context(self.longest, self.context)
 
     async def recognize(self, text: str, name: str) -> Recognized:
         """Find the entities of a text of any length; errors refer to it as ``name``.
@@ -157,17 +180,19 @@ class Asker:
             return Recognized(text, (), (f"no answer: {error}",), str(error))
 
     async def _recognize(self, text: str, name: str) -> Recognized:
-        pieces = segments(text, self.longest or self.spec.longest_text)
-        parts = await asyncio.gather(*(self._piece(text[start:end], name) for start, end in pieces))
-        entities = [
-            Entity(start + e.start, start + e.end, e.label, e.text)
-            for (start, _), part in zip(pieces, parts, strict=True)
-            for e in part.entities
-        ]
-        problems = tuple(problem for part in parts for problem in part.problems)
-        scores = tuple(score for part in parts for score in part.scores)
-        scores = scores if len(scores) == len(entities) else ()
-        return Recognized(text, tuple(entities), problems, scores=scores, dropped=sum(part.dropped for part in parts))
+        cut = passes(text, self.longest, self.context, self.passes)
+        pieces = distinct(cut)
+        parts = await asyncio.gather(*(self._piece(text[piece.before : piece.end], name) for piece in pieces))
+        in_piece = {piece: list(placed(piece, part)) for piece, part in zip(pieces, parts, strict=True)}
+        found = joined(len(text), ((once, [one for piece in once for one in in_piece[piece]]) for once in cut))
+        scores = tuple(score for _, score in found if score is not None)
+        return Recognized(
+            text,
+            tuple(entity for entity, _ in found),
+            tuple(problem for part in parts for problem in part.problems),
+            scores=scores if len(scores) == len(found) else (),
+            dropped=sum(part.dropped for part in parts),
+        )
 
     async def _piece(self, text: str, name: str) -> Recognized:
         found = await self._asked(text, name)
@@ -183,8 +208,8 @@ class Asker:
         body = request_body(self.model, self.spec, text, carried)
         async with self._free:
             reply = await self.client.ask(body, name)
-        if not honoured(self.structured, self.spec, text, reply.answer, reply.finish_reason):
-            raise RequestRefused(f"{shown(name)}: {IGNORED}")
+        if problem := fault(self.structured, self.spec, text, reply.answer, reply.finish_reason):
+            raise RequestRefused(f"{shown(name)}: {problem}")
         if confidence and reply.tokens is None:
             raise RequestRefused(f"{shown(name)}: {NO_LOGPROBS}")
         tokens = reply.tokens if confidence else None
@@ -232,6 +257,7 @@ class Recognizer:
             the server serves the model from, if that can be read here.
         timeout, patience: seconds, see `ner_eval.inference.client.Connection`.
         structured: off, json or grammar.
+        context, passes: for texts longer than those of the training, see `Asker`.
         confidence: whether `recognize` also returns scores; calibrated if the folder of the prompt, or the one that
             the server serves the model from, has a calibration (`ner-eval calibrate`).
 
@@ -248,10 +274,15 @@ class Recognizer:
     timeout: float = 300.0
     patience: float = 60.0
     structured: str = "off"
+    context: int = 0
+    passes: int = 1
     confidence: bool = False
 
     def __post_init__(self) -> None:
         self._connection()
+        for name, least in (("context", 0), ("passes", 1)):
+            if type(value := getattr(self, name)) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number from {least}, not {one_line(value)}")
         if self.structured not in MODES:
             raise ValueError(f"structured must be {' or '.join(MODES)}, not {one_line(self.structured)}")
 
@@ -307,8 +338,10 @@ class Recognizer:
             trust = Trust()
             if self.confidence:
                 trust = trust_in(folder, spec.fingerprint, structured=self.structured)
-            how = (self.concurrency, 0, self.confidence, trust)
-            asker = Asker(client, self.model, spec, self.structured, False, *how)
+            asker = Asker(
+                client, self.model, spec, self.structured, concurrency=self.concurrency,
+                context=self.context, passes=self.passes, confidence=self.confidence, trust=trust,
+            )  # fmt: skip
             tasks = [asyncio.create_task(asker.recognize(text, f"text {n}")) for n, text in enumerate(texts)]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

@@ -4,10 +4,12 @@
 Structured output: with ``json`` and ``grammar`` a request carries fields that force the answer into its form. ``json``
 is a JSON schema (OpenAI's ``response_format``); the model can still write surfaces that do not occur in the text.
 ``grammar`` is a grammar for one text (vLLM's ``structured_outputs.grammar``): every surface is a substring of it, so
-no mention can be made up. Each answer form defines how it can be forced (`ner_data.answers`). Servers may ignore
-unknown fields (vLLM 0.32 ignores the older ``guided_json``), so answers are checked: see `honoured`.
+no mention can be made up, and no white space is optional. Each answer form defines how it can be forced
+(`ner_data.answers`). Servers may ignore unknown fields (vLLM 0.32 ignores the older ``guided_json``), or let a model
+fill up JSON with white space, so answers are checked: see `fault`.
 """
 
+import re
 from typing import Any
 
 from ner_common.errors import UserError
@@ -16,6 +18,12 @@ from ner_data.prompt import PromptSpec, escape
 
 TEMPERATURE = 0.7  # of answers that are drawn at random to vote
 MODES = ("off", "json", "grammar")
+BLANKS = 32  # at the end of an answer that is cut: more than the indentation of any JSON
+PADDED = (
+    "the server lets the model fill up its answer with white space, up to max_tokens; use --structured grammar, which "
+    "has none, or start vLLM as `ner-model serve` does, with --structured-outputs-config "
+    '\'{"backend": "guidance", "disable_any_whitespace": true}\''
+)
 IGNORED = "the server ignores --structured (its answer breaks the form); use --structured off with this server"
 
 
@@ -75,11 +83,19 @@ def _forces(mode: str, form: str, spec: PromptSpec) -> bool:
     return load_form(form).structured(mode, spec.labels, "") is not None
 
 
-def honoured(mode: str, spec: PromptSpec, text: str, answer: str, finish_reason: str) -> bool:
-    """Whether an answer obeys the fields of `structured`; a truncated one gets the benefit of the doubt."""
+def fault(mode: str, spec: PromptSpec, text: str, answer: str, finish_reason: str) -> str | None:
+    """Why an answer shows that the server does not force the form by `structured` as it should, or None.
+
+    A truncated one gets the benefit of the doubt, unless white space between the parts of its JSON fills it up.
+    """
+    if mode == "json" and finish_reason == "length":
+        said = answer.rstrip(" \t\r\n")
+        in_string = re.sub(r"\\.", "", said).count('"') % 2
+        return PADDED if len(answer) - len(said) >= BLANKS and not in_string else None
     if mode == "off" or finish_reason != "stop":
-        return True
+        return None
     parsed = spec.parse(answer, text)
-    if parsed.problems or any(mention.label not in spec.labels for mention in parsed.mentions):
-        return False
-    return mode != "grammar" or all(mention.text and mention.text in text for mention in parsed.mentions)
+    good = not parsed.problems and all(mention.label in spec.labels for mention in parsed.mentions)
+    if mode == "grammar":
+        good = good and all(mention.text and mention.text in text for mention in parsed.mentions)
+    return None if good else IGNORED

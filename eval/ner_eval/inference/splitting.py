@@ -1,11 +1,70 @@
-"""Split long documents, with offsets, into pieces short enough for a model trained on sentences."""
+"""Split long documents, with offsets, into pieces short enough for a model trained on sentences, and join the results.
+
+A piece may come with some context before it, and a document may be asked in several passes that cut it elsewhere.
+"""
 
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from ner_common.errors import UserError
+from ner_data.gold import Entity
 
 # A sentence ends at a line break, or at a full stop, question or exclamation mark or semicolon with the closing quotes
 # and brackets after it. An ASCII full stop ends one only before white space, not in 3.5 or example.com.
 _END = re.compile(r"""(?:[。！？!?；;…]|\.(?=\s))+[”’」』）)\]】》"']*|\n""")
 _PAUSE = re.compile(r"[，、,：:\s]")
+Found = tuple[Entity, float | None]  # an entity and its score
+
+
+class Piece(NamedTuple):
+    """A part of a text: the model sees it from ``before`` on, and entities are looked for from ``start`` on."""
+
+    before: int
+    start: int
+    end: int
+
+
+def check_context(longest: int, context: int) -> None:
+    """Raises:
+    UserError: the context leaves less than half of what a model is asked at once.
+    """
+    if not 0 <= context <= longest // 2:
+        problem = f"a piece with its context has {longest} characters, and at most half of them may be context"
+        raise UserError(f"--context {context}: {problem}; give up to {longest // 2}, or a larger --longest")
+
+
+def passes(text: str, longest: int, context: int = 0, count: int = 1) -> list[list[Piece]]:
+    """Cut a text into pieces that have at most ``longest`` characters with their context, in each of several passes.
+
+    A text that fits is one piece in one pass. See `segments` for the first pass; the others cut its pieces in between:
+    the second of two where a sentence ends nearest to their middle, or at the nearest pause if a piece is only a part
+    of a sentence, or else in the middle. A piece that is one whole sentence is not cut.
+
+    Context is up to ``context`` characters before a piece: the whole sentences among them, else from the first pause
+    on, else all of them.
+    """
+    if len(text) <= longest:
+        return [[Piece(start, start, end) for start, end in _stripped(text, 0, len(text))]]
+    ends = _ends(text)
+    room = longest - context
+    first = _cuts(text, ends, room)
+    cuts = [first, *(_between(text, ends, first, room, number / count) for number in range(1, count))]
+    return [
+        [
+            Piece(_context(text, ends, start, context), start, end)
+            for left, right in pairwise(places)
+            for start, end in _stripped(text, left, right)
+        ]
+        for places in cuts
+    ]
+
+
+def distinct(cut: Iterable[Sequence[Piece]]) -> list[Piece]:
+    """The pieces of all passes, each once, in the order in which they are asked: the same one has the same answer."""
+    return list(dict.fromkeys(piece for pieces in cut for piece in pieces))
 
 
 def segments(text: str, longest: int) -> list[tuple[int, int]]:
@@ -18,19 +77,26 @@ def segments(text: str, longest: int) -> list[tuple[int, int]]:
         Half-open (start, end) of the pieces in characters, in order and without overlap. No piece starts or ends with
         white space; together they hold every other character of the text.
     """
-    if len(text) <= longest:
-        return _stripped(text, 0, len(text))
-    ends = [match.end() for match in _END.finditer(text)] + [len(text)]
-    pieces: list[tuple[int, int]] = []
-    start = fits = 0
+    return [(piece.start, piece.end) for piece in passes(text, longest)[0]]
+
+
+def _ends(text: str) -> list[int]:
+    """Where the sentences of a text end, and the text."""
+    ends = [match.end() for match in _END.finditer(text)]
+    return ends if ends and ends[-1] == len(text) else [*ends, len(text)]
+
+
+def _cuts(text: str, ends: Sequence[int], longest: int) -> list[int]:
+    """Where to cut a text: 0, the ends of the pieces, in order."""
+    cuts = [0]
+    fits = 0
     for end in ends:
-        while end - start > longest:
-            if fits <= start:
-                fits = _pause(text, start, start + longest)
-            pieces += _stripped(text, start, fits)
-            start = fits
+        while end - cuts[-1] > longest:
+            if fits <= cuts[-1]:
+                fits = _pause(text, cuts[-1], cuts[-1] + longest)
+            cuts.append(fits)
         fits = end
-    return pieces + _stripped(text, start, len(text))
+    return [*cuts, len(text)]
 
 
 def _pause(text: str, start: int, end: int) -> int:
@@ -41,8 +107,86 @@ def _pause(text: str, start: int, end: int) -> int:
     return last if last is not None and last > start else end
 
 
+def _between(text: str, ends: Sequence[int], cuts: Sequence[int], longest: int, share: float) -> list[int]:
+    """Cuts after a ``share`` of each piece; pieces that become too long are cut once more."""
+    known = {0, *ends}
+    places = {0, len(text)}
+    for start, end in pairwise(cuts):
+        middle = start + max(1, int((end - start) * share))
+        place = _sentence_end(ends, start + 1, end - 1, middle)
+        if place is None and not {start, end} <= known:
+            place = _middle(text, start + 1, end - 1, middle)
+        places.add(start if place is None else place)
+    for start, end in pairwise(sorted(places)):
+        if end - start > longest:  # but at most twice as long
+            low, high, middle = end - longest, start + longest, (start + end) // 2
+            place = _sentence_end(ends, low, high, middle)
+            places.add(_middle(text, low, high, middle) if place is None else place)
+    return sorted(places)
+
+
+def _sentence_end(ends: Sequence[int], low: int, high: int, middle: int) -> int | None:
+    """The end of a sentence from ``low`` to ``high`` that is nearest to the middle."""
+    inside = ends[bisect_left(ends, low) : bisect_right(ends, high)]
+    return min(inside, key=lambda place: abs(place - middle), default=None)
+
+
+def _middle(text: str, low: int, high: int, middle: int) -> int:
+    """The place after a pause from ``low`` to ``high`` that is nearest to the middle, or the middle."""
+    pauses = (match.end() for match in _PAUSE.finditer(text, low - 1, high))
+    return min(pauses, key=lambda place: abs(place - middle), default=middle)
+
+
+def _context(text: str, ends: Sequence[int], start: int, context: int) -> int:
+    """Where the context of a piece that starts at ``start`` begins."""
+    if not context:
+        return start
+    before = max(0, start - context)
+    if before:
+        sentence = ends[bisect_left(ends, before)]
+        pause = _PAUSE.search(text, before - 1, start - 1) if sentence >= start else None
+        before = pause.end() if pause else sentence if sentence < start else before
+    return start - len(text[before:start].lstrip())
+
+
 def _stripped(text: str, start: int, end: int) -> list[tuple[int, int]]:
     piece = text[start:end]
     left = len(piece) - len(piece.lstrip())
     length = len(piece.strip())
     return [(start + left, start + left + length)] if length else []
+
+
+def joined(length: int, found: Iterable[tuple[Sequence[Piece], Sequence[Found]]]) -> list[Found]:
+    """The entities of all passes, sorted: where they overlap, those of the earlier pass.
+
+    But an entity across a cut of all earlier passes, of which they could see a part at most, replaces what they found
+    there.
+
+    Args:
+        length: of the text, in characters.
+        found: for each pass its pieces, in order, and the entities found in them.
+    """
+    earlier: list[Sequence[Piece]] = []
+    kept: list[Found] = []
+    for pieces, entities in found:
+        across = {entity for entity, _ in entities if earlier and not any(_holds(cut, entity) for cut in earlier)}
+        free = _free(length, across)
+        kept = [one for one in kept if free(one[0])]
+        free = _free(length, (entity for entity, _ in kept))
+        kept += [one for one in entities if one[0] in across or free(one[0])]
+        earlier.append(pieces)
+    return sorted(kept, key=lambda one: one[0])
+
+
+def _free(length: int, entities: Iterable[Entity]) -> Callable[[Entity], bool]:
+    """Whether an entity overlaps none of these."""
+    taken = bytearray(length)
+    for entity in entities:
+        taken[entity.start : entity.end] = b"\1" * (entity.end - entity.start)
+    return lambda entity: not any(taken[entity.start : entity.end])
+
+
+def _holds(pieces: Sequence[Piece], entity: Entity) -> bool:
+    """Whether one of the pieces holds an entity as a whole."""
+    place = bisect_right(pieces, entity.start, key=lambda piece: piece.start) - 1
+    return place >= 0 and entity.end <= pieces[place].end

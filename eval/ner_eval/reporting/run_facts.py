@@ -39,6 +39,8 @@ def run_facts(run: LoadedRun, corpus: Corpus | None) -> list[dict[str, Any]]:
     """
     manifest = run.manifest
     prompt, labels = manifest.prompt, manifest.prompt.labels
+    shots = manifest.shots
+    counts = {"n": shots.count, "seed": shots.seed} if shots else {}
     groups: list[tuple[str, Rows]] = [
         (
             "run",
@@ -71,6 +73,7 @@ def run_facts(run: LoadedRun, corpus: Corpus | None) -> list[dict[str, Any]]:
                 ["answer_form", prompt.answer_form],
                 ["asked_labels", {"say": "number_and_list", "with": {"n": len(labels), "list": ", ".join(labels)}}],
                 ["sampling", _pairs(manifest.sampling)],
+                *([["shots", {"say": f"shots_{shots.method}", "with": counts}]] if shots else []),
             ],
         ),
     ]  # fmt: skip

@@ -8,9 +8,9 @@
 import json
 import random
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, to_builtins
 from msgspec.structs import asdict, fields
 
 from ner_common.decoding import convert, decode_json
@@ -31,6 +31,22 @@ FilePath = Annotated[str, Meta(min_length=1, max_length=4000)]
 Selection = dict[str, int | None]
 
 
+class Shots(Struct, frozen=True, forbid_unknown_fields=True):
+    """Demonstrations that each record was asked with, beside the prompt (`ner_eval.inference.shots`).
+
+    Attributes:
+        count: how many.
+        method: ``nearest`` to the text, or ``fixed``: drawn once with ``seed``, which is None for the nearest.
+        gold: the file of the training split, and ``gold_sha256`` its checksum.
+    """
+
+    count: Annotated[int, Meta(ge=1)]
+    method: Literal["nearest", "fixed"]
+    seed: int | None
+    gold: FilePath
+    gold_sha256: str
+
+
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """What determines the answers of a run.
 
@@ -43,6 +59,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         seconds: how long all answers took together, if they were asked in one go; None if not.
         hardware: the machine that asked.
         training: how the model was trained (`ner_common.training_record`), if its folder records it.
+        shots: what ``prompt`` was completed with for each record; None: nothing.
     """
 
     version: int
@@ -62,6 +79,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Annotated[float, Meta(ge=0)] | None = None
     hardware: str | None = None
     training: dict[str, Any] | None = None
+    shots: Shots | None = None
 
     @property
     def selected(self) -> Selected | None:
@@ -81,7 +99,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
             return None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"prompt": self.prompt.as_json()}
+        value = asdict(self) | {"prompt": self.prompt.as_json()}
+        # Without it, earlier versions read the manifest too.
+        shots = value.pop("shots")
+        return value | ({"shots": to_builtins(shots)} if shots else {})
 
     @classmethod
     def from_json(cls, value: Any) -> "Manifest":
@@ -199,6 +220,8 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
             asked, before = ours.as_json(), theirs.as_json()
             keys = [key for key in {**asked, **before} if key != "fingerprint" and asked.get(key) != before.get(key)]
             return f"prompt ({', '.join(keys)}): stored {theirs.fingerprint}, asked for {ours.fingerprint}"
+        if isinstance(ours, Shots) or isinstance(theirs, Shots):
+            ours, theirs = ({} if one is None else to_builtins(one) for one in (ours, theirs))
         if isinstance(ours, dict):
             key = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
             name, ours, theirs = f"{name}.{key}", ours.get(key), theirs.get(key)

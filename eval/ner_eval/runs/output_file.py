@@ -52,6 +52,8 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: str
     structured: str
     longest: int
+    context: int = 0  # earlier versions had none
+    passes: int = 1
     confidence: str = ""  # how scores were computed (`ner_eval.confidence.trust.Trust`); empty: none
 
 

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ import pytest
 from aiohttp import web
 
 from faulty import Faulty, drop, failure
+from ner_data.prompt import PromptSpec
+from ner_eval.inference.request import PADDED
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import read_predictions
+
+from .test_structured import filled
 
 pytestmark = pytest.mark.serve
 PREDICT = ("predict", "--corpus", "demo", "--prompt", "data/alpaca/demo.prompt.json", "--concurrency", "16")
@@ -216,6 +221,14 @@ def test_a_server_that_is_stopped_and_started_again_costs_no_answer(work, ner_ev
     own_server.wait()
     assert ner_eval(*arguments, "--run", "continued").code == 0
     assert answers("continued") == answers("straight")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_vllm_that_others_started_fills_up_json_with_white_space_and_that_is_noticed(work, own_server) -> None:
+    """The same request as for our server (`test_structured`), which may write none."""
+    spec = replace(PromptSpec.load(work / "data/alpaca/demo.prompt.json"), max_tokens=256)
+    assert filled(own_server.base_url, "own", spec, "林晓在云帆科技任经理") == PADDED
 
 
 @pytest.mark.slow

@@ -193,6 +193,9 @@ def test_an_interrupt_inside_a_running_loop_takes_effect_at_once(work, kind) -> 
     [
         ({"concurrency": 0}, "concurrency must be a whole number from 1"),
         ({"concurrency": 2.5}, "concurrency must be a whole number"),
+        ({"context": -1}, "context must be a whole number from 0, not -1"),
+        ({"passes": 0}, "passes must be a whole number from 1"),
+        ({"passes": True}, "passes must be a whole number from 1"),
         ({"structured": "jsno"}, "structured must be off or json or grammar, not 'jsno'"),
         ({"base_url": []}, "at least one address"),
         ({"base_url": iter(["http://127.0.0.1:1/v1"])}, "at least one address"),

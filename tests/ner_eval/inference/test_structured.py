@@ -1,9 +1,11 @@
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiohttp import web
 
@@ -13,7 +15,7 @@ from ner_data.answers import form_names
 from ner_data.answers.json_list import grammar, schema
 from ner_data.gold import Entity, Record
 from ner_data.prompt import PromptSpec
-from ner_eval.inference.request import structured
+from ner_eval.inference.request import fault, request_body, sampling, structured
 from ner_eval.runs.predictions import read_predictions
 
 SPEC = PromptSpec("demo", "你是专家。", "请抽取。", ("name", "company"), "json_list", 64)
@@ -179,6 +181,55 @@ def test_the_server_forces_the_other_forms(work, ner_eval, server, form: str, mo
         assert mode == "json" or all(mention.text and mention.text in text for mention in parsed.mentions)
         found += len(parsed.mentions)
     assert found or mode == "json" or form == "inline"  # a copy of the text may have no marks
+
+
+def filled(server: str, model: str, spec: PromptSpec, text: str) -> str:
+    """The answer of a model that prefers a line break and a space to anything else, in the form that json forces."""
+    root = server.removesuffix("/v1")
+    tokens = [
+        httpx.post(f"{root}/tokenize", json={"model": model, "prompt": blank}).json()["tokens"] for blank in "\n "
+    ]
+    body = request_body(model, spec, text, sampling(spec, "json", False))
+    bias = {str(token): 100 for [token] in tokens}
+    reply = httpx.post(f"{server}/chat/completions", json=body | {"logit_bias": bias}, timeout=120)
+    choice = reply.raise_for_status().json()["choices"][0]
+    problem = fault("json", spec, text, choice["message"]["content"], choice["finish_reason"])
+    return problem or str(choice["message"]["content"])
+
+
+@pytest.mark.serve
+@pytest.mark.parametrize("form", ["json_list", "json_grouped"])
+def test_our_server_lets_no_model_fill_up_json_with_white_space(work, server, form: str) -> None:
+    spec = replace(PromptSpec.load(work / "data/alpaca/demo.prompt.json"), answer_form=form, max_tokens=256)
+    answer = filled(server.base_url, server.models[0], spec, "林晓在云帆科技任经理")
+    assert not re.search(r"[\[\]{},:]\s|\s[\[\]{},:]|^\s", re.sub(r'"[^"]*"?', '""', answer)), answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "found"),
+    [
+        ("[" + " " * 99, "length", True),
+        ("\n" * 99, "length", True),
+        ('[{"text":"林\\"晓",' + "\n\t " * 20, "length", True),
+        ('[{"text":"林' + " " * 99, "length", False),  # inside a string
+        ('[{"text":"林\\"' + " " * 99, "length", False),
+        ('[{"text":"林",' + " " * 16, "length", False),  # indentation
+        ("[]" + " " * 99, "stop", False),
+    ],
+)
+def test_an_answer_that_is_filled_up_with_white_space_ends_the_run_with_a_remedy(
+    work, ner_eval, answer: str, reason: str, found: bool
+) -> None:
+    async def script(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return completion(answer, reason)
+
+    arguments = ("predict", "--model", "nano", "--corpus", "demo", "--structured")
+    with Faulty(script) as server:
+        ended = ner_eval(*arguments, "json", "--base-url", server.base_url)
+        assert ended.code == (2 if found else 0), ended
+        assert ner_eval(*arguments, "off", "--base-url", server.base_url).code == 0
+    if found:
+        assert len(ended.lines) == 1 and "up to max_tokens; use --structured grammar" in ended.lines[0]
 
 
 @pytest.mark.parametrize(

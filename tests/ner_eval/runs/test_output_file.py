@@ -94,6 +94,8 @@ def test_a_refused_text_is_named_and_the_others_are_answered(texts, ner_eval, fa
     ("change", "words"),
     [
         (lambda: ("--longest", "9"), "another longest: stored "),
+        (lambda: ("--context", "3"), "another context: stored 0, asked for 3"),
+        (lambda: ("--passes", "2"), "another passes: stored 1, asked for 2"),
         (lambda: ("--model", "other"), "another model: stored 'nano', asked for 'other'"),
         (lambda: ("--structured", "json"), "another structured: stored 'off'"),
         (lambda: Path("a.txt").write_text("王五在\n", encoding="utf-8"), "out.jsonl:1: is not the answer to a.txt:1"),

@@ -27,6 +27,10 @@ CPU_BLOCK = 32
 RESERVED_CORES = "VLLM_CPU_NUM_OF_RESERVED_CPU"
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 FLOAT32 = ("float", "float32")
+# JSON that a schema forces may have white space between its parts, and models have been seen to fill up answers with
+# it (vllm-project/vllm 38696, 40080). vLLM can forbid it if the backend is named; xgrammar 0.2.8 then still wants a
+# space after every comma, which no model was trained to write.
+COMPACT = {"backend": "guidance", "disable_any_whitespace": True}
 HOST_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_%-]{0,252}")
 KEY = re.compile(r"[!-~]+")
 # Options of vLLM that ``vllm_args`` cannot change, and why: the server would not be the one that was asked for, would
@@ -169,6 +173,7 @@ def engine_arguments(
         # Without it, vLLM would load a pickle (pytorch_model.bin) where there are no safetensors.
         *("--load-format", "safetensors"),
         *("--dtype", dtype),
+        *("--structured-outputs-config", json.dumps(COMPACT)),
     ]
     if may_think(base):
         # Otherwise Qwen3 would think before it answers, which the recipes do not train; a request may ask for it.
