@@ -68,6 +68,14 @@ def test_a_text_that_is_too_long_is_refused_with_the_servers_words_and_the_other
     assert len(stored) == 40 and [prediction.id for prediction in stored if prediction.error] == ["demo-test-20"]
 
 
+def test_a_prompt_that_allows_longer_answers_than_the_context_has_room_for_is_answered(work, ner_eval, server) -> None:
+    spec = work / "data/alpaca/demo.prompt.json"
+    replace(PromptSpec.load(spec), max_tokens=5_000).save(spec)
+    ended = ner_eval(*PREDICT, "--model", server.models[0], "--base-url", server.base_url, "--limit", 3)
+    assert ended.code == 0, ended.err
+    assert "3 answers" in ended.out
+
+
 def test_one_network_fault_in_five_changes_no_answer(work, ner_eval, server) -> None:
     import random
 
