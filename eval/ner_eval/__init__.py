@@ -1,8 +1,8 @@
 """Ask a served model for entities, score its answers, show its errors.
 
 The public names: each command of `ner-eval` as a function (`predict`, `extract`, `score`, `export`, `select`,
-`calibrate`, `compare`, `report`, `publish`), and `Recognizer`: texts in, entities out (or `TextsRefused`). `Wanted`
-says which of them are kept by their scores.
+`calibrate`, `compare`, `report`, `publish`), `Recognizer`: texts in, entities out (or `TextsRefused`), and `Wanted`:
+which of them are kept by their scores.
 """
 
 from ner_eval.calibrate import calibrate

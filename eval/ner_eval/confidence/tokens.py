@@ -67,7 +67,8 @@ def tokens_of(logprobs: Any, answer: str, ended: bool) -> tuple[Token, ...] | No
     numbers = [piece.logprob for piece in pieces]
     if not all(number is not None and isfinite(number) and number <= SLACK for number in numbers):
         return ()
-    return tuple((len(part), min(number or 0.0, 0.0)) for part, number in zip(parts, numbers, strict=True))
+    # More digits would only make stored answers larger.
+    return tuple((len(part), min(round(number or 0.0, 6), 0.0)) for part, number in zip(parts, numbers, strict=True))
 
 
 def _content(piece: _Piece) -> bytes:

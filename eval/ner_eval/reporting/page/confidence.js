@@ -1,7 +1,7 @@
 // What scores are worth: a reliability diagram and the precision-recall curve, each with its numbers as a table.
-const side = 300, left = 34, base = 26;  // of a diagram, in its own units
+const side = 300, left = 34, base = 28, roof = 22;  // of a diagram, in its own units
 const across = (share) => left + share * (side - left - 8);
-const up = (share) => side - base - share * (side - base - 8);
+const up = (share) => side - base - share * (side - base - roof);
 
 function shape(tag, attributes, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -16,10 +16,10 @@ function diagram(title, horizontal, vertical, ...shapes) {
   const marks = [0, 0.5, 1].flatMap((share) => [
     shape("line", { class: "grid", x1: across(0), x2: across(1), y1: up(share), y2: up(share) }),
     shape("text", { x: left - 5, y: up(share) + 4, "text-anchor": "end" }, String(share)),
-    shape("text", { x: across(share), y: side - base + 13, "text-anchor": "middle" }, String(share))]);
+    shape("text", { x: across(share), y: side - base + 12, "text-anchor": "middle" }, String(share))]);
   const picture = shape("svg", { viewBox: `0 0 ${side} ${side}`, role: "img", "aria-label": title }, ...marks, ...shapes,
     shape("text", { x: across(0.5), y: side - 2, "text-anchor": "middle" }, horizontal),
-    shape("text", { x: left, y: 6, "text-anchor": "start" }, vertical));
+    shape("text", { x: 4, y: 11, "text-anchor": "start" }, vertical));
   return make("figure", { class: "diagram" }, make("figcaption", {}, title), picture);
 }
 
