@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -42,10 +42,10 @@ from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.documents import FORMATS, Document, read_documents
 from ner_eval.inference.failures import ServerUnavailable, shown
 from ner_eval.inference.http import encoded
-from ner_eval.inference.recognizer import Asker, Recognized
+from ner_eval.inference.recognizer import Asker, Recognized, cutting
 from ner_eval.inference.request import request_body, sampling
 from ner_eval.inference.served_model import Exchanged, choose_prompt, find_model, require_unchanged
-from ner_eval.inference.splitting import check_context, distinct, passes
+from ner_eval.inference.splitting import Cutting, distinct
 from ner_eval.reporting.terminal import highlight
 from ner_eval.runs.output_file import Asked, Store, open_output
 
@@ -100,8 +100,9 @@ def extract(
         output: a file to write one JSON line per text to; the same call continues after its last line.
         retry_refused: ask again for the texts in the output file that the server refused.
         format, field, whole: see `read_documents`.
-        longest: longer texts are sent in pieces of at most this many characters; 0: the longest training text.
-        context: up to so many of these come before the piece, are shown to the model and not extracted from.
+        longest: longer texts are sent in pieces of at most this many characters, as many sentences as fit; 0: sentence
+            by sentence, if they are longer than those of the training.
+        context: up to so many characters before each piece are shown to the model and not extracted from.
         passes: how often long texts are cut into pieces, each time elsewhere; what is found later is added where it
             does not overlap what was found before.
         prompt, adapter, allow_other_prompt, structured, connection: see `ner_eval.predict`.
@@ -111,11 +112,8 @@ def extract(
     Raises:
         UserError: a file cannot be read, there is no prompt or no server, or the output file holds something else.
     """
-    cutting = _Cutting(longest, context, passes)
-    asked = _Asked(
-        model, cutting, prompt, adapter, allow_other_prompt, structured, confidence or bool(wanted),
-        connection or Connection(), wanted or Wanted(),
-    )  # fmt: skip
+    how = (prompt, adapter, allow_other_prompt, structured, confidence or bool(wanted), connection or Connection())
+    asked = _Asked(model, longest, context, passes, *how, wanted or Wanted())
     return run_async(_extract(_Source(files, format, field, whole), asked, show, output, retry_refused))
 
 
@@ -134,23 +132,13 @@ class _Source:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cutting:
-    """How long texts are cut; ``longest`` 0: as the prompt spec says."""
-
-    longest: int
-    context: int
-    passes: int
-
-    def settled(self, spec: PromptSpec) -> "_Cutting":
-        return replace(self, longest=self.longest or spec.longest_text)
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """Which model is asked, with which prompt, where."""
 
     model: str
-    cutting: _Cutting
+    longest: int
+    context: int
+    passes: int
     prompt: Path | None
     adapter: Path | None
     allow_other_prompt: bool
@@ -169,8 +157,11 @@ class _Asked:
 
     def determining(self, folder: Path | None, spec: PromptSpec, trust: Trust) -> Asked:
         """What determines the answers, and which entities of them are written."""
-        how = {**asdict(self.cutting.settled(spec)), "confidence": str(trust) if self.confidence else ""}
+        how = {**asdict(self.cutting(spec)), "confidence": str(trust) if self.confidence else ""}
         return Asked(self.model, weights_fingerprint(folder), spec.fingerprint, self.structured, **how)
+
+    def cutting(self, spec: PromptSpec) -> Cutting:
+        return cutting(spec, self.longest, self.context, self.passes)
 
     async def spec_without_asking(self) -> PromptSpec:
         """The prompt spec; the server is asked for the model's folder only if no prompt or adapter is given."""
@@ -193,10 +184,9 @@ async def _extract(
         folder = asked.adapter or served.folder
         spec = asked.spec(folder)
         trust = asked.trust(folder, spec)
-        how = {**asdict(asked.cutting), "confidence": asked.confidence, "trust": trust}
-        asker = Asker(
-            client, asked.model, spec, asked.structured, connection.openai_only, connection.concurrency, **how
-        )
+        how = (asked.structured, connection.openai_only, connection.concurrency)
+        cut = (asked.longest, asked.context, asked.passes)
+        asker = Asker(client, asked.model, spec, *how, *cut, asked.confidence, trust)
         documents, store = source.read(), None
         if output:
             stored = stack.enter_context(open_output(output, asked.determining(folder, spec, trust)))
@@ -244,10 +234,9 @@ def curl_commands(source: _Source, asked: _Asked) -> Iterator[str]:
     spec, connection = run_async(asked.spec_without_asking()), asked.connection
     carried = sampling(spec, asked.structured, connection.openai_only, asked.confidence)
     key = ["-H", "Authorization: Bearer $OPENAI_API_KEY"] if connection.api_key else []
-    cutting = asked.cutting.settled(spec)
-    check_context(cutting.longest, cutting.context)
+    how = asked.cutting(spec)
     for document in source.read():
-        for piece in distinct(passes(document.text, cutting.longest, cutting.context, cutting.passes)):
+        for piece in distinct(how.cut(document.text)):
             text = document.text[piece.before : piece.end]
             body = encoded(request_body(asked.model, spec, text, carried)).decode()
             url = f"{connection.base_urls[0]}/chat/completions"
@@ -296,22 +285,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive(int),
         default=0,
         metavar="N",
-        help="split longer texts at sentence ends, into pieces of at most N characters (default: as in training)",
+        help="split longer texts at sentence ends, into pieces of at most N characters, as many sentences as fit "
+        "(default: texts longer than those of the training, into single sentences)",
     )
     parser.add_argument(
         "--context",
         type=positive(int),
         default=0,
         metavar="N",
-        help="show the model up to N characters before each piece, which count towards its length and are not "
-        "extracted from (default: none)",
+        help="show the model up to N characters before each piece, which are not extracted from (default: none)",
     )
     parser.add_argument(
         "--passes",
         type=positive(int),
         default=1,
         metavar="P",
-        help="cut long texts into pieces P times, each time elsewhere, and add what the later ones find "
+        help="cut packed pieces and long sentences P times, each time elsewhere, and add what the later ones find "
         "(default: %(default)s)",
     )
     parser.add_argument("--pretty", action="store_true", help="print the texts with their entities in colour")
@@ -355,9 +344,9 @@ def run(args: argparse.Namespace) -> int:
     reading = {name: getattr(args, name) for name in ("format", "field", "whole", "longest", "context", "passes")}
     if args.dry_run:
         source = _Source(args.files, args.format, args.field, args.whole)
-        cutting = _Cutting(args.longest, args.context, args.passes)
+        cut = (args.longest, args.context, args.passes)
         how = {**prompting(args), "confidence": args.confidence or bool(kept)}
-        asked = _Asked(args.model, cutting, **how, connection=connection(args))
+        asked = _Asked(args.model, *cut, **how, connection=connection(args))
         for command in curl_commands(source, asked):
             print(command)
         return 0

@@ -18,7 +18,7 @@ from ner_data.corpus import load_corpus
 from ner_data.gold import Entity, Record, read_gold
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval import Recognizer
-from ner_eval.inference.splitting import distinct, passes
+from ner_eval.inference.splitting import Cutting, distinct
 
 SENTENCES, MOST = 20, 0.01
 WAYS = ((0, 1), (0, 2), (16, 1), (16, 2))  # characters of context, passes
@@ -80,12 +80,11 @@ def measure(
         found |= {(number, entity) for entity in in_document(group, answers, joiner)}
     rows = [row("sentence by sentence", len(records), found, gold, started)]
     for context, count in WAYS:
-        if context > spec.longest_text // 2:
-            continue
         started = time.perf_counter()
         answers = Recognizer(base_url, model, spec, context=context, passes=count).predict(texts)
         found = {(number, entity) for number, entities in enumerate(answers) for entity in entities}
-        requests = sum(len(distinct(passes(text, spec.longest_text, context, count))) for text in texts)
+        cutting = Cutting(spec.longest_text, False, context, count)
+        requests = sum(len(distinct(cutting.cut(text))) for text in texts)
         rows.append(row(f"context {context}, passes {count}", requests, found, gold, started))
     return rows
 

@@ -53,12 +53,17 @@ def test_a_long_document_gets_offsets_into_the_whole(work, ner_eval) -> None:
     assert [e["start"] for e in found["entities"]] == [n * 15 for n in range(100)]
 
 
-def test_pieces_are_as_long_as_the_training_texts_by_default(work, ner_eval) -> None:
+def test_longer_texts_than_those_of_the_training_are_asked_sentence_by_sentence(work, ner_eval) -> None:
     spec = PromptSpec.load(Path(PROMPT))
     Path("long.txt").write_text("林晓在云帆科技任经理。" * 60, encoding="utf-8")
     with Faulty() as server:
         ner_eval(*EXTRACT, "--base-url", server.base_url, "--whole", "long.txt")
-    assert len(server.asked) > 1 and max(map(len, server.asked)) == spec.longest_text // 11 * 11
+        assert server.asked == ["林晓在云帆科技任经理。"] * 60
+        ner_eval(*EXTRACT, "--base-url", server.base_url, "--whole", "long.txt", "--longest", 50)
+        assert set(server.asked[60:]) == {"林晓在云帆科技任经理。" * 4}
+        Path("long.txt").write_text("林。" * (spec.longest_text // 2), encoding="utf-8")
+        ner_eval(*EXTRACT, "--base-url", server.base_url, "--whole", "long.txt")
+    assert server.asked[-1] == "林。" * (spec.longest_text // 2)
 
 
 def test_network_faults_lose_no_text(work, ner_eval) -> None:

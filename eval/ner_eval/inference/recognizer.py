@@ -24,7 +24,7 @@ from ner_eval.inference.client import Client, Connection, run_async
 from ner_eval.inference.failures import RecordRefused, RequestRefused, ServerUnavailable, shown
 from ner_eval.inference.request import MODES, fault, request_body, sampling
 from ner_eval.inference.served_model import choose_prompt, find_model
-from ner_eval.inference.splitting import Found, Piece, check_context, distinct, joined, passes
+from ner_eval.inference.splitting import Cutting, Found, Piece, distinct, joined
 
 PROBLEMS = 20  # of one answer that are listed
 INTERRUPT = 0.1  # seconds until an interrupt inside a running loop is noticed
@@ -136,13 +136,22 @@ def placed(piece: Piece, part: Recognized) -> Iterator[Found]:
             yield Entity(start, piece.before + entity.end, entity.label, entity.text), score
 
 
+def cutting(spec: PromptSpec, longest: int, context: int, passes: int) -> Cutting:
+    """How `Asker` cuts texts.
+
+    Raises:
+        UserError: the context is more than half of a piece.
+    """
+    return Cutting(longest or spec.longest_text, bool(longest), context, passes)
+
+
 @dataclass(slots=True)
 class Asker:
     """A model with its prompt on an open client, with at most ``concurrency`` requests in flight.
 
-    ``longest``: longer texts are sent in pieces of up to this many characters; 0: the prompt spec's ``longest_text``.
-    ``context``: up to so many of them come before the piece: shown, but nothing in them is found. ``passes``: how
-    often a long text is cut into pieces, each time elsewhere; see `ner_eval.inference.splitting`.
+    ``longest``: longer texts are sent in pieces of up to this many characters, as many sentences as fit; 0: sentence
+    by sentence, if they are longer than the prompt spec's ``longest_text``. ``context``, ``passes``: see
+    `ner_eval.inference.splitting.Cutting`.
     ``confidence``: entities get scores; a text some of whose scores are unknown gets none, and says so.
     ``trust``: how the scores are calibrated, and which entities are kept (all whose scores are unknown). With its
     ``samples``, scores are votes: the share of so many answers drawn at random that names the same entity.
@@ -163,11 +172,11 @@ class Asker:
     confidence: bool = False
     trust: Trust = field(default_factory=Trust)
     _free: asyncio.Semaphore = field(init=False)
+    _cutting: Cutting = field(init=False)
 
     def __post_init__(self) -> None:
         self._free = asyncio.Semaphore(self.concurrency)
-        self.longest = self.longest or self.spec.longest_text
-        check_context(self.longest, self.context)
+        self._cutting = cutting(self.spec, self.longest, self.context, self.passes)
 
     async def recognize(self, text: str, name: str) -> Recognized:
         """Find the entities of a text of any length; errors refer to it as ``name``.
@@ -180,7 +189,7 @@ class Asker:
             return Recognized(text, (), (f"no answer: {error}",), str(error))
 
     async def _recognize(self, text: str, name: str) -> Recognized:
-        cut = passes(text, self.longest, self.context, self.passes)
+        cut = self._cutting.cut(text)
         pieces = distinct(cut)
         parts = await asyncio.gather(*(self._piece(text[piece.before : piece.end], name) for piece in pieces))
         in_piece = {piece: list(placed(piece, part)) for piece, part in zip(pieces, parts, strict=True)}

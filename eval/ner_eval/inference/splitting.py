@@ -6,6 +6,7 @@ A piece may come with some context before it, and a document may be asked in sev
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from ner_data.gold import Entity
 # A sentence ends at a line break, or at a full stop, question or exclamation mark or semicolon with the closing quotes
 # and brackets after it. An ASCII full stop ends one only before white space, not in 3.5 or example.com.
 _END = re.compile(r"""(?:[。！？!?；;…]|\.(?=\s))+[”’」』）)\]】》"']*|\n""")
+_FULL = re.compile(r"[。！？!?.\n]")  # not a semicolon or dots
 _PAUSE = re.compile(r"[，、,：:\s]")
 Found = tuple[Entity, float | None]  # an entity and its score
 
@@ -27,39 +29,55 @@ class Piece(NamedTuple):
     end: int
 
 
-def check_context(longest: int, context: int) -> None:
-    """Raises:
-    UserError: the context leaves less than half of what a model is asked at once.
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How long texts are cut into pieces, each of at most ``longest`` characters with its context.
+
+    Attributes:
+        packed: sentences are packed into a piece while they fit. Else each sentence is a piece: a model that was
+            trained on single sentences finds much less in two of them.
+        context: up to so many characters come before a piece: the whole sentences among them, else from the first
+            pause on, else all of them. They are shown to the model, and nothing in them is found. Where a piece is one
+            sentence, only as many as leave it whole.
+        passes: how often a text is cut. A later pass cuts the pieces of the first in between, if they are packed or
+            parts of a sentence: where a sentence ends, or at a pause, or anywhere, whatever is nearest to the middle
+            (for the second of two passes). Other pieces are the same, and are asked once.
+
+    Raises:
+        UserError: the context is more than half of ``longest``.
     """
-    if not 0 <= context <= longest // 2:
-        problem = f"a piece with its context has {longest} characters, and at most half of them may be context"
-        raise UserError(f"--context {context}: {problem}; give up to {longest // 2}, or a larger --longest")
 
+    longest: int
+    packed: bool = True
+    context: int = 0
+    passes: int = 1
 
-def passes(text: str, longest: int, context: int = 0, count: int = 1) -> list[list[Piece]]:
-    """Cut a text into pieces that have at most ``longest`` characters with their context, in each of several passes.
+    def __post_init__(self) -> None:
+        if not 0 <= self.context <= self.longest // 2:
+            problem = (
+                f"a piece with its context has {self.longest} characters, and at most half of them may be context"
+            )
+            raise UserError(
+                f"--context {self.context}: {problem}; give up to {self.longest // 2}, or a larger --longest"
+            )
 
-    A text that fits is one piece in one pass. See `segments` for the first pass; the others cut its pieces in between:
-    the second of two where a sentence ends nearest to their middle, or at the nearest pause if a piece is only a part
-    of a sentence, or else in the middle. A piece that is one whole sentence is not cut.
-
-    Context is up to ``context`` characters before a piece: the whole sentences among them, else from the first pause
-    on, else all of them.
-    """
-    if len(text) <= longest:
-        return [[Piece(start, start, end) for start, end in _stripped(text, 0, len(text))]]
-    ends = _ends(text)
-    room = longest - context
-    first = _cuts(text, ends, room)
-    cuts = [first, *(_between(text, ends, first, room, number / count) for number in range(1, count))]
-    return [
-        [
-            Piece(_context(text, ends, start, context), start, end)
-            for left, right in pairwise(places)
-            for start, end in _stripped(text, left, right)
+    def cut(self, text: str) -> list[list[Piece]]:
+        """The pieces of each pass; a text that fits is one piece in one pass."""
+        if len(text) <= self.longest:
+            return [[Piece(start, start, end) for start, end in _stripped(text, 0, len(text))]]
+        ends = _Ends(text, self.packed)
+        room = self.longest - self.context
+        limit = room if self.packed else self.longest
+        first = _cuts(text, ends, limit, room)
+        later = (_between(text, ends, first, limit, number / self.passes) for number in range(1, self.passes))
+        return [
+            [
+                Piece(_context(text, ends, start, min(self.context, self.longest - (end - start))), start, end)
+                for left, right in pairwise(places)
+                for start, end in _stripped(text, left, right)
+            ]
+            for places in (first, *later)
         ]
-        for places in cuts
-    ]
 
 
 def distinct(cut: Iterable[Sequence[Piece]]) -> list[Piece]:
@@ -77,26 +95,39 @@ def segments(text: str, longest: int) -> list[tuple[int, int]]:
         Half-open (start, end) of the pieces in characters, in order and without overlap. No piece starts or ends with
         white space; together they hold every other character of the text.
     """
-    return [(piece.start, piece.end) for piece in passes(text, longest)[0]]
+    return [(piece.start, piece.end) for piece in Cutting(longest).cut(text)[0]]
 
 
-def _ends(text: str) -> list[int]:
-    """Where the sentences of a text end, and the text."""
-    ends = [match.end() for match in _END.finditer(text)]
-    return ends if ends and ends[-1] == len(text) else [*ends, len(text)]
+class _Ends(list[int]):
+    """Where the parts of a text end: sentences, and those of its parts before a semicolon or dots.
+
+    ``always``: those among them where the text is always cut; none if pieces are packed.
+    """
+
+    def __init__(self, text: str, packed: bool) -> None:
+        matches = list(_END.finditer(text))
+        super().__init__(match.end() for match in matches)
+        if not self or self[-1] < len(text):
+            self.append(len(text))
+        self.always = set() if packed else {match.end() for match in matches if _FULL.search(match[0])}
 
 
-def _cuts(text: str, ends: Sequence[int], longest: int) -> list[int]:
-    """Where to cut a text: 0, the ends of the pieces, in order."""
+def _cuts(text: str, ends: _Ends, limit: int, room: int) -> list[int]:
+    """Where to cut a text, in order, from 0 to its length: pieces have at most ``limit`` characters.
+
+    What must be cut off has at most ``room``.
+    """
     cuts = [0]
     fits = 0
     for end in ends:
-        while end - cuts[-1] > longest:
+        while end - cuts[-1] > limit:
             if fits <= cuts[-1]:
-                fits = _pause(text, cuts[-1], cuts[-1] + longest)
+                fits = _pause(text, cuts[-1], cuts[-1] + room)
             cuts.append(fits)
+        if end in ends.always:
+            cuts.append(end)
         fits = end
-    return [*cuts, len(text)]
+    return sorted({*cuts, len(text)})
 
 
 def _pause(text: str, start: int, end: int) -> int:
@@ -107,14 +138,15 @@ def _pause(text: str, start: int, end: int) -> int:
     return last if last is not None and last > start else end
 
 
-def _between(text: str, ends: Sequence[int], cuts: Sequence[int], longest: int, share: float) -> list[int]:
+def _between(text: str, ends: _Ends, cuts: Sequence[int], longest: int, share: float) -> list[int]:
     """Cuts after a ``share`` of each piece; pieces that become too long are cut once more."""
     known = {0, *ends}
-    places = {0, len(text)}
+    places = {0, len(text), *ends.always}
     for start, end in pairwise(cuts):
         middle = start + max(1, int((end - start) * share))
-        place = _sentence_end(ends, start + 1, end - 1, middle)
-        if place is None and not {start, end} <= known:
+        whole = {start, end} <= known
+        place = None if whole and ends.always else _sentence_end(ends, start + 1, end - 1, middle)
+        if place is None and not whole:
             place = _middle(text, start + 1, end - 1, middle)
         places.add(start if place is None else place)
     for start, end in pairwise(sorted(places)):

@@ -52,7 +52,9 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: str
     structured: str
     longest: int
-    context: int = 0  # earlier versions had none
+    # Earlier versions always packed sentences, and had neither context nor passes.
+    packed: bool = True
+    context: int = 0
     passes: int = 1
     confidence: str = ""  # how scores were computed (`ner_eval.confidence.trust.Trust`); empty: none
 

@@ -18,7 +18,7 @@ from ner_data.gold import Entity
 from ner_data.prompt import PromptSpec
 from ner_eval import Recognizer
 from ner_eval.inference.recognizer import Recognized, placed, read_answer
-from ner_eval.inference.splitting import Piece, distinct, joined, passes, segments
+from ner_eval.inference.splitting import Cutting, Piece, distinct, joined
 
 SPEC = PromptSpec("demo", "系统", "抽取\n文本：", ("name", "company"), "json_list", 256, longest_text=12)
 TEXT = st.text("甲乙丙。\n ，”a.", max_size=60)
@@ -33,7 +33,7 @@ def gold(text: str) -> list[Entity]:
 @given(TEXT, st.integers(1, 20), st.data())
 def test_every_pass_covers_the_text_with_pieces_that_fit(text: str, longest: int, data: st.DataObject) -> None:
     context, count = data.draw(st.integers(0, longest // 2)), data.draw(st.integers(1, 4))
-    cut = passes(text, longest, context, count)
+    cut = Cutting(longest, data.draw(st.booleans()), context, count).cut(text)
     assert len(cut) == (count if len(text) > longest else 1)
     for pieces in cut:
         covered = [index for piece in pieces for index in range(piece.start, piece.end)]
@@ -48,7 +48,9 @@ def test_context_is_whole_sentences_or_begins_after_a_pause() -> None:
     text = "甲乙，丙丁。戊己，庚辛。壬癸，子丑。"
 
     def shown(context: int) -> list[tuple[str, str]]:
-        return [(text[before:start], text[start:end]) for before, start, end in passes(text, 12, context)[0]]
+        return [
+            (text[before:start], text[start:end]) for before, start, end in Cutting(12, True, context).cut(text)[0]
+        ]
 
     assert shown(6) == [("", "甲乙，丙丁。"), ("甲乙，丙丁。", "戊己，庚辛。"), ("戊己，庚辛。", "壬癸，子丑。")]
     assert shown(5)[1:] == [("丙丁。", "戊己，庚辛。"), ("庚辛。", "壬癸，子丑。")]
@@ -58,12 +60,28 @@ def test_context_is_whole_sentences_or_begins_after_a_pause() -> None:
 
 def test_a_second_pass_cuts_elsewhere_and_a_whole_sentence_is_left_whole() -> None:
     text = "甲乙丙。丁戊己。庚辛壬。" + "字" * 20 + "。完。"
-    first, second = ([text[p.start : p.end] for p in pieces] for pieces in passes(text, 12, 0, 2))
+    first, second = ([text[p.start : p.end] for p in pieces] for pieces in Cutting(12, True, 0, 2).cut(text))
     assert first == ["甲乙丙。丁戊己。庚辛壬。", "字" * 12, "字" * 8 + "。完。"]
     # A cut where a sentence ends may be the same; the one inside a sentence is not.
     assert second == ["甲乙丙。", "丁戊己。庚辛壬。", "字" * 6, "字" * 7, "字" * 7 + "。", "完。"]
     lines = "甲乙丙丁戊己庚辛\n" * 4
-    assert passes(lines, 12, 0, 3) == [passes(lines, 12)[0]] * 3  # each is a sentence: asked once
+    assert Cutting(12, True, 0, 3).cut(lines) == Cutting(12).cut(lines) * 3  # each is a sentence: asked once
+
+
+def test_by_default_each_sentence_is_a_piece_and_only_longer_ones_are_cut() -> None:
+    text = "甲乙。丙；丁……戊！己庚\n" + "字" * 20 + "。"
+
+    def pieces(context: int = 0, passes: int = 1) -> list[list[tuple[str, str]]]:
+        cut = Cutting(12, False, context, passes).cut(text)
+        return [[(text[p.before : p.start], text[p.start : p.end]) for p in once] for once in cut]
+
+    sentences = ["甲乙。", "丙；丁……戊！", "己庚"]
+    assert pieces() == [[("", part) for part in [*sentences, "字" * 12, "字" * 8 + "。"]]]
+    before = [("", "甲乙。"), ("甲乙。", "丙；丁……戊！"), ("丁……戊！", "己庚")]
+    assert pieces(6)[0][:4] == [*before, ("戊！己庚\n", "字" * 6)]
+    assert all(len(context) + len(piece) <= 12 for context, piece in pieces(6)[0])
+    first, second = pieces(passes=2)
+    assert second[:3] == first[:3] and second[3:] == [("", "字" * 6), ("", "字" * 10), ("", "字" * 4 + "。")]
 
 
 @settings(deadline=None)
@@ -75,7 +93,8 @@ def test_a_second_pass_cuts_elsewhere_and_a_whole_sentence_is_left_whole() -> No
 )
 def test_whatever_the_answer_offsets_point_at_the_surface_outside_the_context(text, longest, mentions, data) -> None:
     answer = json.dumps([{"label": label, "text": surface} for label, surface in mentions], ensure_ascii=False)
-    cut = passes(text, longest, data.draw(st.integers(0, longest // 2)), data.draw(st.integers(1, 3)))
+    context, count = data.draw(st.integers(0, longest // 2)), data.draw(st.integers(1, 3))
+    cut = Cutting(longest, data.draw(st.booleans()), context, count).cut(text)
     found = []
     for pieces in cut:
         once = []
@@ -138,7 +157,7 @@ def test_a_perfect_model_finds_what_some_piece_holds_and_nothing_else(context: i
     with Faulty(perfect) as server:
         model = Recognizer(server.base_url, "nano", SPEC, context=context, passes=count)
         results = model.recognize(texts)
-        cut = [passes(text, SPEC.longest_text, context, count) for text in texts]
+        cut = [Cutting(SPEC.longest_text, False, context, count).cut(text) for text in texts]
         assert len(server.asked) == sum(len(distinct(one)) for one in cut)
     expected = lost = 0
     for text, result, one in zip(texts, results, cut, strict=True):
@@ -168,11 +187,3 @@ def test_more_context_than_half_of_a_piece_is_refused(work: Path, ner_eval) -> N
         assert ner_eval(*asked, "--base-url", server.base_url, "--longest", 14).code == 0
     for bad in ("-1", "x", "1.5"):
         assert ner_eval(*asked, "--context", bad).code == 2 and ner_eval(*asked, "--passes", bad).code == 2
-
-
-def test_segments_are_the_pieces_of_the_first_pass() -> None:
-    assert (
-        segments("一。二。三。", 4)
-        == [(p.start, p.end) for p in passes("一。二。三。", 4, 0, 2)[0]]
-        == [(0, 4), (4, 6)]
-    )
