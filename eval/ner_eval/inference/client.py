@@ -51,9 +51,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Server:
-    """One base URL and its state."""
+    """One base URL and its state; ``context``: tokens that a prompt and its answer may have, if the server says so."""
 
     url: str
+    context: int | None = None
     up: bool = True
     failures: int = 0  # consecutive
     in_flight: int = 0
@@ -140,9 +141,15 @@ class Client:
     async def ask(self, body: dict[str, Any], what: str) -> Reply:
         """Get the answer to one chat completion request; ``what`` names it in errors (a record's id).
 
+        vLLM gives an answer the room that its prompt leaves, but refuses a ``max_tokens`` above the whole context, so
+        it is lowered to that.
+
         Raises:
             RecordRefused, RecordFailed, RequestRefused, ServerUnavailable: see the table above.
         """
+        contexts = [server.context for server in self.servers if server.context]
+        if "max_tokens" in body:
+            body = {**body, "max_tokens": min([body["max_tokens"], *contexts])}
         if self._deadline and not self._waiting and self._deadline < asyncio.get_running_loop().time():
             self._deadline = None  # it passed while nobody was asking
         patience = asyncio.timeout_at(self._deadline)

@@ -49,7 +49,8 @@ class Served:
 
 class _Card(msgspec.Struct):
     id: str
-    root: Any = None  # other servers may mean something else by it
+    root: Any = None  # other servers may mean something else by these
+    max_model_len: Any = None
 
 
 class _Cards(msgspec.Struct):
@@ -174,6 +175,7 @@ def _words(error: OSError) -> str:
 
 
 def _read(server: Server, content: bytes) -> dict[str, Path | None]:
+    """The models that a server lists, and their folders; notes the server's context."""
     try:
         cards = decode_json(content, _Cards).data
     except ValueError:
@@ -181,6 +183,9 @@ def _read(server: Server, content: bytes) -> dict[str, Path | None]:
         raise UserError(
             f"{server.url}: /models returned no list of models ({begins}); is this an OpenAI-compatible server?"
         ) from None
+    # vLLM says it of the base model only, whose adapters have the same.
+    contexts = [card.max_model_len for card in cards if type(card.max_model_len) is int and card.max_model_len > 0]
+    server.context = max(contexts, default=None)
     return {card.id: _folder(card.root) for card in cards}
 
 

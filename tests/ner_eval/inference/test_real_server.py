@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from aiohttp import web
 
 from faulty import Faulty, drop, failure
+from ner_data.prompt import PromptSpec
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import read_predictions
 
@@ -61,6 +63,14 @@ def test_a_text_that_is_too_long_is_refused_with_the_servers_words_and_the_other
     assert "demo-test-20" in ended.lines[0] and "--max-model-len" in ended.lines[0]
     stored = read_predictions(Path("runs/r"))
     assert len(stored) == 40 and [prediction.id for prediction in stored if prediction.error] == ["demo-test-20"]
+
+
+def test_a_prompt_that_allows_longer_answers_than_the_context_has_room_for_is_answered(work, ner_eval, server) -> None:
+    spec = work / "data/alpaca/demo.prompt.json"
+    replace(PromptSpec.load(spec), max_tokens=5_000).save(spec)
+    ended = ner_eval(*PREDICT, "--model", server.models[0], "--base-url", server.base_url, "--limit", 3)
+    assert ended.code == 0, ended.err
+    assert "3 answers" in ended.out
 
 
 def test_one_network_fault_in_five_changes_no_answer(work, ner_eval, server) -> None:

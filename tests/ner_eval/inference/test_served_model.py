@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from faulty import Faulty
 from ner_common.errors import UserError
@@ -117,3 +118,22 @@ def test_a_prompt_of_other_labels_is_refused_by_the_command_and_nothing_is_writt
         assert not server.asked and not Path("runs").exists()
         assert ner_eval(*command, "--base-url", server.base_url, "--allow-other-prompt").code == 0
     assert len(server.asked) == 40
+
+
+@pytest.mark.parametrize(
+    ("cards", "asked"),
+    [
+        ([{"id": "base", "max_model_len": 64}, {"id": "nano", "parent": "base"}], 64),
+        ([{"id": "nano", "max_model_len": 64}, {"id": "longer", "max_model_len": 10_000}], 128),
+        ([{"id": "nano", "max_model_len": "64"}, {"id": "x", "max_model_len": True}, {"id": "y"}], 128),
+    ],
+)
+def test_an_answer_may_be_as_long_as_the_prompt_says_but_not_longer_than_the_context(
+    specs, ner_eval, cards: list[dict[str, object]], asked: int
+) -> None:
+    replace(specs["corpus"], max_tokens=128).save(USER)
+    with Faulty(models=web.json_response({"data": cards})) as server:
+        words = ("--corpus", "demo", "--limit", 3, "--prompt", USER, "--wait", 0)
+        ended = ner_eval("predict", "--model", "nano", "--base-url", server.base_url, *words)
+    assert ended.code == 0, ended.err
+    assert [body["max_tokens"] for body in server.bodies] == [asked] * 3
