@@ -6,7 +6,7 @@ Hard negatives, whose entities have labels that are not asked for, are a matter 
 import argparse
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -115,13 +115,15 @@ class _Surfaces:
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._known = {entity.text for record in records for entity in record.entities or ()}
-        self._lengths = sorted({len(surface) for surface in self._known})
+        self._lengths: dict[str, set[int]] = defaultdict(set)  # by the first character
+        for surface in self._known:
+            self._lengths[surface[0]].add(len(surface))
 
     def inside(self, text: str) -> bool:
         return any(
             text[start : start + length] in self._known
-            for length in self._lengths
-            for start in range(len(text) - length + 1)
+            for start, first in enumerate(text)
+            for length in self._lengths.get(first, ())
         )
 
 
