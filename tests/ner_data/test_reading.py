@@ -76,8 +76,9 @@ def test_items_are_those_of_an_array_or_of_lines(tmp_path: Path) -> None:
     assert items('[{"a": 1}, {"a": 2}]') == [(1, {"a": 1}), (1, {"a": 2})]
     assert items('[\n  {"a": 1},\n  {"a":\n 2},\n  {"a": 1}\n]\n') == [(2, {"a": 1}), (3, {"a": 2}), (5, {"a": 1})]
     assert items('["甲", [0, 1]]\n["乙", [0, 1]]\n') == [(1, ["甲", [0, 1]]), (2, ["乙", [0, 1]])]
-    with pytest.raises(UserError, match="not a JSON array"):
-        items('[{"a": 1},\n')
+    problem = r"a.json:3: not a JSON array \(invalid character\); correct it there, or write JSON lines"
+    with pytest.raises(UserError, match=problem):
+        items('[\n{"a": 1},\n{"a": x},\n{"a": 2}]\n')
 
 
 texts = st.text(alphabet="甲乙。！\n；.a \u3000”", min_size=1, max_size=60)

@@ -62,10 +62,15 @@ def decode_json(data: bytes | str, type: Any = Any, size: int = SIZE) -> Any:
     except msgspec.ValidationError as error:
         raise _wrong(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problem = str(error).removeprefix("JSON is malformed: ")
-        at = re.search(r" \(byte (\d+)\)", problem)
-        line = data.count(b"\n", 0, int(at[1]) if at else len(data)) + 1
-        raise NotJSON(problem.replace(at[0], "") if at else problem, line) from None
+        raise not_json(error, data) from None
+
+
+def not_json(error: Exception, data: bytes) -> NotJSON:
+    """What msgspec says of some bytes that are no JSON, with the line in place of the byte."""
+    problem = str(error).removeprefix("JSON is malformed: ")
+    at = re.search(r" \(byte (\d+)\)", problem)
+    line = data.count(b"\n", 0, int(at[1]) if at else len(data)) + 1
+    return NotJSON(problem.replace(at[0], "") if at else problem, line)
 
 
 def _decoded(data: bytes, type: Any) -> Any:

@@ -1,7 +1,7 @@
 """A raw file as its reader gets it: decoded line by line, with one clear error for what is no text."""
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import IO
 
 import msgspec
 
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.decoding import not_json
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import is_gbk, opened
 
 ENCODINGS = ("utf-8", "gb18030", "utf-16", "big5")
@@ -28,6 +29,14 @@ _BINARY = {
     b"ARRO": "an Arrow file; name its folder, which the format hf_datasets reads",
 }
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Unreadable(UserError):
+    """A raw file, or a line of it (from 1; 0: the whole), that cannot be read; ``problem`` has the remedy."""
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        super().__init__(f"{rooted(path)}{f':{line}' if line else ''}: {problem}")
+        self.path, self.line, self.problem = path, line, problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +68,15 @@ class Source:
             UserError: the file is missing, a folder, empty, or of another encoding; or a line has NUL bytes, ends in
                 CR alone, or is longer than `LONGEST`.
         """
-        number, blank = 0, True
+        first, blank = 1, True
         with opened(self.path, REMEDY) as file:
-            for number, data in enumerate(self._raw_lines(file), start=1):
-                line = self._decoded(number, data)
-                blank = blank and not line.strip()
-                yield number, line
+            for block in self._blocks(file):
+                for number, line in enumerate(self._decoded(first, block), start=first):
+                    blank = blank and not line.strip()
+                    yield number, line
+                first = number + 1
         if blank:
-            raise UserError(f"{rooted(self.path)}: the file is empty; {REMEDY}")
+            raise self.wrong(0, f"the file is empty; {REMEDY}")
 
     def written(self) -> Iterator[tuple[int, str]]:
         """The `lines` that are not blank."""
@@ -82,7 +92,7 @@ class Source:
             size = file.seek(0, 2)
         if size > WHOLE:
             problem = f"{size:,} bytes in one document, more than {WHOLE:,}"
-            raise UserError(f"{rooted(self.path)}: {problem}; cut it into several files, or into JSON lines")
+            raise self.wrong(0, f"{problem}; cut it into several files, or into JSON lines")
         return "\n".join(line for _, line in self.lines()) + "\n"
 
     def items(self) -> Iterator[tuple[int, str]]:
@@ -100,34 +110,33 @@ class Source:
             return
         yield from self.written()
 
-    def wrong(self, line: int, problem: str) -> UserError:
-        """The error of a line that ends the reading; ``problem`` says what is wrong, and the remedy."""
-        return UserError(f"{rooted(self.path)}:{line}: {problem}")
+    def wrong(self, line: int, problem: str) -> Unreadable:
+        """The error of a line (0: of the file) that ends the reading; ``problem`` has the remedy."""
+        return Unreadable(self.path, line, problem)
 
-    def _raw_lines(self, file: IO[bytes]) -> Iterator[bytes]:
-        """The lines with their ends, in UTF-8 if the file is UTF-16, otherwise as they are in the file."""
+    def _blocks(self, file: IO[bytes]) -> Iterator[bytes]:
+        """Whole lines, about a megabyte of them: in UTF-8 if the file is UTF-16, otherwise as they are in the file."""
         start = file.read(4)
         file.seek(0)
         if self.encoding == "utf-16" and not start.startswith(tuple(_BINARY)):
             yield from self._from_utf16(file)
             return
         if what := next((words for magic, words in _BINARY.items() if start.startswith(magic)), None):
-            raise UserError(f"{rooted(self.path)}: is {what}")
+            raise self.wrong(0, f"is {what}")
         if start[:2] in _UTF16:
-            raise UserError(f"{rooted(self.path)}: is UTF-16; use `--encoding utf-16`, or convert it to UTF-8")
+            raise self.wrong(0, "is UTF-16; use `--encoding utf-16`, or convert it to UTF-8")
         if start[:3] == codecs.BOM_UTF8:
             file.seek(3)
-        number = waiting = 0
-        while data := file.readline(LONGEST):
-            number += 1
-            if len(data) == LONGEST and not data.endswith(b"\n"):
+        number = 1
+        while data := file.read(_CHUNK):
+            data += file.readline(LONGEST + 1)
+            last = data.rfind(b"\n", 0, -1) + 1
+            if len(data) - last > LONGEST:
+                number += data.count(b"\n", 0, last)
                 raise self.wrong(number, f"a line of more than {LONGEST:,} bytes; is this a text file with lines?")
-            waiting += len(data)
-            if waiting > _CHUNK:
-                self.tick(waiting)
-                waiting = 0
+            number += data.count(b"\n")
+            self.tick(len(data))
             yield data
-        self.tick(waiting)
 
     def _from_utf16(self, file: IO[bytes]) -> Iterator[bytes]:
         decoder = codecs.getincrementaldecoder("utf-16")()
@@ -139,10 +148,10 @@ class Source:
             except UnicodeError as error:
                 problem = str(error).partition(": ")[2] or str(error)
                 raise self.wrong(number, f"not UTF-16 ({problem}); name its encoding with `--encoding`") from None
-            *lines, rest = rest.split("\n")
-            for line in lines:
-                number += 1
-                yield (line + "\n").encode("utf-8", "surrogatepass")
+            lines, end, rest = rest.rpartition("\n")
+            if end:
+                number += lines.count("\n") + 1
+                yield (lines + end).encode("utf-8", "surrogatepass")
             if len(rest) > LONGEST:
                 raise self.wrong(
                     number, f"a line of more than {LONGEST:,} characters; is this a text file with lines?"
@@ -153,10 +162,21 @@ class Source:
         if rest:
             yield rest.encode("utf-8", "surrogatepass")
 
-    def _decoded(self, number: int, data: bytes) -> str:
+    def _decoded(self, number: int, block: bytes) -> Iterable[str]:
+        """The lines of a block, the first of which has a number."""
         encoding = "utf-8" if self.encoding == "utf-16" else self.encoding
         try:
-            line = data.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+            text = block.decode(encoding).replace("\r\n", "\n")
+        except UnicodeDecodeError:
+            text = "\0"
+        if "\0" not in text and "\r" not in text:
+            return text.removesuffix("\n").split("\n")
+        lines = block.removesuffix(b"\n").split(b"\n")  # one of them is wrong; those before it are read
+        return (self._line(at, line, encoding) for at, line in enumerate(lines, start=number))
+
+    def _line(self, number: int, data: bytes, encoding: str) -> str:
+        try:
+            line = data.removesuffix(b"\r").decode(encoding)
         except UnicodeDecodeError as error:
             raise self.wrong(number, self._undecodable(data, error.start)) from None
         if "\0" in line:
@@ -188,12 +208,13 @@ class Source:
         return len(lines) == 2
 
     def _array(self) -> Iterator[tuple[int, str]]:
-        text = self.text()
-        data = text.encode("utf-8", "surrogatepass")
+        data = self.text().removesuffix("\n").encode("utf-8", "surrogatepass")
         try:
             items = msgspec.json.decode(data, type=list[msgspec.Raw])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UserError(f"{rooted(self.path)}: not a JSON array ({one_line(str(error))[1:-1]})") from None
+            wrong = not_json(error, data)
+            problem = f"not a JSON array ({escaped(str(wrong))}); correct it there, or write JSON lines"
+            raise self.wrong(wrong.line, problem) from None
         at, line = 0, 1
         for item in items:
             raw = bytes(item)

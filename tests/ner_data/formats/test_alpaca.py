@@ -105,9 +105,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
         "the id is an object": "malformed id",
         "an item is a string": "malformed record",
         "a key twice": "duplicate key",
-        "a lone surrogate": "a.json: not a JSON array (JSON is malformed: unexpected end of hex escape (byte 19))",
+        "a lone surrogate": "a.json:1: not a JSON array (unexpected end of hex escape); correct it there, or write JSON lines",
         "a lone surrogate in a line": "lone surrogate",
-        "cut off": "a.json: not a JSON array (JSON is malformed: invalid character (byte 335))",
+        "cut off": "a.json:14: not a JSON array (invalid character); correct it there, or write JSON lines",
         "no array": "malformed record",
     }
 

@@ -122,7 +122,7 @@ def test_malformed_records_have_a_reason(tmp_path: Path) -> None:
         "no text": "no text",
         "an empty text": "no text",
         "a record is a string": "malformed record",
-        "cut off": "a.json: not a JSON array (Input data was truncated)",
+        "cut off": "a.json:5: not a JSON array (Input data was truncated); correct it there, or write JSON lines",
         "a lone surrogate": "lone surrogate",
         "a key twice": "duplicate key",
         "not UTF-8": "a.json:1: not UTF-8 at byte 10 of the line; it looks like GBK: use `--encoding gb18030`, or "

@@ -176,7 +176,7 @@ def test_malformed_records_have_a_reason(tmp_path: Path) -> None:
         "the text is under another key": "no text",
         "a task of an image": "no text",
         "JSON-MIN without labels and annotation": "no gold",
-        "cut off": "a.json: not a JSON array (Input data was truncated)",
+        "cut off": "a.json:48: not a JSON array (Input data was truncated); correct it there, or write JSON lines",
     }
 
 

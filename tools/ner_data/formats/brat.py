@@ -31,7 +31,7 @@ from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._records import NO_GOLD, Bad, entity
 from ner_data.gold import Entity, Record
-from ner_data.source import REMEDY, Source
+from ner_data.source import REMEDY, Source, Unreadable
 
 OTHERS = "relations, events, attributes and notes (skipped)"
 CRLF = "documents whose offsets count CR LF as two characters (converted)"
@@ -42,11 +42,16 @@ _SPACE = re.compile(r"\s+")
 
 
 class _Document(NamedTuple):
-    """A document as its files have it: no text if these cannot be read, no rows if there is no ``.ann``."""
+    """A document as its files have it: no text if these cannot be read, no rows if there is no ``.ann``.
+
+    ``problem``: why they cannot be read, and where: the ``line`` of a ``file``, if it is not the document's first one.
+    """
 
     text: str | None
     rows: list[tuple[int, str]] | None
     problem: str = ""
+    file: str = ""
+    line: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ class Reader(Format):
             return Sample(1, document.text, tuple(sorted(entities)), repairs=repairs, file=piece.file)
         except Bad as bad:
             labels = frozenset(match[1] for _, row in rows if (match := _LABEL.match(row)))
-            return Sample(1, "", None, bad.problem, labels=labels, file=piece.file)
+            file = document.file or piece.file
+            return Sample(document.line, "", None, bad.problem, labels=labels, file=file)
 
     def refusal(self, record: Record) -> tuple[str, str] | None:
         if not record.text.strip():
@@ -134,17 +140,15 @@ def _document(source: Source, name: str) -> _Document:
     try:
         name.encode()
         if not text.is_file():
-            raise UserError(f"there is an .ann, but no {one_line(text.name)}")
+            return _Document(None, None, f"there is an .ann, but no {one_line(text.name)}")
         rows = list(source.beside(annotations).lines()) if _has_text(annotations) else []
         content = source.beside(text).text().removesuffix("\n") if _has_text(text) else ""
         return _Document(content, rows if annotations.is_file() else None)
     except UnicodeEncodeError:
         return _Document(None, None, "its name is not UTF-8; rename the file")
-    except UserError as error:
-        problem = str(error)
-        for file in (text, annotations):
-            problem = problem.replace(f"{rooted(file)}:", f"{file.name}:")
-        return _Document(None, None, problem)
+    except Unreadable as error:
+        file = error.path.relative_to(source.path).as_posix()
+        return _Document(None, None, error.problem, file, error.line or 1)
 
 
 def _has_text(path: Path) -> bool:
