@@ -26,22 +26,20 @@ from ner_common.files import (
     locked,
     read_json,
     remove_leftovers,
-    text_lines,
     write_json,
     write_together,
 )
-from ner_common.parallel import chunks, in_order, workers_for
+from ner_common.parallel import in_order, workers_for
 from ner_data.answers import form_names
 from ner_data.convert import BUSY
 from ner_data.corpus import check_labels, load_corpus
 from ner_data.demonstrations import draw
 from ner_data.described import Corpus, Label
 from ner_data.fewer_labels import FewerLabels, fewer_labels, only
-from ner_data.gold import Record, read_gold
+from ner_data.gold import Record, pieces, read_gold
 from ner_data.items import Part, part_of
 from ner_data.prompt import AGAIN, SYSTEM, PromptSpec, instruction
 
-LINES = 2000  # of a gold file that one worker gets at a time
 ALPACA = Path("data/alpaca")
 REGISTRY = "dataset_info.json"
 # With `columns`, LLaMA-Factory treats every unlisted column as absent, so all of them are listed.
@@ -164,7 +162,6 @@ def _write_split(
     from tqdm import tqdm
 
     gold = corpus.gold_file(split)
-    remedy = f"run `make data CORPUS={corpus.name}`"
     size = gold.stat().st_size if gold.is_file() else 0
     total, kept = Part(), 0
     work = partial(part_of, spec, fewer, shown, gold)
@@ -174,15 +171,15 @@ def _write_split(
     ):
         out = below(file)
         out.write(b"[\n")
-        pieces = chunks(text_lines(gold, remedy, bar.update), LINES)
-        for part in in_order(work, pieces, workers_for(size, workers)):
+        for read, part in in_order(work, pieces(gold), workers_for(size, workers)):
             if part.items:
                 out.write((b",\n" if kept else b"") + b",\n".join(part.items))
             kept += len(part.items)
             total.add(part)
+            bar.update(read)
         out.write(b"\n]\n")
-    if len(total.ids) < total.read:
-        deque(read_gold(gold), maxlen=0)  # says where an id is there twice
+    if len(set(total.ids)) < total.read or not total.read:
+        deque(read_gold(gold), maxlen=0)  # says which id is there twice, or that there is none
     check_labels(corpus, split, total.labels)
     if split == "train" and not kept:
         raise UserError(f"{rooted(gold)}: no record has gold; there is nothing to train on")

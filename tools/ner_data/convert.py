@@ -1,12 +1,11 @@
 """Convert raw files to gold records: ``ner-data convert CORPUS`` writes ``data/gold/CORPUS/<split>.jsonl``."""
 
 import argparse
-import hashlib
+from array import array
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from ner_common.errors import UserError, UserErrors, escaped, one_line, rooted
 from ner_common.files import Opener, below, folder_for, locked, remove_leftovers, write_together
@@ -16,7 +15,7 @@ from ner_data.converted import Converted, duplicates, label_table, tally
 from ner_data.corpus import RAW, load_corpus
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample, load_format
-from ner_data.gold import Record, encode
+from ner_data.gold import Record, encode_lines
 from ner_data.nesting import flatten
 from ner_data.sentences import cut
 from ner_data.source import Source
@@ -36,6 +35,8 @@ class _Work:
     split: str
     path: Path
     gold: bool
+    labels: frozenset[str]
+    name: str  # of the file, in the records' sources
 
 
 def convert(
@@ -115,50 +116,52 @@ def convert_split(corpus: Corpus, split: str, raw: Path, write: Opener, workers:
     size = sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
     workers = workers_for(size, workers)
     result = Converted()
-    identities: set[int] = set()
+    identities = array("q")
     with (
         write(corpus.gold_file(split)) as file,
         tqdm(total=size, unit="B", unit_scale=True, desc=split, delay=2) as bar,
     ):
         source = Source(path, corpus.encoding, raw / described.tags if described.tags else None, bar.update)
+        labels = frozenset(label.id for label in corpus.labels)
+        work = _Work(reader, corpus, split, path, described.gold, labels, path.name)
         # One process sees every id that was used before; of several, each sees those of its pieces.
-        work = partial(_converted, _Work(reader, corpus, split, path, described.gold), {})
-        for part in in_order(work, enumerate(chunks(reader.pieces(source), PIECES)), workers):
-            below(file).write(b"".join(part.lines))
+        convert_some = partial(_converted, work, {} if workers == 1 else None)
+        # Columns of plain values take a fraction of the time to get to another process.
+        some = enumerate(list(zip(*pieces, strict=True)) for pieces in chunks(reader.pieces(source), PIECES))
+        for part in in_order(convert_some, some, workers):
+            below(file).write(part.lines)
             result.add(part)
-            if workers > 1:
-                before = len(identities)
-                identities.update(part.identities)
-                if len(identities) < before + len(part.identities):
-                    break
-        else:
-            workers = 1
-    if workers > 1:  # an id is there twice: one process says where
+            identities.extend(part.identities)
+    if len(set(identities)) < len(identities):  # an id is there twice: one process says where
         return convert_split(corpus, split, raw, write, 1)
     if not result.read:
         raise UserError(f"{rooted(path)}: no records; is this a {corpus.format} file?")
     return result
 
 
-def _converted(work: _Work, seen: dict[str | int, int], numbered: tuple[int, list[Piece]]) -> Converted:
+def _converted(
+    work: _Work, before: dict[str | int, int] | None, numbered: tuple[int, list[tuple[Any, ...]]]
+) -> Converted:
     """Convert some pieces: their gold lines, and the counts.
 
     Args:
         work: what they belong to.
-        seen: the ids that were used before, with their lines; those of these pieces are added.
-        numbered: which `PIECES` of the file these are, from 0, and the pieces.
+        before: the ids that were used before, with their lines; those of these pieces are added. None: unknown.
+        numbered: which `PIECES` of the file these are, from 0, and the columns of the pieces.
     """
     result = Converted()
-    labels = {label.id for label in work.corpus.labels}
-    for number, piece in enumerate(numbered[1], start=numbered[0] * PIECES + 1):
+    seen = {} if before is None else before
+    kept: list[Record] = []
+    for number, piece in enumerate(map(Piece, *numbered[1]), start=numbered[0] * PIECES + 1):
         sample = work.reader.parse(piece, work.gold)
-        records = _records(f"{work.corpus.name}-{work.split}-{number}", sample, labels, work, seen)
-        result.read += 1
+        records = _records(f"{work.corpus.name}-{work.split}-{number}", sample, work, seen)
         if isinstance(records, list):
             result.repaired.update(sample.repairs)
             if left_out := _left_out(sample, records) if work.corpus.nested != "keep" else 0:
                 result.repaired[f"mentions left out ({work.corpus.nested} of nested ones are kept)"] += left_out
-            _keep(records, work.corpus, result)
+            if len(records) > 1:
+                result.repaired["texts cut at sentence ends"] += 1
+            kept += records
             continue
         reason, message = records
         result.rejected[reason] += 1
@@ -169,7 +172,10 @@ def _converted(work: _Work, seen: dict[str | int, int], numbered: tuple[int, lis
             where = work.path / sample.file if sample.file else work.path
             message = f"{rooted(where)}:{sample.line}: record {number}: {message}; fix it, or use --skip-bad"
             result.problems.append(message)
-    result.identities.extend(map(hash, seen))
+    result.read = len(numbered[1][0])
+    _keep(kept, work.corpus.split_sentences, result)
+    if before is None:
+        result.identities.extend(map(hash, seen))
     return result
 
 
@@ -178,40 +184,31 @@ def _left_out(sample: Sample, records: list[Record]) -> int:
     return len(sample.entities or ()) - sum(len(record.entities or ()) for record in records)
 
 
-def _keep(records: list[Record], corpus: Corpus, result: Converted) -> None:
-    """Count records that are kept, and add their lines."""
-    if len(records) > 1:
-        result.repaired["texts cut at sentence ends"] += 1
-    for record in records:
-        entities = record.entities or ()
-        if corpus.split_sentences and len(record.text) > corpus.split_sentences:
-            result.repaired[LONG] += 1
-        result.kept += 1
-        result.labelled += bool(entities)
-        for entity in entities:
-            result.mentions[entity.label] += 1
-        line = encode(record)
-        result.lines.append(line + b"\n")
-        text = hashlib.blake2b(record.text.encode(), digest_size=8).digest()
-        result.texts.append(int.from_bytes(text, signed=True))
-        # Enough bits to tell the entities of one text apart.
-        result.texts.append(crc32(line[line.index(b'"entities":') : line.rindex(b',"source":')]))
+def _keep(records: list[Record], most: int, result: Converted) -> None:
+    """Count the records that are kept, and write their lines."""
+    mentions = [record.entities or () for record in records]
+    result.kept = len(records)
+    result.labelled = sum(map(bool, mentions))
+    result.mentions.update([entity.label for entities in mentions for entity in entities])
+    if long := sum(len(record.text) > most for record in records) if most else 0:
+        result.repaired[LONG] += long
+    result.lines = encode_lines(records)
+    result.texts.extend([hash(record.text) for record in records])
+    result.marks.extend([hash(record.entities) for record in records])
 
 
-def _records(
-    identity: str, sample: Sample, labels: set[str], work: _Work, seen: dict[str | int, int]
-) -> list[Record] | tuple[str, str]:
+def _records(identity: str, sample: Sample, work: _Work, seen: dict[str | int, int]) -> list[Record] | tuple[str, str]:
     """The records of a sample (several if it is cut into sentences), or why there is none: (reason, message)."""
     if sample.problem:
         return sample.problem
     if sample.identity is not None and seen.setdefault(sample.identity, sample.line) != sample.line:
         used = f"the id {one_line(sample.identity)} is already used in line {seen[sample.identity]}"
         return "duplicate id", used
-    if unknown := sorted({entity.label for entity in sample.entities or () if entity.label not in labels}):
-        known = f"{', '.join(sorted(labels))} (data/corpora/{work.corpus.name}.yaml)"
-        names = ", ".join(escaped(label) for label in unknown)
+    if unknown := {entity.label for entity in sample.entities or ()} - work.labels:
+        known = f"{', '.join(sorted(work.labels))} (data/corpora/{work.corpus.name}.yaml)"
+        names = ", ".join(escaped(label) for label in sorted(unknown))
         return "unknown label", f"unknown label {names}; known: {known}"
-    source = sample.source or f"{sample.file or work.path.name}:{sample.line}"
+    source = sample.source or f"{sample.file or work.name}:{sample.line}"
     entities = None if sample.entities is None else flatten(sample.entities, work.corpus.nested)
     try:
         sample.text.encode()

@@ -22,7 +22,8 @@ class Converted:
         labelled: how many kept records have a mention.
         unlabelled: how many skipped records name a label.
         read: how many records the file has.
-        texts: for each kept record, a hash of its text and one of its entities: see `duplicates`.
+        texts: a hash of the text of each kept record; ``marks``: one of its entities. Both are Python's own, which are
+            the same in a process and in those that it forks.
         lines: the lines of the gold file, of some records only.
         identities: hashes of their ids in the raw file, of some records only.
     """
@@ -37,8 +38,9 @@ class Converted:
     unlabelled: int = 0
     read: int = 0
     texts: "array[int]" = field(default_factory=lambda: array("q"))
-    lines: list[bytes] = field(default_factory=list)
-    identities: list[int] = field(default_factory=list)
+    marks: "array[int]" = field(default_factory=lambda: array("q"))
+    lines: bytes = b""
+    identities: "array[int]" = field(default_factory=lambda: array("q"))
 
     def add(self, other: "Converted") -> None:
         """Add the counts of the records that follow."""
@@ -48,6 +50,7 @@ class Converted:
             getattr(self, name).update(getattr(other, name))
         self.problems.extend(other.problems[: UserErrors.SHOWN - len(self.problems)])
         self.texts.extend(other.texts)
+        self.marks.extend(other.marks)
 
 
 def tally(converted: Converted, gold: bool) -> str:
@@ -76,7 +79,7 @@ def duplicates(splits: dict[str, Converted]) -> list[str]:
     lines = []
     seen = {}
     for split, converted in splits.items():
-        pairs = np.array(converted.texts, np.int64).reshape(-1, 2)
+        pairs = np.column_stack([np.array(converted.texts, np.int64), np.array(converted.marks, np.int64)])
         texts, counts = np.unique(pairs[:, 0], return_counts=True)
         seen[split] = texts
         if len(texts) < len(pairs):

@@ -1,5 +1,6 @@
 """The items of alpaca files: gold records with the instruction and the answer that a model should give."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ner_data.fewer_labels import FewerLabels, only
-from ner_data.gold import Record, decode_gold
+from ner_data.gold import Record, records_of
 from ner_data.nesting import overlap
 from ner_data.prompt import PromptSpec
 
@@ -27,7 +28,7 @@ class Part:
         unwritten: how many entities the answer form cannot write.
         fewer: how many records ask for some of the labels only.
         labels: all labels.
-        ids: hashes of the records' ids.
+        ids: a hash of each record's id.
     """
 
     items: list[bytes] = field(default_factory=list)
@@ -38,7 +39,7 @@ class Part:
     unwritten: int = 0
     fewer: int = 0
     labels: set[str] = field(default_factory=set)
-    ids: set[int] = field(default_factory=set)
+    ids: "array[int]" = field(default_factory=lambda: array("q"))
 
     def add(self, other: "Part") -> None:
         """Add the counts of the records that follow."""
@@ -49,17 +50,17 @@ class Part:
         self.unwritten += other.unwritten
         self.fewer += other.fewer
         self.labels |= other.labels
-        self.ids |= other.ids
+        self.ids.extend(other.ids)
 
 
 def part_of(
-    spec: PromptSpec, fewer: FewerLabels, shown: frozenset[str], path: Path, lines: list[tuple[int, str]]
-) -> Part:
-    """The items of some lines of a gold file."""
+    spec: PromptSpec, fewer: FewerLabels, shown: frozenset[str], path: Path, piece: tuple[int, int]
+) -> tuple[int, Part]:
+    """The size of a piece of a gold file (see `ner_data.gold.pieces`), and the items of its records."""
     part = Part()
-    for record in decode_gold(path, lines):
+    for record in records_of(path, piece):
         part.read += 1
-        part.ids.add(hash(record.id))
+        part.ids.append(hash(record.id))
         if record.entities is None:
             continue
         part.able += 1
@@ -77,7 +78,7 @@ def part_of(
             answer = asked.render(record)
             part.fewer += 1
         part.items.append(_ENCODER.encode(item(asked, record, answer)))
-    return part
+    return piece[1], part
 
 
 def item(spec: PromptSpec, record: Record, answer: str) -> dict[str, str]:

@@ -233,10 +233,9 @@ def unescape(text: str) -> str:
 
 def escape_entities(text: str, entities: Sequence[Entity]) -> tuple[str, list[Entity]]:
     """Escape a text and shift its entities: (escaped text, entities with their offsets in it)."""
-    inserted = [match.end(1) for match in _CONTROL.finditer(text)]
-    if not inserted:
+    if (escaped := escape(text)) == text:
         return text, list(entities)
-    escaped = escape(text)
+    inserted = [match.end(1) for match in _CONTROL.finditer(text)]
     moved = []
     for entity in entities:
         # An inserted space belongs to an entity only if the entity continues after it.

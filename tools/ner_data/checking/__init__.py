@@ -20,7 +20,7 @@ from ner_data.checking.near import AUTOMATIC, near_duplicates
 from ner_data.checking.page import page
 from ner_data.checking.places import Places
 from ner_data.checking.report import CLASSES, MOST, Found, Report
-from ner_data.checking.scanning import remedy, scan
+from ner_data.checking.scanning import scan
 from ner_data.checking.searching import Index, search
 from ner_data.checking.surfaces import Surfaces, ambiguous, characters, single, unannotated, width
 from ner_data.checking.terminal import FIRST, describe
@@ -30,6 +30,7 @@ from ner_data.convert import BUSY
 from ner_data.corpus import load_corpus
 from ner_data.derived import check_new
 from ner_data.described import Corpus
+from ner_data.gold import remade
 
 
 def check(
@@ -62,7 +63,7 @@ def check(
     lengths = Lengths(tokenizer, corpus) if tokenizer else None
     for path in paths.values():
         if not path.is_file():
-            raise UserError(f"{rooted(path)}: no such file; {remedy(path)}")
+            raise UserError(f"{rooted(path)}: no such file; {remade(path)}")
     labels = [(label.id, label.name) for label in described.labels]
     report = Report(corpus, described.title, labels, {}, cutoff=cutoff)
     with locked(path.parent, BUSY, wait=True):  # one conversion wrote them all

@@ -6,8 +6,8 @@ from typing import Any
 
 from ner_data.checking.places import Places
 from ner_data.checking.report import MOST, PLACES, Finding, Found
-from ner_data.checking.scanning import pieces, read_piece, read_sentences
 from ner_data.checking.texts import Texts, each_split_first
+from ner_data.gold import pieces, records_of
 from ner_data.near_duplicates import SIMILAR, groups
 
 AUTOMATIC = 200_000  # distinct texts up to which they are searched unasked
@@ -55,9 +55,9 @@ def _distinct(texts: Texts, wanted: Any, paths: dict[str, Path], rows: list[int]
     """Each distinct text once; adds the numbers of the records that have it first to ``rows``."""
     row = 0
     for split in texts.splits:
-        for start, size in pieces(paths[split]):
-            for sentence in read_sentences(paths[split], start, read_piece(paths[split], start, size)):
+        for piece in pieces(paths[split]):
+            for record in records_of(paths[split], piece):
                 if wanted[row]:
                     rows.append(row)
-                    yield sentence.text
+                    yield record.text
                 row += 1

@@ -6,45 +6,21 @@ surfaces.
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
-from ner_common.decoding import NotJSON, decode_json
-from ner_common.errors import UserError, escaped, one_line, rooted
+from ner_common.decoding import decode_json
+from ner_common.errors import UserError, escaped, rooted
 from ner_common.parallel import in_order
 from ner_data.checking.characters import look_at
 from ner_data.checking.mentions import inside_word, traits
 from ner_data.checking.report import MOST, PLACES, Figures
-from ner_data.gold import Record
+from ner_data.gold import Entity, Record, bytes_of, pieces, records_of, remade
 
 _SUMS = ("records", "unlabelled", "empty", "mentions", "characters", "touching", "same", "again", "wide", "narrow")
-PIECE = 4 << 20  # bytes of a file that are decoded at a time
 Spot = tuple[int, int, int]  # a record's number in its split, and the characters [start, end) of its text
-
-
-class Span(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """An `Entity` that is not checked, since that takes as long as all the rest."""
-
-    start: int
-    end: int
-    label: str
-    text: str
-
-
-class Sentence(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """A `Record` that is not checked; `read_sentences` does it faster."""
-
-    id: str
-    text: str
-    entities: tuple[Span, ...] | None
-    source: str = ""
-
-
-_LINES = msgspec.json.Decoder(Sentence)
 
 
 @dataclass(slots=True)
@@ -121,137 +97,68 @@ def scan(path: Path, raw: str, workers: int, tick: Callable[[int], object]) -> S
     for (_, label), mentions in result.surfaces.items():
         result.figures.labels[label] += mentions
     if not result.texts:
-        raise UserError(f"{rooted(path)}: no records; {remedy(path)}")
+        raise UserError(f"{rooted(path)}: no records; {remade(path)}")
     _check_ids(path, result)
     return result
 
 
-def remedy(path: Path) -> str:
-    return f"run `make data CORPUS={path.parent.name}`"
-
-
-def pieces(path: Path) -> Iterator[tuple[int, int]]:
-    """Cut a file at line ends: (offset, bytes) of parts of about `PIECE` bytes."""
-    if not path.is_file():
-        raise UserError(f"{rooted(path)}: no such file; {remedy(path)}")
-    size, start = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while start < size:
-            file.seek(start + PIECE)
-            file.readline()
-            end = min(file.tell(), size)
-            yield start, end - start
-            start = end
-
-
-def read_piece(path: Path, start: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(size)
-
-
 def _scanned(path: Path, piece: tuple[int, int]) -> tuple[int, int, Scan]:
     """Scan a piece: its bytes, its line ends, and what was found (lines count from the start of the piece)."""
-    start, size = piece
-    data = read_piece(path, start, size)
-    sentences = read_sentences(path, start, data)
+    data = bytes_of(path, piece)
+    records = records_of(path, piece)
     result = Scan(Figures(""))
-    at = start
+    at = piece[0]
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line and not line.isspace():
             result.offsets.append(at)
             result.lines.append(number)
         at += len(line) + 1
-    texts = [sentence.text for sentence in sentences]
+    texts = [record.text for record in records]
     result.texts.extend(map(hash, texts))
-    result.ids.extend([hash(sentence.id) for sentence in sentences])
-    result.marks.extend([hash(sentence.entities) for sentence in sentences])
+    result.ids.extend([hash(record.id) for record in records])
+    result.marks.extend([hash(record.entities) for record in records])
     figures = result.figures
     lengths = [len(text) for text in texts]
     figures.records, figures.characters = len(texts), sum(lengths)
     figures.lengths.update(lengths)
-    _count_mentions(result, sentences)
+    _count_mentions(result, records)
     figures.wide, figures.narrow, unusual = look_at(texts)
     for what, number, at in unusual:
         result.spot("characters", what, number, at, at + 1)
-    return size, data.count(b"\n"), result
+    return len(data), data.count(b"\n"), result
 
 
-def read_sentences(path: Path, start: int, data: bytes) -> list[Sentence]:
-    """The records in a piece of a file that starts at the byte ``start``.
-
-    Raises:
-        UserError: a line is not a record.
-    """
-    try:
-        sentences = _LINES.decode_lines(data)
-        if all(map(_is_right, sentences)):
-            return sentences
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    # Line by line, with all checks: which one is it? Mentions that are only out of order get sorted.
-    first = 1 + sum(read_piece(path, *piece).count(b"\n") for piece in pieces(path) if piece[0] < start)
-    lines = enumerate(data.split(b"\n"), start=first)
-    return [_sentence(path, number, line) for number, line in lines if line.strip()]
-
-
-def _is_right(sentence: Sentence) -> bool:
-    """Whether mentions are in order and have the right surfaces."""
-    text, before = sentence.text, 0
-    for entity in sentence.entities or ():
-        start, end = entity.start, entity.end
-        if not before <= start < end or text[start:end] != entity.text:
-            return False
-        before = start
-    return True
-
-
-def _sentence(path: Path, number: int, line: bytes) -> Sentence:
-    where = f"{rooted(path)}:{number}"
-    try:
-        record = decode_json(line, Record)
-    except NotJSON as error:
-        shown = one_line(line.decode(errors="replace"), 60)
-        raise UserError(f"{where}: not JSON ({error}): {shown}; {remedy(path)}") from None
-    except ValueError as error:
-        raise UserError(f"{where}: {error}; {remedy(path)}") from None
-    entities = None
-    if record.entities is not None:
-        entities = tuple(Span(one.start, one.end, one.label, one.text) for one in record.entities)
-    return Sentence(record.id, record.text, entities, record.source)
-
-
-def _count_mentions(result: Scan, sentences: list[Sentence]) -> None:
+def _count_mentions(result: Scan, records: list[Record]) -> None:
     figures = result.figures
-    found = [sentence.entities for sentence in sentences if sentence.entities is not None]
-    figures.unlabelled = len(sentences) - len(found)
+    found = [record.entities for record in records if record.entities is not None]
+    figures.unlabelled = len(records) - len(found)
     figures.sizes.update(map(len, found))
     figures.empty = figures.sizes[0]
     result.surfaces.update([(entity.text, entity.label) for entities in found for entity in entities])
     figures.mentions = result.surfaces.total()
     shown = {surface: traits(surface) for surface, _ in result.surfaces}
     peculiar = {surface for surface, seen in shown.items() if seen.outer or seen.mixed or seen.word}
-    for number, sentence in enumerate(sentences):
-        if not sentence.entities:
+    for number, record in enumerate(records):
+        if not record.entities:
             continue
-        text, end, label, again = sentence.text, -1, "", False
-        for entity in sentence.entities:
+        text, end, label, again = record.text, -1, "", False
+        for entity in record.entities:
             surface = entity.text
             if entity.start <= end:
                 if entity.start == end:
                     figures.touching += 1
                     figures.same += entity.label == label
                 elif ("overlaps", "") not in result.spots or result.spots["overlaps", ""][-1][0] != number:
-                    result.spot("overlaps", "", number, *_first_overlap(sentence.entities))
+                    result.spot("overlaps", "", number, *_first_overlap(record.entities))
             end, label = entity.end, entity.label
             if surface in peculiar:
                 _note(result, number, text, entity)
             if text.count(surface) > 1 and not again:
-                again = occurs_again(text, surface, sentence.entities)
+                again = occurs_again(text, surface, record.entities)
         figures.again += again
 
 
-def _note(result: Scan, number: int, text: str, entity: Span) -> None:
+def _note(result: Scan, number: int, text: str, entity: Entity) -> None:
     """Note what is odd about a mention."""
     seen = traits(entity.text)
     if seen.outer:
@@ -262,7 +169,7 @@ def _note(result: Scan, number: int, text: str, entity: Span) -> None:
         result.spot("half-words", "a boundary lies inside a word or number", number, entity.start, entity.end)
 
 
-def _first_overlap(entities: tuple[Span, ...]) -> tuple[int, int]:
+def _first_overlap(entities: tuple[Entity, ...]) -> tuple[int, int]:
     """The characters of the first mentions that overlap."""
     furthest = entities[0]
     for entity in entities[1:]:
@@ -272,7 +179,7 @@ def _first_overlap(entities: tuple[Span, ...]) -> tuple[int, int]:
     raise ValueError("no mentions overlap")
 
 
-def occurs_again(text: str, surface: str, entities: tuple[Span, ...]) -> bool:
+def occurs_again(text: str, surface: str, entities: tuple[Entity, ...]) -> bool:
     """Whether a surface is somewhere in a text where no mention shares a character with it."""
     at = text.find(surface)
     while at >= 0:
@@ -294,4 +201,4 @@ def _check_ids(path: Path, scanned: Scan) -> None:
             file.seek(scanned.offsets[number])
             record = decode_json(file.readline(), Record)
         where = f"{rooted(path)}:{scanned.lines[number]}"
-        raise UserError(f"{where}: duplicate id {escaped(record.id)}; {remedy(path)}")
+        raise UserError(f"{where}: duplicate id {escaped(record.id)}; {remade(path)}")

@@ -16,7 +16,8 @@ from ner_common.parallel import in_order
 from ner_data.checking.characters import codes_of
 from ner_data.checking.mentions import inside_word, traits
 from ner_data.checking.report import PLACES
-from ner_data.checking.scanning import Sentence, Span, Spot, pieces, read_piece, read_sentences
+from ner_data.checking.scanning import Spot
+from ner_data.gold import Entity, Record, pieces, records_of
 
 _BITS = 20  # of the slots of a table; in a full one, every position would be compared
 
@@ -103,16 +104,16 @@ def search(path: Path, index: Index, workers: int, tick: Callable[[int], object]
 
 def _searched(path: Path, piece: tuple[int, int]) -> tuple[int, int, Hits]:
     hits = Hits()
-    sentences = read_sentences(path, piece[0], read_piece(path, *piece))
-    known = [(number, one) for number, one in enumerate(sentences) if one.entities is not None]
-    for number, sentence in known:
-        _watch(hits, number, sentence.entities or ())
+    records = records_of(path, piece)
+    known = [(number, one) for number, one in enumerate(records) if one.entities is not None]
+    for number, record in known:
+        _watch(hits, number, record.entities or ())
     if known and _index.lengths:
         _find(hits, [number for number, _ in known], [one for _, one in known])
-    return piece[1], len(sentences), hits
+    return piece[1], len(records), hits
 
 
-def _watch(hits: Hits, number: int, entities: Iterable[Span]) -> None:
+def _watch(hits: Hits, number: int, entities: Iterable[Entity]) -> None:
     for entity in entities:
         if entity.text not in _index.watched_surfaces and entity.label not in _index.labels:
             continue
@@ -126,14 +127,14 @@ def _watch(hits: Hits, number: int, entities: Iterable[Span]) -> None:
                 spots.append((number, entity.start, entity.end))
 
 
-def _find(hits: Hits, numbers: list[int], sentences: list[Sentence]) -> None:
+def _find(hits: Hits, numbers: list[int], records: list[Record]) -> None:
     import numpy as np
 
-    texts = [sentence.text for sentence in sentences]
+    texts = [record.text for record in records]
     codes, starts = codes_of(texts)
     spans = [
         (start + entity.start, start + entity.end)
-        for start, one in zip(starts.tolist(), sentences, strict=False)
+        for start, one in zip(starts.tolist(), records, strict=False)
         for entity in one.entities or ()
     ]
     ends = np.array(spans, np.int64).reshape(-1, 2)

@@ -9,8 +9,7 @@ from ner_common.parallel import chunks
 from ner_data.alpaca import spec_file
 from ner_data.checking.places import Places
 from ner_data.checking.report import MOST, Finding, Found
-from ner_data.checking.scanning import Sentence, pieces, read_piece, read_sentences
-from ner_data.gold import Entity, Record
+from ner_data.gold import Record, pieces, records_of
 from ner_data.prompt import PromptSpec
 
 _BATCH = 5000
@@ -42,20 +41,13 @@ class Lengths:
         encoded: Any = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [len(one) for one in encoded]
 
-    def count(self, sentences: list[Sentence]) -> list[int]:
+    def count(self, records: list[Record]) -> list[int]:
         """Tokens of records, without those that the chat template adds."""
         if not self.spec:
-            return self._count([sentence.text for sentence in sentences])
-        texts = self._count([self.spec.input(sentence.text) for sentence in sentences])
-        answers = self._count([_answer(self.spec, sentence) for sentence in sentences])
+            return self._count([record.text for record in records])
+        texts = self._count([self.spec.input(record.text) for record in records])
+        answers = self._count(["" if record.entities is None else self.spec.render(record) for record in records])
         return [self.fixed + text + answer for text, answer in zip(texts, answers, strict=True)]
-
-
-def _answer(spec: PromptSpec, sentence: Sentence) -> str:
-    if sentence.entities is None:
-        return ""
-    entities = tuple(Entity(e.start, e.end, e.label, e.text) for e in sentence.entities)
-    return spec.render(Record(sentence.id, sentence.text, entities))
 
 
 def _load(folder: Path) -> Any:
@@ -84,8 +76,8 @@ def count_tokens(
     longest: list[tuple[int, str, int]] = []
     for split, path in paths.items():
         figures, number = places.scans[split].figures, 0
-        for start, size in pieces(path):
-            for batch in chunks(read_sentences(path, start, read_piece(path, start, size)), _BATCH):
+        for piece in pieces(path):
+            for batch in chunks(records_of(path, piece), _BATCH):
                 counts = lengths.count(batch)
                 figures.tokens.update(counts)
                 if cutoff:

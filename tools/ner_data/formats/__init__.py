@@ -7,10 +7,12 @@ its fields are the format's options. Modules whose names start with ``_`` are wh
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
+
+import msgspec
 
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import Opener
@@ -30,8 +32,7 @@ class Piece(NamedTuple):
     file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True, gc=False):
     """One sentence, or document, of a raw file.
 
     Attributes:

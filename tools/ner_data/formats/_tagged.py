@@ -9,6 +9,8 @@ from operator import and_
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
+
 from ner_common.errors import one_line
 from ner_common.files import Opener
 from ner_data.described import Corpus
@@ -202,7 +204,7 @@ class Tagged(Format):
     def parse(self, piece: Piece, gold: bool) -> Sample:
         rows, markers = piece.content
         sample = self._sentence(rows, gold)
-        return replace(sample, repairs=sample.repairs + (MARKER,) * markers) if markers else sample
+        return msgspec.structs.replace(sample, repairs=sample.repairs + (MARKER,) * markers) if markers else sample
 
     def refusal(self, record: Record) -> tuple[str, str] | None:
         return refusal(record)
