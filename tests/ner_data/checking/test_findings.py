@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from ner_common.errors import UserError
-from ner_data.checking import check, scanning
+from ner_data.checking import check
 from ner_data.checking.distributions import by_chance, divergence
 from ner_data.checking.report import Report
 from ner_data.checking.surfaces import one_sided
+from ner_data.gold import pieces
 
 Gold = Callable[..., Path]
 
@@ -183,11 +184,11 @@ def test_any_number_of_processes_and_pieces_finds_the_same(gold: Gold, monkeypat
     texts = [f"[a:北京{n % 7}]和[b:上海{n % 5}]，北京{n % 3}，[a:上海{n % 2}]。\u3000" for n in range(400)]
     gold(train=texts, dev=texts[:30])
     whole = check("tiny", workers=1).as_json()
-    monkeypatch.setattr(scanning, "PIECE", 1000)
+    monkeypatch.setattr("ner_data.gold.PIECE", 1000)
     for workers in (1, 2):
         again = check("tiny", workers=workers).as_json()
         assert {**again, "seconds": {}} == {**whole, "seconds": {}}
-    assert len(list(scanning.pieces(Path("data/gold/tiny/train.jsonl")))) > 50
+    assert len(list(pieces(Path("data/gold/tiny/train.jsonl")))) > 50
 
 
 def test_blank_lines_and_unsorted_mentions_are_read_like_by_the_other_commands(gold: Gold) -> None:
@@ -206,9 +207,10 @@ def test_blank_lines_and_unsorted_mentions_are_read_like_by_the_other_commands(g
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("{", "not JSON"),
+        ("{", "not JSON (Input data was truncated): '{'; fix or remove the line"),
         ('{"id": "x", "text": "甲", "entities": [{"start": 0, "end": 2, "label": "a", "text": "甲乙"}]}', "does not fit a text of 1 characters"),
         ('{"id": "x", "text": "甲", "entities": [{"start": 0, "end": 1, "label": "a", "text": "乙"}]}', "but the text has '甲' there"),
+        ('{"id": "x", "text": "甲", "entities": [{"start": 0, "end": 2, "label": "a", "text": "甲"}]}', "does not fit a text of 1 characters"),
         ('{"id": "x", "text": "甲"}', "lacks"),
         ('{"id": "train-1", "text": "甲", "entities": []}', "duplicate id train-1"),
     ],
@@ -218,4 +220,5 @@ def test_a_damaged_gold_file_is_refused_with_the_line(gold: Gold, line: str, pro
     path.write_text(f"{path.read_text('utf-8')}{line}\n", "utf-8")
     with pytest.raises(UserError, match=r"data/gold/tiny/train\.jsonl:2: ") as raised:
         check("tiny")
-    assert problem in str(raised.value) and str(raised.value).endswith("run `make data CORPUS=tiny`")
+    assert problem in str(raised.value)
+    assert str(raised.value).endswith(("; run `make data CORPUS=tiny`", "; fix or remove the line"))

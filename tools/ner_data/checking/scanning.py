@@ -153,7 +153,7 @@ def _count_mentions(result: Scan, records: list[Record]) -> None:
             end, label = entity.end, entity.label
             if surface in peculiar:
                 _note(result, number, text, entity)
-            if text.count(surface) > 1 and not again:
+            if not again and text.count(surface) > 1:
                 again = occurs_again(text, surface, record.entities)
         figures.again += again
 
