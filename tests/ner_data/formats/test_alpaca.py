@@ -107,7 +107,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         "a key twice": "duplicate key",
         "a lone surrogate": "a.json:1: not a JSON array (unexpected end of hex escape); correct it there, or write JSON lines",
         "a lone surrogate in a line": "lone surrogate",
-        "cut off": "a.json:14: not a JSON array (invalid character); correct it there, or write JSON lines",
+        "cut off": "a.json:14: not a JSON array (Input data was truncated); correct it there, or write JSON lines",
         "no array": "malformed record",
     }
 
