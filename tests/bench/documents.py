@@ -19,7 +19,7 @@ from ner_data.corpus import load_corpus
 from ner_data.gold import Entity, Record, read_gold
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval import Recognizer
-from ner_eval.inference.splitting import Cutting, distinct, segments
+from ner_eval.inference.splitting import Cutting, distinct
 
 SENTENCES, MOST = 20, 0.01
 WAYS = ((0, 1), (0, 2), (16, 1), (16, 2))  # characters of context, passes
@@ -62,8 +62,10 @@ def on_a_line(text: str) -> str:
 
 
 def ended(text: str) -> str:
-    """A text that is recognised as a sentence when another one follows."""
-    return text if len(segments(f"{text}字", len(text))) > 1 and text[-1] not in "；;…" else f"{text}。"
+    """A text that is cut off from another one after it: with a full stop if it has no mark of its own."""
+    before = "字。"
+    cut = Cutting(len(text) + 1, packed=False).cut(f"{before}{text}字")[0]
+    return text if cut[-1].start == len(before) + len(text) else f"{text}。"
 
 
 def row(way: str, requests: int, found: Found, gold: Found, started: float) -> Row:
