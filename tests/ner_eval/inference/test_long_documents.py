@@ -12,13 +12,15 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.documents import measure, on_a_line
 from faulty import Faulty, completion
 from ner_common.errors import UserError
-from ner_data.gold import Entity
+from ner_data.gold import Entity, read_gold
 from ner_data.prompt import PromptSpec
 from ner_eval import Recognizer
 from ner_eval.inference.recognizer import Recognized, placed, read_answer
 from ner_eval.inference.splitting import Cutting, Piece, distinct, joined
+from support import Served
 
 SPEC = PromptSpec("demo", "系统", "抽取\n文本：", ("name", "company"), "json_list", 256, longest_text=12)
 TEXT = st.text("甲乙丙。\n ，”a.", max_size=60)
@@ -187,3 +189,12 @@ def test_more_context_than_half_of_a_piece_is_refused(work: Path, ner_eval) -> N
         assert ner_eval(*asked, "--base-url", server.base_url, "--longest", 14).code == 0
     for bad in ("-1", "x", "1.5"):
         assert ner_eval(*asked, "--context", bad).code == 2 and ner_eval(*asked, "--passes", bad).code == 2
+
+
+@pytest.mark.serve
+def test_a_document_loses_less_than_a_point_of_f1(server: Served, adapter: Path) -> None:
+    records = list(read_gold(server.folder / "data/gold/demo/test.jsonl"))[:60]
+    spec = PromptSpec.load(adapter / "ner_prompt.json")
+    single, once, twice = measure(server.base_url, server.models[1], spec, records, on_a_line, [(0, 1), (0, 2)])
+    assert single.f1 > 0 and min(once.f1, twice.f1) > single.f1 - 0.01
+    assert single.requests == once.requests == 60 and twice.requests >= 60

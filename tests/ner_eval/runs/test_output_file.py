@@ -13,6 +13,8 @@ from faulty import Faulty, drop, failure, slow
 from output_support import BESIDE, OUT, TEXTS, extract, refusing, stored
 from support import ROOT
 
+LATER = ("packed", "context", "passes")
+
 
 @pytest.fixture
 def texts(work: Path) -> None:
@@ -209,3 +211,15 @@ def test_a_file_of_an_earlier_version_is_continued(texts, ner_eval) -> None:
 def test_a_retry_needs_an_output_file(texts, ner_eval) -> None:
     ended = ner_eval("extract", "--model", "nano", "--retry-refused", "a.txt")
     assert ended.code == 2 and "name it with --output" in ended.lines[0]
+
+
+def test_a_file_of_an_earlier_version_is_continued_with_the_pieces_that_it_had(texts, ner_eval) -> None:
+    with Faulty() as server:
+        assert ner_eval(*extract(server, "--longest", 9)).code == 0
+        before = {key: value for key, value in json.loads(BESIDE.read_text()).items() if key not in LATER}
+        BESIDE.write_text(json.dumps(before))
+        assert ner_eval(*extract(server, "--longest", 9)).code == 0
+        ended = ner_eval(*extract(server))
+    assert (
+        len(server.asked) == 40 and ended.code == 2 and "was written with another longest: stored 9" in ended.lines[0]
+    )

@@ -28,8 +28,8 @@ RESERVED_CORES = "VLLM_CPU_NUM_OF_RESERVED_CPU"
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 FLOAT32 = ("float", "float32")
 # JSON that a schema forces may have white space between its parts, and models have been seen to fill up answers with
-# it (vllm-project/vllm 38696, 40080). vLLM can forbid it if the backend is named; xgrammar 0.2.8 then still wants a
-# space after every comma, which no model was trained to write.
+# it (vllm-project/vllm 38696, 40080). vLLM can forbid it if the backend is named: guidance takes more schemas than
+# xgrammar, and vLLM 0.32 notes of xgrammar 0.2.8 that it may still write spaces after commas.
 COMPACT = {"backend": "guidance", "disable_any_whitespace": True}
 HOST_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_%-]{0,252}")
 KEY = re.compile(r"[!-~]+")
