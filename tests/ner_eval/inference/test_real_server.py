@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from aiohttp import web
 
 from faulty import Faulty, drop, failure
+from ner_data.prompt import PromptSpec
 from ner_eval.inference.request import PADDED
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import read_predictions
