@@ -110,6 +110,12 @@ async def require_unchanged(client: Client, served: Served) -> None:
             raise Exchanged(f"{server.url}: {served.name} was exchanged meanwhile ({before} before, {now} now)")
 
 
+async def serves(client: Client, name: str) -> bool:
+    """Whether one of the servers answers now and serves the model."""
+    answers = await asyncio.gather(*(_list(client, server, wait=0) for server in client.servers), return_exceptions=True)
+    return any(isinstance(answer, dict) and name in answer for answer in answers)
+
+
 def _lacks(server: Server, name: str, answer: Mapping[str, Path | None]) -> str | None:
     if name in answer:
         return None

@@ -1,0 +1,103 @@
+"""From a request to its results: ask, keep what is wanted, end in time."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from ner_eval.inference.failures import RequestRefused, ServerUnavailable
+from ner_eval.inference.recognizer import Recognized
+from ner_eval.service.failures import HUNG_UP, Failed
+from ner_eval.service.messages import Extract, Found, Result
+from ner_eval.service.models import Model
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+T = TypeVar("T")
+AWAY = 5  # seconds that clients are told to wait while no engine answers
+
+
+def check_labels(model: Model, labels: list[str] | None) -> None:
+    """Raises:
+    Failed: 422: the model was not trained for one of them.
+    """
+    if unknown := [label for label in labels or () if label not in model.spec.labels]:
+        raise Failed(422, f"labels: {model.name} has no label {unknown[0]!r}; it has {', '.join(model.spec.labels)}")
+
+
+async def results(model: Model, request: Extract) -> AsyncGenerator[Result, None]:
+    """The results in the order of the texts, each as soon as it and all before it are there.
+
+    Raises:
+        Failed: 503: no engine answers, or they refuse every request.
+    """
+    asker = model.asker(request.scores or request.threshold is not None)
+    with _as_failures():
+        if len(wanted := request.wanted) == 1:  # without the queue of a batch
+            ((id, text),) = wanted
+            yield _result(request, id, await asker.recognize(text, f"text {id}"))
+            return
+        async with aclosing(asker.stream(_each(wanted))) as stream:
+            async for id, found in stream:
+                yield _result(request, id, found)
+
+
+async def _each(wanted: list[tuple[str, str]]) -> AsyncIterator[tuple[str, str]]:
+    for pair in wanted:
+        yield pair
+
+
+def _result(request: Extract, id: str, found: Recognized) -> Result:
+    if found.error is not None:
+        return Result(id, None, [f"no answer: {_without_address(found.error)}"])
+    entities = []
+    scores = found.scores or [None] * len(found.entities)
+    for entity, score in zip(found.entities, scores, strict=True):
+        wanted = request.labels is None or entity.label in request.labels
+        if wanted and (request.threshold is None or (score is not None and score >= request.threshold)):
+            own = {} if score is None else {"score": round(score, 4)}
+            entities.append(Found(entity.start, entity.end, entity.label, entity.text, **own))
+    return Result(id, entities, list(found.problems))
+
+
+@contextmanager
+def _as_failures() -> Iterator[None]:
+    try:
+        yield
+    except ServerUnavailable:
+        raise Failed(503, "no engine answers; try again later", AWAY) from None
+    except RequestRefused as error:
+        raise Failed(503, f"the engine refuses all requests: {_without_address(str(error))}") from None
+
+
+def _without_address(problem: str) -> str:
+    """A problem that `Client` reports, without the engine's address, which is not for clients."""
+    return problem.partition(": ")[2] or problem
+
+
+async def in_time(http: "Request", work: Awaitable[T], seconds: float) -> T:
+    """Wait for ``work``, which is cancelled, and with it what the engines do for it, when nobody waits any longer.
+
+    Raises:
+        Failed: 504: it has taken ``seconds``; `HUNG_UP`: the client has closed the connection.
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(http))
+    try:
+        await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Failed(HUNG_UP, "the client hung up") if gone.done() else late(seconds)
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+def late(seconds: float) -> Failed:
+    return Failed(504, f"no answer within {seconds:g} s; send fewer or shorter texts, or allow more time")
+
+
+async def _hung_up(http: "Request") -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,123 @@
+"""What clients send and get: the types of the JSON, which the OpenAPI description shows too."""
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ner_common.decoding import NotJSON, decode_json
+from ner_eval.service.failures import Failed
+
+
+class Document(Struct, frozen=True, forbid_unknown_fields=True):
+    """A text of any length with an id of yours."""
+
+    id: Annotated[str, Meta(max_length=200)]
+    text: str
+
+
+class Extract(Struct, frozen=True, forbid_unknown_fields=True):
+    """Exactly one of `text`, `texts` and `document`; all else may be left out.
+
+    A text may be of any length: longer ones than the model was trained on are sent to it in pieces.
+    """
+
+    text: Annotated[str | None, Meta(description="one text")] = None
+    texts: Annotated[list[str] | None, Meta(description="many texts")] = None
+    document: Annotated[Document | None, Meta(description="one text with an id of yours")] = None
+    model: Annotated[str | None, Meta(description="a name of GET /models; by default the first")] = None
+    labels: Annotated[list[str] | None, Meta(description="only entities with these labels; by default all")] = None
+    threshold: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="only entities with at least this score")
+    ] = None
+    scores: Annotated[bool, Meta(description="a score with every entity (a threshold implies it)")] = False
+    deadline: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="seconds until the request ends without an answer, at most the service's own"),
+    ] = None
+    stream: Annotated[bool, Meta(description="JSON lines; the same as Accept: application/x-ndjson")] = False
+
+    @property
+    def wanted(self) -> list[tuple[str, str]]:
+        """The texts to ask for, with their ids."""
+        if self.document is not None:
+            return [(self.document.id, self.document.text)]
+        texts = self.texts if self.texts is not None else [self.text or ""]
+        return [(str(number), text) for number, text in enumerate(texts)]
+
+
+class Found(Struct, frozen=True, omit_defaults=True):
+    """An entity; offsets are half-open and count characters (Unicode code points) of the text."""
+
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float | UnsetType = UNSET
+
+
+class Result(Struct, frozen=True):
+    """What was found in one text.
+
+    `id` is the document's, or the text's number from 0. `entities` is null if there is no answer to this text;
+    `problems` says why, or which part of the answer could not be used.
+    """
+
+    id: str
+    entities: list[Found] | None
+    problems: list[str]
+
+
+class Extracted(Struct, frozen=True):
+    """The results, in the order of the texts."""
+
+    model: str
+    results: list[Result]
+
+
+class Served(Struct, frozen=True):
+    """A model that may be asked: its name and its labels."""
+
+    name: str
+    labels: list[str]
+
+
+class Models(Struct, frozen=True):
+    """All models, the default first."""
+
+    models: list[Served]
+
+
+class Problem(Struct, frozen=True):
+    """Why a request has no answer, on one line."""
+
+    error: str
+
+
+def read_request(data: bytes, most: int) -> Extract:
+    """Read the body of ``POST /extract``, of at most ``most`` texts.
+
+    Raises:
+        Failed: 400: it is not JSON; 413: it has too many texts; 422: it is JSON of another kind.
+    """
+    if not data.strip():
+        raise Failed(400, 'the body is empty; send JSON like {"text": "…"}')
+    try:
+        request = decode_json(data, Extract)
+    except NotJSON as error:
+        raise Failed(400, f"the body is not JSON ({error}, line {error.line})") from None
+    except ValueError as error:
+        raise Failed(422, str(error)) from None
+    if sum(given is not None for given in (request.text, request.texts, request.document)) != 1:
+        raise Failed(422, "give exactly one of text, texts and document")
+    if request.texts is not None and len(request.texts) > most:
+        raise Failed(413, f"{len(request.texts):,} texts, more than {most:,}; send them in several requests")
+    return request
+
+
+def described() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The JSON schemas of all types by name, and a reference to each, for the OpenAPI description."""
+    from msgspec.json import schema_components
+
+    types = (Extract, Extracted, Result, Models, Problem)
+    references, components = schema_components(types, ref_template="#/components/schemas/{name}")
+    return components, {kind.__name__: reference for kind, reference in zip(types, references, strict=True)}
