@@ -35,10 +35,11 @@ class Browser:
         assert reply.status_code == 200, value
         return value
 
-    def open(self, path: Path, fragment: str = "") -> None:
+    def open(self, page: Path | str, fragment: str = "") -> None:
+        """Open a file, or an address."""
         # Via a blank page: changing only the fragment would not reload the file.
         self._call("POST", "url", {"url": "about:blank"})
-        self._call("POST", "url", {"url": path.as_uri() + fragment})
+        self._call("POST", "url", {"url": (page if isinstance(page, str) else page.as_uri()) + fragment})
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run JavaScript (``return …`` gives its value)."""
@@ -64,6 +65,10 @@ class Browser:
         found = self._call("POST", "element", {"using": "css selector", "value": selector})[ELEMENT]
         self._call("POST", f"element/{found}/value", {"text": key})
 
+    def grant(self, origin: str, *permissions: str) -> None:
+        """Allow pages what Chromium would ask a user about."""
+        self._cdp("Browser.grantPermissions", {"origin": origin, "permissions": list(permissions)})
+
     def dark(self, on: bool) -> None:
         features = [{"name": "prefers-color-scheme", "value": "dark" if on else "light"}]
         self._cdp("Emulation.setEmulatedMedia", {"features": features})
@@ -80,14 +85,14 @@ class Browser:
         """Console messages since the last call: script errors, refused requests, warnings."""
         return [entry["message"] for entry in self._call("POST", "se/log", {"type": "browser"})]
 
-    def requests(self) -> list[str]:
-        """Every address that a page opened from a file requested, except that file and data: addresses."""
+    def requests(self, origin: str = "file:") -> list[str]:
+        """Every address that pages of ``origin`` requested, except those of ``origin`` itself and data: addresses."""
         entries = self._call("POST", "se/log", {"type": "performance"})
         messages = [json.loads(entry["message"])["message"] for entry in entries]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         # Chromium's start page makes requests of its own.
-        urls = [p["request"]["url"] for p in sent if p["documentURL"].startswith("file:")]
-        return [url for url in urls if not url.startswith(("file:", "data:"))]
+        urls = [p["request"]["url"] for p in sent if p["documentURL"].startswith(origin)]
+        return [url for url in urls if not url.startswith((origin, "data:"))]
 
     def _cdp(self, command: str, parameters: dict[str, Any]) -> Any:
         return self._call("POST", "goog/cdp/execute", {"cmd": command, "params": parameters})

@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "ner_eval.inference": {"ner_eval.runs", "ner_eval.confidence"},
     "ner_eval.checkpoints": {"ner_eval.metrics"},
     "ner_eval.reporting": {"ner_eval.metrics", "ner_eval.checkpoints", "ner_eval.confidence"},
+    "ner_eval.service": {"ner_eval.inference", "ner_eval.confidence"},
     "ner_models.chatglm3": set(),
     "ner_models.nano": set(),
     "ner_models.peft_training": set(),
@@ -54,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
 }
 HEAVY = {"torch", "transformers", "peft", "llamafactory", "vllm", "datasets", "pandas", "matplotlib"}
 HEAVY |= {"modelscope", "huggingface_hub", "llmcompressor", "sklearn"}
+HEAVY |= {"fastapi", "uvicorn", "prometheus_client"}
 
 
 def modules(package: str) -> list[Path]:

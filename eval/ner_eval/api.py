@@ -81,8 +81,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the keys of clients, one per line (default: the variable {VARIABLE}, separated by commas)",
     )  # fmt: skip
     add("--open", action="store_true", help="accept requests without a key though other machines can reach --host")
-    add("--most-bytes", type=positive(int), default=usual.body, metavar="N", help="of a request (default: %(default)s)")
-    add("--most-texts", type=positive(int), default=usual.texts, metavar="N", help="of a request (default: %(default)s)")
+    add(
+        "--most-bytes", type=positive(int), default=usual.body, metavar="N", help="of a request (default: %(default)s)"
+    )
+    add(
+        "--most-texts",
+        type=positive(int),
+        default=usual.texts,
+        metavar="N",
+        help="of a request (default: %(default)s)",
+    )
     add(
         "--most-requests", type=positive(int), default=usual.requests, metavar="N",
         help="at the same time, of all clients (default: %(default)s)",
@@ -99,7 +107,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--burst", type=positive(float), default=usual.burst, metavar="N",
         help="texts that a client may send at once before --rate counts (default: %(default)s)",
     )  # fmt: skip
-    add("--log-texts", action="store_true", help="write texts and entities into the log, which never has them otherwise")
+    add(
+        "--log-texts",
+        action="store_true",
+        help="write texts and entities into the log, which never has them otherwise",
+    )
     add("--structured", choices=MODES, default="off", help="see `ner-eval extract` (default: %(default)s)")
     add_connection_arguments(parser)
     parser.set_defaults(**PER_REQUEST)

@@ -5,6 +5,7 @@ from ner_common.commands import program
 COMMANDS = {
     "predict": ("ner_eval.predict", "ask the server for every record of a gold file"),
     "extract": ("ner_eval.extract", "find the entities of your own texts, with offsets"),
+    "api": ("ner_eval.api", "answer other programs' requests, and show a page to try the model"),
     "score": ("ner_eval.score", "score stored answers against gold, print the label table"),
     "export": ("ner_eval.export", "write a run's predictions in any format that can hold them"),
     "track": ("ner_eval.track", "add a run's scores to where its training was tracked (in .venv-train)"),

@@ -112,7 +112,9 @@ async def require_unchanged(client: Client, served: Served) -> None:
 
 async def serves(client: Client, name: str) -> bool:
     """Whether one of the servers answers now and serves the model."""
-    answers = await asyncio.gather(*(_list(client, server, wait=0) for server in client.servers), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(_list(client, server, wait=0) for server in client.servers), return_exceptions=True
+    )
     return any(isinstance(answer, dict) and name in answer for answer in answers)
 
 

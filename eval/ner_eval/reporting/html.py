@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from ner_common.errors import printable
-from ner_common.pages import fill, style
+from ner_common.pages import fill, nodes, style
 
 # In order of dependency.
 # Markup, line ends of JavaScript, and lone surrogates, which UTF-8 cannot encode.
@@ -19,7 +19,7 @@ def render(data: dict[str, Any], language: str) -> str:
     """Fill the template of ``page/`` with a report's data; the page opens in ``language`` (zh or en)."""
     folder = files("ner_eval.reporting") / "page"
     parts = {name: (folder / name).read_text("utf-8") for name in ("page.html", "strings.json")}
-    script = "\n".join((folder / name).read_text("utf-8") for name in SCRIPTS)
+    script = "\n".join([nodes(), *((folder / name).read_text("utf-8") for name in SCRIPTS)])
     leading = data["headlines"][0]
     return fill(
         parts["page.html"],

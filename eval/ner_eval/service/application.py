@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from ner_common.machine import installed
-from ner_common.pages import style
+from ner_common.pages import nodes, style
 from ner_eval.service.failures import Failed
-from ner_eval.service.gate import EXTRACT, QUIET, Gate
+from ner_eval.service.gate import EXTRACT, Gate
 from ner_eval.service.messages import Models, Problem, Served, described
 from ner_eval.service.service import JSON, LINES, Service
 
@@ -17,7 +17,6 @@ PAGES = {
     "/": ("index.html", "text/html"),
     "/docs": ("docs.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/text.js": ("text.js", "text/javascript"),
     "/page.js": ("page.js", "text/javascript"),
     "/docs.js": ("docs.js", "text/javascript"),
     "/strings.json": ("strings.json", JSON),
@@ -64,7 +63,9 @@ def application(service: Service) -> Gate:
 
     asked_for = {"200": _content("The default model comes first.", types["Models"])}
 
-    @app.get("/models", responses={401: failures[401]}, openapi_extra={"responses": asked_for, "security": [{"key": []}]})
+    @app.get(
+        "/models", responses={401: failures[401]}, openapi_extra={"responses": asked_for, "security": [{"key": []}]}
+    )
     async def models(request: Request) -> Response:
         """List the models that may be asked, with their labels."""
         service.client(request)
@@ -91,7 +92,7 @@ def application(service: Service) -> Gate:
     _add_pages(app)
     _add_failures(app)
     _describe(app, components)
-    return Gate(app, service, frozenset([EXTRACT, "/models", "/openapi.json", "/style.css", *QUIET, *PAGES]))
+    return Gate(app, service, frozenset(route.path for route in app.routes))
 
 
 def _content(description: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _add_pages(app: Any) -> None:
 
     folder = files("ner_eval.service") / "page"
     contents = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGES.items()}
-    contents["/style.css"] = style().encode(), "text/css"
+    contents |= {"/style.css": (style().encode(), "text/css"), "/nodes.js": (nodes().encode(), "text/javascript")}
 
     async def page(request: Request) -> Response:
         content, kind = contents[request.url.path]
@@ -132,7 +133,11 @@ def _add_failures(app: Any) -> None:
         content = msgspec.json.encode(Problem(f"{error.detail}; see /docs"))
         return Response(content, error.status_code, error.headers, JSON)
 
+    async def broken(request: Request, error: Exception) -> Response:
+        return Response(msgspec.json.encode(Problem("an error in the service; see its log")), 500, media_type=JSON)
+
     app.add_exception_handler(Failed, failed)
+    app.add_exception_handler(Exception, broken)
     app.add_exception_handler(HTTPException, unknown)
 
 

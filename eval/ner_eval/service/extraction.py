@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.failures import RequestRefused, ServerUnavailable
 from ner_eval.inference.recognizer import Recognized
 from ner_eval.service.failures import HUNG_UP, Failed
@@ -38,7 +39,7 @@ async def results(model: Model, request: Extract) -> AsyncGenerator[Result, None
             ((id, text),) = wanted
             yield _result(request, id, await asker.recognize(text, f"text {id}"))
             return
-        async with aclosing(asker.stream(_each(wanted))) as stream:
+        async with aclosing(asker.stream(_each(wanted))) as stream:  # type: ignore[type-var]
             async for id, found in stream:
                 yield _result(request, id, found)
 
@@ -68,6 +69,8 @@ def _as_failures() -> Iterator[None]:
     except ServerUnavailable:
         raise Failed(503, "no engine answers; try again later", AWAY) from None
     except RequestRefused as error:
+        if NO_LOGPROBS in str(error):
+            raise Failed(422, "scores: the engine has none; leave scores and threshold out") from None
         raise Failed(503, f"the engine refuses all requests: {_without_address(str(error))}") from None
 
 

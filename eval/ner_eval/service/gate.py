@@ -5,6 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 EXTRACT = "/extract"
-QUIET = ("/health", "/ready", "/metrics")  # asked every few seconds by machines
 # The pages need their own scripts, styles and answers, and nothing else from anywhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -60,22 +60,26 @@ class Gate:
             else:
                 await self._app(scope, receive, answer)
         except Exception as error:
-            self._report(error)
-            if status == HUNG_UP:
-                await _fail(answer, 500, "an error in the service; see its log")
+            self._report(error)  # the client has had its answer
         finally:
             self._running -= extracts
             self._service.metrics.in_flight.dec()
             seconds = time.perf_counter() - started
             self._service.metrics.ended(path, status, seconds)
-            if path not in QUIET:
+            if extracts or status >= 400:
                 self._log(scope, path, status, seconds)
 
     def _log(self, scope: "Scope", path: str, status: int, seconds: float) -> None:
         """One JSON line on stderr; texts are in it only if the service was told so."""
         state = scope.get("state", {})
         known = {name: state[name] for name in ("key", "model", "texts", "found") if name in state}
-        line = {"at": time.time(), "path": path, "status": status, "seconds": round(seconds, 4), **known}
+        line = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "path": path,
+            "status": status,
+            "seconds": round(seconds, 4),
+            **known,
+        }
         print(json.dumps(msgspec.to_builtins(line), ensure_ascii=False), file=sys.stderr, flush=True)
 
     def _report(self, error: Exception) -> None:

@@ -68,6 +68,8 @@ async def open_models(
         client = await stack.enter_async_context(connection.client(notice))
         folder = path if path and path.is_dir() else None
         served = await find_model(client, name, connection.wait, folder)
+        if not (path or (served.folder and (served.folder / FILE_NAME).is_file())):
+            raise UserError(f"--model {name}: its engine names no folder with a {FILE_NAME}; write --model {name}=DIR")
         prompt = path / FILE_NAME if folder and path else path
         spec = choose_prompt(prompt, folder or served.folder, None, (), False)
         sampling(spec, structured, connection.openai_only)  # raises if the answer form cannot be forced

@@ -1,0 +1,241 @@
+"""Engines that are away, slow, broken or restarted; clients that hang up; the end of the service."""
+
+import asyncio
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from faulty import Faulty, Raw, completion, http, slow
+from support import ROOT, free_port
+
+TEXT = "林晓在云帆科技任经理"
+MODELS = json.dumps({"data": [{"id": "nano", "root": "/models/nano"}]}).encode()
+
+
+def until(holds: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+class Stub:
+    """`engine_stub.py` as a process; it can be killed and started again."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.port, self.delay = free_port(), delay
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+
+    def start(self) -> None:
+        command = [sys.executable, str(ROOT / "tests/engine_stub.py"), str(self.port), str(self.delay)]
+        self.process = subprocess.Popen(command)
+        until(self.listens)
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> "Stub":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def test_an_engine_that_goes_away_makes_the_service_unready_and_comes_back(start_api) -> None:
+    with Stub() as stub, start_api("--patience", 1, base_url=stub.url) as api:
+        assert api.client.get("/ready").json() == {"status": "ready"}
+        stub.kill()
+        assert "no engine answers" in api.refused(503, {"text": TEXT})
+        assert api.extract({"texts": [TEXT] * 3}).headers["retry-after"] == "5"
+        assert api.client.get("/ready").status_code == 503 and api.client.get("/health").status_code == 200
+        stub.start()
+        until(lambda: api.client.get("/ready").status_code == 200)
+        until(lambda: api.extract({"text": TEXT}).status_code == 200, 15)
+
+
+def test_a_slow_engine_ends_at_the_deadline(api, engine: Faulty) -> None:
+    engine.script = slow(3, 3)
+    started = time.monotonic()
+    assert "within 0.3 s" in api.refused(504, {"text": TEXT, "deadline": 0.3})
+    assert "within 0.3 s" in api.refused(504, {"texts": [TEXT] * 20, "deadline": 0.3})
+    assert "within 0.3 s" in api.refused(504, {"texts": [TEXT] * 20, "deadline": 0.3, "stream": True})
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"choices": []}', b'{"choices": [{"message": {"content": 5}}]}', b"\xff" * 1000, b"<html>"],
+)
+def test_garbage_from_an_engine_is_no_answer(api, engine: Faulty, content: bytes) -> None:
+    async def garbage(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return web.Response(body=content, content_type="application/json")
+
+    engine.script = garbage
+    assert "no answer within" in api.refused(504, {"text": TEXT, "deadline": 0.4})
+
+
+def test_an_answer_that_is_none_comes_back_with_its_problem(api, engine: Faulty) -> None:
+    async def nonsense(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return completion("<script>alert(1)</script>")
+
+    engine.script = nonsense
+    (result,) = api.extract({"text": TEXT}).json()["results"]
+    assert result["entities"] == [] and result["problems"] == ["answer unparsable"]
+
+
+def test_an_engine_that_refuses_everybody_is_the_services_fault(api, engine: Faulty) -> None:
+    async def no(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return web.json_response({"error": {"message": "no"}}, status=404)
+
+    engine.script = no
+    assert "the engine refuses all requests" in api.refused(503, {"text": TEXT})
+
+
+def test_a_line_is_sent_as_soon_as_it_is_there_and_a_failure_is_the_last(api, engine: Faulty) -> None:
+    free = threading.Event()
+
+    async def later(server: Faulty, body: dict[str, Any]) -> None:
+        while "后" in body["messages"][1]["content"] and not free.is_set():
+            await asyncio.sleep(0.02)
+
+    engine.script = later
+    body = {"texts": ["林晓在", "后来在"], "stream": True}
+    with api.client.stream("POST", "/extract", json=body) as reply:
+        lines = reply.iter_lines()
+        assert json.loads(next(lines))["id"] == "0"
+        free.set()
+        assert json.loads(next(lines))["id"] == "1"
+    free.clear()
+    with api.client.stream("POST", "/extract", json={**body, "deadline": 0.5}) as reply:
+        assert reply.status_code == 200
+        first, last = map(json.loads, reply.iter_lines())
+    assert first["id"] == "0" and last == {"error": last["error"]} and "no answer within 0.5 s" in last["error"]
+    free.set()
+
+
+@pytest.mark.parametrize(
+    "body", [{"text": "林晓在"}, {"texts": ["林晓在"] * 40}, {"texts": ["快"] + ["林晓在"] * 40, "stream": True}]
+)
+def test_when_a_client_hangs_up_its_requests_to_the_engine_are_cancelled(start_api, body: dict[str, Any]) -> None:
+    open_now = ended = 0
+
+    async def respond(path: str, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, ended
+        if path.endswith("/models"):
+            writer.write(http(MODELS))
+            return
+        if body.get("stream") and not ended and not open_now:
+            answer = {"choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}]}
+            ended += 1
+            writer.write(http(json.dumps(answer).encode()))
+            return
+        open_now += 1
+        while not writer.transport.is_closing():
+            await asyncio.sleep(0.02)
+            if await closed(writer):
+                break
+        open_now -= 1
+        ended += 1
+
+    async def closed(writer: asyncio.StreamWriter) -> bool:
+        writer.write(b"")
+        return bool(writer.transport.is_closing())
+
+    with Raw(respond) as raw, start_api(base_url=f"{raw.url}/v1") as api:
+        client = socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])))
+        data = json.dumps(body).encode()
+        head = f"POST /extract HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        client.sendall(head.encode() + data)
+        until(lambda: open_now >= (1 if "text" in body else 16))
+        client.close()
+        until(lambda: open_now == 0)
+        asked = raw.requests
+        time.sleep(0.3)
+        assert raw.requests == asked  # the rest of the batch is never sent
+        assert [line["status"] for line in api.lines() if line["path"] == "/extract"] == [
+            200 if "stream" in body else 499
+        ]
+
+
+def test_requests_in_flight_are_answered_when_the_service_ends(start_api, engine: Faulty) -> None:
+    engine.script = slow(1, 1)
+    with start_api() as api, ThreadPoolExecutor() as pool:
+        alone = pool.submit(api.extract, {"text": TEXT})
+        many = pool.submit(api.extract, {"texts": [TEXT] * 20, "stream": True})
+        until(lambda: engine.in_flight >= 17)
+        api.process.send_signal(signal.SIGTERM)
+        until(lambda: not_listening(api.url))
+        assert alone.result().status_code == 200 and len(many.result().text.splitlines()) == 20
+        assert api.wait() == -signal.SIGTERM
+    assert "Traceback" not in api.log
+    engine.script = None
+
+
+def not_listening(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
+
+
+def test_no_request_is_lost_while_one_of_two_engines_is_killed_and_started_again(start_api) -> None:
+    with Stub(0.05) as one, Stub(0.05) as two, start_api("--base-url", two.url, base_url=one.url) as api:
+        running, wrong, count = threading.Event(), [], [0] * 16
+
+        def ask(worker: int) -> None:
+            chance = random.Random(worker)
+            with httpx.Client(base_url=api.url, trust_env=False, timeout=30) as client:
+                while not running.is_set():
+                    names = [
+                        f"{chance.choice('林王赵李')}{chance.choice('晓五六强')}在" for _ in range(worker % 3 + 1)
+                    ]
+                    reply = client.post("/extract", json={"texts": names, "stream": worker % 2 == 0})
+                    count[worker] += 1
+                    lines = reply.text.splitlines() if worker % 2 == 0 else []
+                    results = [json.loads(line) for line in lines] or reply.json().get("results", [])
+                    found = [(result["entities"] or [{}])[0].get("text") for result in results if "entities" in result]
+                    if reply.status_code != 200 or found != [name[:2] for name in names]:
+                        wrong.append((reply.status_code, reply.text, names))
+
+        workers = [threading.Thread(target=ask, args=(worker,)) for worker in range(16)]
+        for worker in workers:
+            worker.start()
+        for stub in (one, two):
+            time.sleep(1)
+            stub.kill()
+            time.sleep(1)
+            stub.start()
+            until(lambda: b'ner_engines_up{model="nano"} 2.0' in api.client.get("/metrics").content)
+        running.set()
+        for worker in workers:
+            worker.join(30)
+    assert not wrong and min(count) > 10, (wrong[:3], count)
+    assert sum("does not answer" in line for line in api.log.splitlines()) >= 2, api.log
+
+
+def test_the_benchmark_measures_requests_and_cpu_time(tmp_path: Path) -> None:
+    """The bound is for an idle machine, and not asserted here."""
+    ports = [str(free_port()), str(free_port())]
+    command = [sys.executable, str(ROOT / "tests/bench/service.py"), "--seconds", "1", "--connections", "8"]
+    done = subprocess.run(
+        [*command, "--engine-port", ports[0], "--port", ports[1]], capture_output=True, text=True, timeout=120
+    )
+    assert "CPU time of the service" in done.stdout, done.stderr
+    assert done.stdout.count(" 0 errors") == 2, done.stdout
