@@ -10,6 +10,7 @@ RAW    ?=#              folder with raw files to use instead of a download
 FORM   ?=#              answer form of the training files: a module of tools/ner_data/answers (default: json_list)
 PROMPT_ARGS ?=#         what their prompt holds too: --definitions --demonstrations K --seed S --repeat-text --drop-labels SHARE
 PORT   ?= 8000
+API_PORT ?= 8080#       of `make api`
 ARGS   ?=#              key=value overrides of the recipe
 CARD   ?=#              graphics card of `make plan` (default: this machine's)
 DTYPE  ?=#              number format for serving (default: what suits the machine); half for cards without bf16
@@ -37,6 +38,7 @@ override RAW         := $(call given,RAW)
 override FORM        := $(strip $(call given,FORM))
 override PROMPT_ARGS := $(strip $(call given,PROMPT_ARGS))
 override PORT        := $(strip $(call given,PORT))
+override API_PORT    := $(strip $(call given,API_PORT))
 override ARGS        := $(strip $(call given,ARGS))
 override DTYPE       := $(strip $(call given,DTYPE))
 override TRACK       := $(strip $(call given,TRACK))
@@ -96,7 +98,7 @@ MAKEFLAGS += --no-print-directory
 export AUTOWRAPT_BOOTSTRAP := llamafactory_ner
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help data check download train-qwen train-chatglm3 train plan merge quantize gguf preview serve reload stop eval predict-batch report select demo run-demo \
+.PHONY: help data check download train-qwen train-chatglm3 train plan merge quantize gguf preview serve reload stop api eval predict-batch report select demo run-demo \
         bench-train nano test \
         test-all lint sbom audit lock clean known-model known-recipe known-run known-merge known-adapter known-merged known-scheme \
         need-gpu
@@ -232,6 +234,10 @@ select: known-model known-adapter .venv/.ready .venv-serve/.ready ## ask all che
 	  trap stop EXIT; fi; \
 	.venv/bin/ner-eval select $(call q,$(ADAPTER)) --model $(call q,$(NAME)) $(if $(KEEP),--keep) \
 	  --base-url $(call q,http://127.0.0.1:$(PORT)/v1)
+
+api: known-model known-adapter .venv/.ready ## answer requests for entities, and show a page to try the model, on 127.0.0.1:API_PORT, in front of the server (Ctrl-C ends it)
+	@.venv/bin/ner-eval api --model $(call q,$(SERVED_AS)=$(SERVED)) --port $(call q,$(API_PORT)) \
+	  --base-url $(call q,http://127.0.0.1:$(PORT)/v1) $(WORDS)
 
 stop: ## stop the server that `make serve` started
 	@if [ -x .venv-serve/bin/ner-model ]; then .venv-serve/bin/ner-model stop --port $(call q,$(PORT)); fi

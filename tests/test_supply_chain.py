@@ -34,9 +34,10 @@ def test_the_image_for_evaluation_has_the_versions_that_the_tests_ran_with() -> 
 
 def test_compose_publishes_on_this_machine_only_and_gives_no_rights() -> None:
     services = described("compose.yaml")["services"]
-    assert set(services) == {"serve", "eval"}
+    assert set(services) == {"serve", "eval", "api"}
     assert [port for service in services.values() for port in service.get("ports", ())] == [
-        "127.0.0.1:${PORT:-8000}:8000"
+        "127.0.0.1:${PORT:-8000}:8000",
+        "127.0.0.1:${API_PORT:-8080}:8080",
     ]
     for service in services.values():
         assert service["read_only"] and service["cap_drop"] == ["ALL"]

@@ -81,16 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the keys of clients, one per line (default: the variable {VARIABLE}, separated by commas)",
     )  # fmt: skip
     add("--open", action="store_true", help="accept requests without a key though other machines can reach --host")
-    add(
-        "--most-bytes", type=positive(int), default=usual.body, metavar="N", help="of a request (default: %(default)s)"
-    )
-    add(
-        "--most-texts",
-        type=positive(int),
-        default=usual.texts,
-        metavar="N",
-        help="of a request (default: %(default)s)",
-    )
+    for name, value in (("--most-bytes", usual.body), ("--most-texts", usual.texts)):
+        add(name, type=positive(int), default=value, metavar="N", help="of a request (default: %(default)s)")
     add(
         "--most-requests", type=positive(int), default=usual.requests, metavar="N",
         help="at the same time, of all clients (default: %(default)s)",
@@ -110,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--log-texts",
         action="store_true",
-        help="write texts and entities into the log, which never has them otherwise",
+        help="write texts and entities into the log",
     )
     add("--structured", choices=MODES, default="off", help="see `ner-eval extract` (default: %(default)s)")
     add_connection_arguments(parser)

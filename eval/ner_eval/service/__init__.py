@@ -1,1 +1,1 @@
-"""`ner-eval api`: a service in front of engines. Texts in, entities out, for people and programs that know no prompt."""
+"""`ner-eval api`: a service in front of engines. Texts in, entities out, for those who know no prompt."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from ner_common.errors import one_line
 from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.failures import RequestRefused, ServerUnavailable
 from ner_eval.inference.recognizer import Recognized
@@ -24,7 +25,8 @@ def check_labels(model: Model, labels: list[str] | None) -> None:
     Failed: 422: the model was not trained for one of them.
     """
     if unknown := [label for label in labels or () if label not in model.spec.labels]:
-        raise Failed(422, f"labels: {model.name} has no label {unknown[0]!r}; it has {', '.join(model.spec.labels)}")
+        known = ", ".join(model.spec.labels)
+        raise Failed(422, f"labels: {model.name} has no label {one_line(unknown[0])}; it has {known}")
 
 
 async def results(model: Model, request: Extract) -> AsyncGenerator[Result, None]:

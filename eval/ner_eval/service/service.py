@@ -127,7 +127,7 @@ class Service:
 
     async def _recorded(self, http: "Request", model: Model, request: Extract) -> AsyncGenerator[Result, None]:
         """The results, counted, and noted for the log if it may have texts."""
-        texts = {id: text for id, text in request.wanted} if self.log_texts else {}
+        texts = dict(request.wanted) if self.log_texts else {}
         if self.log_texts:
             http.state.found = []
         async with aclosing(results(model, request)) as found:

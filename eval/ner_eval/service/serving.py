@@ -28,8 +28,8 @@ def check_host(host: str, keys: Sequence[str], open_to_all: bool) -> None:
         local = host == "localhost"
     if not (local or keys or open_to_all):
         raise UserError(
-            f"--host {host}: other machines could ask without a key; name keys with --api-keys or {VARIABLE}, or allow "
-            "it with --open"
+            f"--host {host}: other machines could ask without a key; name keys with --api-keys or {VARIABLE}, or "
+            "allow it with --open"
         )
 
 

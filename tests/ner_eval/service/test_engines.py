@@ -18,7 +18,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from faulty import Faulty, Raw, completion, http, slow
+from faulty import Faulty, InThread, completion, http, slow
 from support import ROOT, free_port
 
 TEXT = "林晓在云帆科技任经理"
@@ -132,48 +132,60 @@ def test_a_line_is_sent_as_soon_as_it_is_there_and_a_failure_is_the_last(api, en
     free.set()
 
 
+class Patient(InThread):
+    """An engine that answers ``quick`` requests and no other; ``waiting`` counts those that still want an answer."""
+
+    def __init__(self, quick: int) -> None:
+        self.quick, self.waiting, self.asked = quick, 0, 0
+        super().__init__()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        self._started.set()
+        await self._stop.wait()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if head.startswith(b"get"):
+            writer.write(http(MODELS, Connection="close"))
+        else:
+            await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0]))
+            self.asked += 1
+            if self.asked <= self.quick:
+                choice = {"message": {"content": "[]"}, "finish_reason": "stop"}
+                writer.write(http(json.dumps({"choices": [choice]}).encode(), Connection="close"))
+            else:
+                self.waiting += 1
+                await reader.read(1)  # until the connection is closed
+                self.waiting -= 1
+        writer.close()
+
+
 @pytest.mark.parametrize(
-    "body", [{"text": "林晓在"}, {"texts": ["林晓在"] * 40}, {"texts": ["快"] + ["林晓在"] * 40, "stream": True}]
+    ("body", "quick", "status"),
+    [
+        ({"text": "林晓在"}, 0, 499),
+        ({"texts": ["林晓在"] * 40}, 0, 499),
+        ({"texts": ["林晓在"] * 40, "stream": True}, 0, 499),
+        ({"texts": ["林晓在"] * 40, "stream": True}, 1, 200),
+    ],
 )
-def test_when_a_client_hangs_up_its_requests_to_the_engine_are_cancelled(start_api, body: dict[str, Any]) -> None:
-    open_now = ended = 0
-
-    async def respond(path: str, writer: asyncio.StreamWriter) -> None:
-        nonlocal open_now, ended
-        if path.endswith("/models"):
-            writer.write(http(MODELS))
-            return
-        if body.get("stream") and not ended and not open_now:
-            answer = {"choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}]}
-            ended += 1
-            writer.write(http(json.dumps(answer).encode()))
-            return
-        open_now += 1
-        while not writer.transport.is_closing():
-            await asyncio.sleep(0.02)
-            if await closed(writer):
-                break
-        open_now -= 1
-        ended += 1
-
-    async def closed(writer: asyncio.StreamWriter) -> bool:
-        writer.write(b"")
-        return bool(writer.transport.is_closing())
-
-    with Raw(respond) as raw, start_api(base_url=f"{raw.url}/v1") as api:
+def test_when_a_client_hangs_up_its_requests_to_the_engine_are_cancelled(
+    start_api, body: dict[str, Any], quick: int, status: int
+) -> None:
+    with Patient(quick) as patient, start_api(base_url=patient.url) as api:
         client = socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])))
         data = json.dumps(body).encode()
-        head = f"POST /extract HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-        client.sendall(head.encode() + data)
-        until(lambda: open_now >= (1 if "text" in body else 16))
+        head = "POST /extract HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        client.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        until(lambda: patient.waiting == (1 if "text" in body else 16))
         client.close()
-        until(lambda: open_now == 0)
-        asked = raw.requests
+        until(lambda: patient.waiting == 0)
         time.sleep(0.3)
-        assert raw.requests == asked  # the rest of the batch is never sent
-        assert [line["status"] for line in api.lines() if line["path"] == "/extract"] == [
-            200 if "stream" in body else 499
-        ]
+        assert patient.asked == quick + (1 if "text" in body else 16)  # the rest of the batch is never sent
+        assert [line["status"] for line in api.lines() if line["path"] == "/extract"] == [status]
 
 
 def test_requests_in_flight_are_answered_when_the_service_ends(start_api, engine: Faulty) -> None:

@@ -45,7 +45,7 @@ def ask(browser: Browser, text: str) -> None:
     """Type a text and press Ctrl+Enter."""
     until(lambda: browser.texts("#model option") or browser.texts("#status.bad"))
     browser.run("document.getElementById('text').value = ''")
-    if text.isascii():
+    if max(text) < "\uffff" and "\n" not in text:
         browser.press("#text", text)
     else:  # chromedriver types no characters outside the basic plane
         browser.run("document.getElementById('text').value = arguments[0]", text)

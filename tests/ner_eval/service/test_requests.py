@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import socket
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -26,7 +28,7 @@ def test_one_text_many_and_a_document_are_answered_in_the_same_form(api) -> None
     assert api.extract({"texts": []}).json()["results"] == []
     document = {"id": "报告 7", "text": "".join(f"第{n:02}人在云帆科技任经理。" for n in range(30))}
     (result,) = api.extract({"document": document}).json()["results"]
-    assert result["id"] == "报告 7" and len(result["entities"]) == 10  # the model gets pieces of 60 characters
+    assert result["id"] == "报告 7" and len(result["entities"]) == 8  # the model gets pieces of 60 characters
     assert all(document["text"][e["start"] : e["end"]] == e["text"] for e in result["entities"])
 
 
@@ -142,10 +144,14 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(api, engine: Faul
 
 
 def test_endless_headers_end_the_connection(api) -> None:
-    with pytest.raises(httpx.RemoteProtocolError):
-        reply = httpx.get(f"{api.url}/health", headers={"x": "a" * 1_000_000}, trust_env=False)
-        assert reply.status_code == 400
-        raise httpx.RemoteProtocolError("refused")
+    with socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=10) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nx: ")
+        said = b""
+        with suppress(ConnectionError):
+            for _ in range(1000):
+                client.sendall(b"a" * 10_000)
+            said = client.recv(100)
+    assert said[:12] in (b"", b"HTTP/1.1 400")
     assert api.client.get("/health").status_code == 200
 
 

@@ -59,6 +59,8 @@ async function find() {
 }
 
 function failed(error) {
+  state.answer = null;
+  at("found").hidden = true;
   if (error.status === 401) { document.querySelector("label[for=key]").hidden = false; at("key").focus(); }
   tell(() => (error.status === 401 ? say("need_key") : error.status ? error.message : say("unreachable")), true);
 }
