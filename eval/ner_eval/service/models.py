@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ner_common.errors import UserError
 from ner_data.prompt import FILE_NAME, PromptSpec
+from ner_eval.confidence.trust import Trust, trust_in
 from ner_eval.inference.client import Client, Connection
 from ner_eval.inference.recognizer import Asker
 from ner_eval.inference.request import sampling
@@ -27,10 +28,12 @@ class Model:
     structured: str
     openai_only: bool
     concurrency: int
+    trust: Trust
 
     def asker(self, confidence: bool) -> Asker:
+        """One for a request; with ``confidence``, entities get scores, calibrated if the model's folder says how."""
         how = (self.structured, self.openai_only, self.concurrency)
-        return Asker(self.client, self.name, self.spec, *how, confidence=confidence)
+        return Asker(self.client, self.name, self.spec, *how, confidence=confidence, trust=self.trust)
 
     @property
     def engines_up(self) -> int:
@@ -73,5 +76,7 @@ async def open_models(
         prompt = path / FILE_NAME if folder and path else path
         spec = choose_prompt(prompt, folder or served.folder, None, (), False)
         sampling(spec, structured, connection.openai_only)  # raises if the answer form cannot be forced
-        models[name] = Model(name, spec, client, structured, connection.openai_only, connection.concurrency)
+        trust = trust_in(folder or served.folder, spec.fingerprint, structured=structured)
+        how = (structured, connection.openai_only, connection.concurrency)
+        models[name] = Model(name, spec, client, *how, trust)
     return models
