@@ -164,9 +164,8 @@ async function copy() {
 async function start() {
   strings = await (await fetch("strings.json")).json();
   draw();
-  at("find").addEventListener("click", find);
+  at("ask").addEventListener("submit", (event) => { event.preventDefault(); find(); });
   at("text").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find(); });
-  at("key").addEventListener("keydown", (event) => { if (event.key === "Enter") find(); });
   at("threshold").addEventListener("input", draw);
   at("copy").addEventListener("click", copy);
   at("language").addEventListener("click", () => { state.language = state.language === "zh" ? "en" : "zh"; draw(); });
