@@ -44,6 +44,7 @@ def application(service: Service) -> Gate:
         title="llamafactory-ner", version=installed("llamafactory-ner") or "0", docs_url=None, redoc_url=None
     )
     components, types = described()
+    failures: dict[int | str, dict[str, Any]]
     failures = {status: _content(says, types["Problem"]) for status, says in STATUSES.items()}
 
     def extract_described() -> dict[str, Any]:
@@ -92,7 +93,7 @@ def application(service: Service) -> Gate:
     _add_pages(app)
     _add_failures(app)
     _describe(app, components)
-    return Gate(app, service, frozenset(route.path for route in app.routes))
+    return Gate(app, service, frozenset(str(getattr(route, "path", "")) for route in app.routes))
 
 
 def _content(description: str, schema: dict[str, Any]) -> dict[str, Any]:

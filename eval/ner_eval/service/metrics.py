@@ -1,6 +1,7 @@
 """What Prometheus may scrape. No text, no label and no key is in it, so it is open to all who reach the service."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from ner_eval.service.messages import Result
 from ner_eval.service.models import Model
@@ -27,7 +28,7 @@ class Metrics:
         self.in_flight = Gauge("ner_requests_in_flight", "Requests that have not ended", registry=registry)
         up = Gauge("ner_engines_up", "Engines that requests go to", ("model",), registry=registry)
         for name, model in models.items():
-            up.labels(name).set_function(lambda model=model: model.engines_up)
+            up.labels(name).set_function(partial(_engines_up, model))
 
     def ended(self, path: str, status: int, seconds: float) -> None:
         """Count a request that has ended."""
@@ -43,3 +44,7 @@ class Metrics:
         from prometheus_client import generate_latest
 
         return generate_latest(self._registry)
+
+
+def _engines_up(model: Model) -> int:
+    return sum(server.up for server in model.client.servers)

@@ -35,10 +35,6 @@ class Model:
         how = (self.structured, self.openai_only, self.concurrency)
         return Asker(self.client, self.name, self.spec, *how, confidence=confidence, trust=self.trust)
 
-    @property
-    def engines_up(self) -> int:
-        return sum(server.up for server in self.client.servers)
-
     async def ready(self) -> bool:
         return await serves(self.client, self.name)
 
