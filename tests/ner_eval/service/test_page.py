@@ -132,7 +132,9 @@ def test_hostile_text_is_shown_as_text(api, engine: Faulty, desktop: Browser) ->
     answered(browser)
     assert browser.run("return window.broken") is None and browser.texts("#page img, #page script") == []
     shown = browser.run("return document.getElementById('marked').textContent")
-    assert "<script>window.broken=1</script>U+202E{title}" in shown and marks(browser) == ["onerror='window.broken=1'>"]
+    assert "<script>window.broken=1</script>U+202E{title}" in shown and marks(browser) == [
+        "onerror='window.broken=1'>"
+    ]
     assert any("unknown label" in problem for problem in browser.texts("#problems li"))
     assert STRINGS["en"]["no_scores"] in browser.texts("#status")[0]  # this engine has none, and was asked again
     # The refused request for scores is the only thing that the console may mention.

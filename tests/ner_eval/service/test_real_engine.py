@@ -13,14 +13,15 @@ pytestmark = pytest.mark.serve
 
 
 def test_the_service_finds_what_the_library_finds_with_scores(server, chain: Path, adapter: Path) -> None:
-    texts = [record.text for record in read_gold(chain / "data/gold/demo/test.jsonl")][:30]
+    texts = [record.text for record in read_gold(chain / "data/gold/demo/test.jsonl")][:12]
     expected = [
         [entity.as_json() for entity in entities]
         for entities in Recognizer(server.base_url, "nano-lora", adapter).predict(texts)
     ]
     assert any(expected)
     names = [word for name in ("nano-lora", "nano") for word in ("--model", f"{name}={adapter / 'ner_prompt.json'}")]
-    with Api(*names, "--base-url", server.base_url) as api:
+    with Api(*names, "--base-url", server.base_url, "--deadline", 240, "--timeout", 200) as api:
+        api.client.timeout = 240
         assert api.client.get("/ready").status_code == 200
         many = api.extract({"texts": texts}).json()["results"]
         assert [result["entities"] for result in many] == expected
