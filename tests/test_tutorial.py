@@ -63,7 +63,7 @@ def test_the_tutorial_ends_with_a_service_that_finds_entities(copy: Path) -> Non
     finally:
         run("make stop", copy, port)
     scores = re.search(r"Micro Avg\. +[\d.]+ +[\d.]+ +([\d.]+)", "".join(said))
-    assert scores and float(scores[1]) > 0.1  # untrained: 0.01
+    assert scores and float(scores[1]) > 0.3  # 0.56 when it was written; untrained 0.01
     assert (copy / "runs/nano-lora-notes-split-test/report.html").is_file()
     (line,) = [text for text in "".join(said).splitlines() if '"id": "texts.txt:1"' in text]
     assert json.loads(line)["entities"] is not None
