@@ -30,7 +30,7 @@ LOADING = {
     "select",
     "quantize",
 }
-OTHERS = {"echo", "docker"}  # programs in the pages that are neither ours nor make
+OTHERS = {"curl", "echo", "docker"}  # programs in the pages that are neither ours nor make
 SHELL = re.compile(r"\s(?:>|\|).*")
 
 
