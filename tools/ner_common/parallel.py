@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import islice
+from multiprocessing import get_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -51,7 +52,8 @@ def in_order(
             start()
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(workers, initializer=start) as pool:
+    # Forked: callers compare hashes of texts, and an interpreter of its own would have another secret for them.
+    with ProcessPoolExecutor(workers, get_context("fork"), initializer=start) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
