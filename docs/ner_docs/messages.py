@@ -31,7 +31,7 @@ TITLES = {
 }
 # Lists of problems that are raised together, and functions that name them.
 LISTS = {"problems", "complaints"}
-NAMING = re.compile(r"problem|complain|refus|lack|differ|why|misplaced|unfit|check|loss|wrong|undecodable")
+NAMING = re.compile(r"problem|complain|refus|lack|differ|why|misplaced|unfit|check|loss|wrong|undecodable|^fault$")
 PLACEHOLDER = re.compile(r"\{[\w …]*\}")
 
 
@@ -182,7 +182,7 @@ def _said(node: ast.AST, function: ast.AST) -> Iterator[ast.expr]:
         owner, _, method = called.rpartition(".")
         if called in ("UserError", "UserErrors", "parser.error"):
             yield from node.args[:1]
-        elif called == "Bad":
+        elif called in ("Bad", "_Document"):
             yield from node.args[-1:]
         elif method == "append" and owner.split(".")[-1] in LISTS:
             yield from node.args

@@ -38,11 +38,12 @@ from ner_eval.arguments import (
     wanted_scores,
 )
 from ner_eval.confidence.trust import Trust, Wanted, trust_in
+from ner_eval.inference.asker import Asker, cutting
 from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.documents import FORMATS, Document, read_documents
 from ner_eval.inference.failures import ServerUnavailable, shown
 from ner_eval.inference.http import encoded
-from ner_eval.inference.recognizer import Asker, Recognized, cutting
+from ner_eval.inference.recognized import Recognized
 from ner_eval.inference.request import request_body, sampling
 from ner_eval.inference.served_model import Exchanged, choose_prompt, find_model, require_unchanged
 from ner_eval.inference.splitting import Cutting, distinct

@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ner_data.prompt import PromptSpec
-from ner_eval.inference.recognizer import read_answer
+from ner_eval.inference.recognized import read_answer
 
 SPEC = PromptSpec("demo", "", "", ("name", "company"), "json_list", 64)
 PARTS = [

@@ -13,6 +13,7 @@ from ner_data.described import Corpus
 from ner_eval.metrics.loaded_run import LoadedRun
 from ner_eval.reporting.wording import four
 
+_SHOTS = {"nearest": "shots_nearest", "fixed": "shots_fixed"}
 Rows = list[list[Any]]
 # Training arguments that are shown if given: key of strings.json -> name in the recipe.
 _SETTINGS = {
@@ -73,7 +74,7 @@ def run_facts(run: LoadedRun, corpus: Corpus | None) -> list[dict[str, Any]]:
                 ["answer_form", prompt.answer_form],
                 ["asked_labels", {"say": "number_and_list", "with": {"n": len(labels), "list": ", ".join(labels)}}],
                 ["sampling", _pairs(manifest.sampling)],
-                *([["shots", {"say": f"shots_{shots.method}", "with": counts}]] if shots else []),
+                *([["shots", {"say": _SHOTS[shots.method], "with": counts}]] if shots else []),
             ],
         ),
     ]  # fmt: skip

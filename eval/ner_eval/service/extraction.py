@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ner_common.errors import one_line
 from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.failures import RequestRefused, ServerUnavailable
-from ner_eval.inference.recognizer import Recognized
+from ner_eval.inference.recognized import Recognized
 from ner_eval.service.failures import HUNG_UP, Failed
 from ner_eval.service.messages import Extract, Found, Result
 from ner_eval.service.models import Model

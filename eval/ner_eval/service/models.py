@@ -8,8 +8,8 @@ from pathlib import Path
 from ner_common.errors import UserError
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.confidence.trust import Trust, trust_in
+from ner_eval.inference.asker import Asker
 from ner_eval.inference.client import Client, Connection
-from ner_eval.inference.recognizer import Asker
 from ner_eval.inference.request import sampling
 from ner_eval.inference.served_model import choose_prompt, find_model, serves
 

@@ -12,7 +12,7 @@ import pytest
 from ner_common.errors import UserError
 from ner_eval.extract import line
 from ner_eval.inference.documents import FORMATS, Document, read_documents
-from ner_eval.inference.recognizer import Recognized
+from ner_eval.inference.recognized import Recognized
 
 TEXTS = [
     "林晓在云帆科技任经理",

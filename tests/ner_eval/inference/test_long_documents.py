@@ -18,7 +18,7 @@ from ner_common.errors import UserError
 from ner_data.gold import Entity, read_gold
 from ner_data.prompt import PromptSpec
 from ner_eval import Recognizer
-from ner_eval.inference.recognizer import Recognized, placed, read_answer
+from ner_eval.inference.recognized import Recognized, placed, read_answer
 from ner_eval.inference.splitting import Cutting, Piece, distinct, joined
 from support import Served
 

@@ -22,7 +22,8 @@ from ner_data.gold import Entity
 from ner_data.prompt import PromptSpec
 from ner_eval import Recognizer
 from ner_eval.inference.failures import RecordRefused
-from ner_eval.inference.recognizer import TextsRefused, read_answer
+from ner_eval.inference.recognized import read_answer
+from ner_eval.inference.recognizer import TextsRefused
 
 PROMPT = "data/alpaca/demo.prompt.json"
 

@@ -28,7 +28,7 @@ def test_one_text_many_and_a_document_are_answered_in_the_same_form(api) -> None
     assert api.extract({"texts": []}).json()["results"] == []
     document = {"id": "报告 7", "text": "".join(f"第{n:02}人在云帆科技任经理。" for n in range(30))}
     (result,) = api.extract({"document": document}).json()["results"]
-    assert result["id"] == "报告 7" and len(result["entities"]) == 8  # the model gets pieces of 60 characters
+    assert result["id"] == "报告 7" and len(result["entities"]) == 30  # each sentence is asked by itself
     assert all(document["text"][e["start"] : e["end"]] == e["text"] for e in result["entities"])
 
 
@@ -88,7 +88,7 @@ def api_json() -> dict[str, str]:
         (400, b" \n", "empty"),
         (400, b'{"text": "a"', "not JSON"),
         (400, b'{"text": "\xff\xfe"}', "not JSON"),
-        (400, os.urandom(2000).replace(b"{", b"\0"), "not JSON"),
+        (400, b"\x80" + os.urandom(2000), "not JSON"),
         (400, b"[" * 9000 + b"]" * 9000, "64 levels"),
         (400, b'{"text": "a", "threshold": NaN}', "not JSON"),
         (422, b"[]", "expected object"),
