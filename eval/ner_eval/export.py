@@ -1,4 +1,8 @@
-"""A run's predictions as labelled data, to correct elsewhere: ``ner-eval export RUN --format F --output DIR``."""
+"""A run's predictions as labelled data, to correct elsewhere: ``ner-eval export RUN --format F --output DIR``.
+
+If the run was asked with ``--confidence``, formats that have a place for scores get them, and ``--uncertain N`` writes
+the N texts that the model was least sure of, the least sure one first.
+"""
 
 import argparse
 from collections import Counter
@@ -7,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ner_common.commands import positive
 from ner_common.errors import UserError, counted, rooted
 from ner_common.files import whole_folder
 from ner_data.arguments import add_format_arguments, parse_options
@@ -14,10 +19,13 @@ from ner_data.corpus import load_corpus
 from ner_data.export import Exported, summary
 from ner_data.export import export as export_records
 from ner_data.gold import Entity, Record
+from ner_eval.confidence.tokens import certainty, entity_scores
+from ner_eval.confidence.trust import Trust, Wanted
+from ner_eval.metrics.judged import trust_of
 from ner_eval.metrics.loaded_run import Answered, answer, duplicates, read_run
 from ner_eval.runs.manifest import run_folder
 
-REFUSED, UNANSWERED = "refused by the server", "no answer yet"
+REFUSED, UNANSWERED, SURE = "refused by the server", "no answer yet", "the model is surer of them"
 
 
 @dataclass(slots=True)
@@ -27,13 +35,13 @@ class Predicted:
     Attributes:
         path: the file, or the folder, without suffix.
         written: what became of those that were answered.
-        unanswered: how many were not, by reason.
+        skipped: how many were not, or are not wanted, by reason.
         left_out: how many mentions of answers are not written, by reason.
     """
 
     path: Path
     written: Exported = field(default_factory=Exported)
-    unanswered: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
@@ -47,6 +55,7 @@ def export(
     skip_bad: bool = False,
     gold: Path | None = None,
     partial: bool = False,
+    uncertain: int = 0,
 ) -> Predicted:
     """Write the texts that a run asked for with the mentions of the answers, as ``output/SPLIT`` in a format.
 
@@ -59,9 +68,10 @@ def export(
         format, options, nested, skip_bad: see `ner_data.export`.
         gold: the gold file, if it has moved since the run; it may have no entities.
         partial: write what is answered even if other records have no answer yet.
+        uncertain: write so many records, those that the model was least sure of (`certainty`), the least sure first.
 
     Raises:
-        UserError: see `ner_data.export` and `load_run`; or the folder exists.
+        UserError: see `ner_data.export` and `load_run`; the folder exists; or the run knows nothing of certainty.
     """
     folder = run_folder(run)
     manifest, records, predictions = read_run(folder, gold)
@@ -71,23 +81,39 @@ def export(
         problem = f"{missing} of {len(records)} records have no answer yet"
         raise UserError(f"{rooted(folder)}: {problem}; run the same `ner-eval predict` again, or use --partial")
     if missing:
-        done.unanswered[UNANSWERED] = missing
-    answers = (answer(record, predictions[record.id], manifest) for record in records if record.id in predictions)
-    predicted = _predicted(answers, set(manifest.prompt.labels), done)
+        done.skipped[UNANSWERED] = missing
+    kept = [record for record in records if record.id in predictions and not predictions[record.id].error]
+    if refused := len(records) - missing - len(kept):
+        done.skipped[REFUSED] = refused
+    scored = bool(manifest.sampling.get("logprobs"))
+    if uncertain:
+        if not scored:
+            raise UserError(f"{rooted(folder)}: has no scores; predict with --confidence into another --run")
+        kept.sort(key=lambda record: certainty(predictions[record.id].tokens))
+        done.skipped[SURE] = max(len(kept) - uncertain, 0)
+        kept = kept[:uncertain]
+    trust = trust_of(manifest, Wanted()) if scored else Trust()
+    answers = (answer(record, predictions[record.id], manifest) for record in kept)
+    scores: dict[str, dict[Entity, float]] = {}
+    predicted = _predicted(answers, set(manifest.prompt.labels), trust, scores, done)
     corpus = load_corpus(manifest.corpus)
     with whole_folder(output) as new:
         done.written = export_records(
-            predicted, corpus, new / manifest.split, format=format, options=options, nested=nested, skip_bad=skip_bad
-        )
+            predicted, corpus, new / manifest.split, format=format, options=options, nested=nested,
+            skip_bad=skip_bad, scores=scores,
+        )  # fmt: skip
     return done
 
 
-def _predicted(answers: Iterable[Answered], labels: set[str], done: Predicted) -> Iterator[Record]:
-    """Records whose entities are those of the answers; counts what is left out."""
+def _predicted(
+    answers: Iterable[Answered],
+    labels: set[str],
+    trust: Trust,
+    scores: dict[str, dict[Entity, float]],
+    done: Predicted,
+) -> Iterator[Record]:
+    """Records whose entities are those of the answers; adds their scores, and counts what is left out."""
     for answered in answers:
-        if answered.error:
-            done.unanswered[REFUSED] += 1
-            continue
         entities = []
         found = zip(answered.parsed.mentions, answered.spans, duplicates(answered), strict=True)
         for mention, span, repeated in found:
@@ -100,6 +126,9 @@ def _predicted(answers: Iterable[Answered], labels: set[str], done: Predicted) -
             else:
                 entities.append(Entity(*span, mention.label, mention.text))
         record = answered.record
+        if answered.tokens:
+            raw = entity_scores(answered.answer, answered.tokens, answered.parsed.mentions, answered.spans)
+            scores[record.id] = {entity: trust.score(score) for entity, score in raw.items()}
         yield Record(record.id, record.text, tuple(sorted(entities)), record.source)
 
 
@@ -112,14 +141,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="write the answered records even if others have no answer yet"
     )
+    parser.add_argument(
+        "--uncertain",
+        type=positive(int),
+        default=0,
+        metavar="N",
+        help="write only the N records that the model was least sure of, the least sure first (needs --confidence)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     done = export(
         args.run, args.output, format=args.format, options=parse_options(args.format, args.option), nested=args.nested,
-        skip_bad=args.skip_bad, gold=args.gold, partial=args.partial,
+        skip_bad=args.skip_bad, gold=args.gold, partial=args.partial, uncertain=args.uncertain,
     )  # fmt: skip
     print(summary(done.path, done.written))
-    for what, counts in (("records", done.unanswered), ("mentions", done.left_out)):
+    for what, counts in (("records", +done.skipped), ("mentions", done.left_out)):
         if counts:
             print(f"note: {what} that are not written: {counts.total()} ({counted(counts)})")

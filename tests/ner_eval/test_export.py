@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
+from faulty import Faulty
 from ner_data.formats import load_format
 from ner_data.gold import Entity, Record, read_gold
 from ner_data.source import Source
 from ner_eval import export
 from ner_eval.runs.predictions import Prediction
+from scored_answers import scored
 
 RECORDS = (
     Record("t-1", "林晓在云帆科技任经理", (Entity(0, 2, "name", "林晓"),), "test.json:1"),
@@ -94,6 +98,65 @@ def test_what_is_written_is_read_back(workplace, make_run, format: str) -> None:
     (path,) = Path("out").iterdir()
     samples = load_format(format).read(Source(path))
     assert [(sample.text, sample.entities) for sample in samples] == [(one.text, one.entities) for one in PREDICTED]
+
+
+async def surer_with_every_record(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+    """The name in 林07在云帆科技任经理, with the score 0.57; but none in record 3, of which it is sure by 0.2."""
+    text = body["messages"][1]["content"].partition("文本：\n")[2]
+    number = int(text[1:3])
+    return scored([("name", text[:3], 0.5 + number / 100 if number != 3 else 0.2)])
+
+
+@pytest.fixture
+def sure(work: Path, ner_eval) -> None:
+    with Faulty(surer_with_every_record) as server:
+        asked = (
+            "--model",
+            "nano",
+            "--prompt",
+            "data/alpaca/demo.prompt.json",
+            "--base-url",
+            server.base_url,
+            "--wait",
+            0,
+        )
+        ended = ner_eval("predict", "--corpus", "demo", "--run", "sure", "--limit", 6, "--confidence", *asked)
+    assert ended.code == 0, ended.err
+
+
+def test_the_records_that_the_model_was_least_sure_of_come_first_with_scores(sure: None, ner_eval) -> None:
+    ended = ner_eval("export", "sure", "--format", "label_studio", "--uncertain", 3, "--output", "out")
+    assert ended.out == (
+        "out/test: read 3, kept 3, rejected 0\nnote: records that are not written: 3 (the model is surer of them 3)\n"
+    ), ended.err
+    tasks = json.loads(Path("out/test.json").read_text("utf-8"))
+    assert [task["data"]["id"] for task in tasks] == ["demo-test-3", "demo-test-0", "demo-test-1"]
+    found = {"from_name": "label", "to_name": "text", "type": "labels", "score": 0.5}
+    found["value"] = {"start": 0, "end": 3, "text": "林00", "labels": ["name"]}
+    assert tasks[1]["predictions"] == [{"result": [found], "score": 0.5}]
+    assert not any("annotations" in task for task in tasks)  # nobody has looked at them
+    # What a person leaves as it is becomes an annotation, and is read as gold.
+    corrected = [{**task, "annotations": task.pop("predictions")} for task in tasks]
+    Path("corrected.json").write_text(json.dumps(corrected), "utf-8")
+    samples = load_format("label_studio").read(Source(Path("corrected.json")))
+    assert [(sample.text[:3], sample.entities) for sample in samples] == [
+        (name, (Entity(0, 3, "name", name),)) for name in ("林03", "林00", "林01")
+    ]
+
+
+def test_fewer_records_than_wanted_are_all_written(sure: None, ner_eval) -> None:
+    ended = ner_eval("export", "sure", "--format", "doccano", "--uncertain", 9, "--output", "out")
+    assert ended.out == "out/test: read 6, kept 6, rejected 0\n"
+    lines = Path("out/test.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["text"][:3] for line in lines] == ["林03", "林00", "林01", "林02", "林04", "林05"]
+
+
+def test_without_scores_nothing_is_uncertain(workplace, make_run, ner_eval) -> None:
+    make_run(RECORDS, ANSWERS)
+    ended = ner_eval("export", "./run", "--format", "doccano", "--uncertain", 1, "--output", "out")
+    assert ended.code == 2
+    assert ended.lines == ["ner-eval: run: has no scores; predict with --confidence into another --run"]
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ner_common.files import Opener, whole_folder, write_together
 from ner_data.arguments import add_format_arguments, parse_options
 from ner_data.corpus import load_corpus
 from ner_data.described import Corpus
-from ner_data.formats import Format, can_write, format_class, format_names, load_format, option_problems
+from ner_data.formats import Format, Scores, can_write, format_class, format_names, load_format, option_problems
 from ner_data.gold import Record, read_gold
 from ner_data.nesting import flatten, overlap
 
@@ -47,6 +47,7 @@ def export(
     options: Mapping[str, Any] | None = None,
     nested: str = "keep",
     skip_bad: bool = False,
+    scores: Scores | None = None,
 ) -> Exported:
     """Write records as ``target`` with the format's suffix, all or nothing.
 
@@ -58,13 +59,14 @@ def export(
         options: of the format.
         nested: a policy of `nesting.POLICIES`.
         skip_bad: leave out records that the format cannot hold, instead of raising.
+        scores: the records are suggestions of a model, with these scores.
 
     Raises:
         UserError: the format only reads, or has no such option; there is no record that it can hold; or, without
             ``skip_bad``, there is one that it cannot hold.
     """
     with write_together() as write:
-        return _export(records, corpus, target, _writer(format, options or {}), nested, skip_bad, write)
+        return _export(records, corpus, target, _writer(format, options or {}), nested, skip_bad, write, scores)
 
 
 def _writer(format: str, options: Mapping[str, Any]) -> Format:
@@ -84,9 +86,14 @@ def _export(
     nested: str,
     skip_bad: bool,
     write: Opener,
+    scores: Scores | None = None,
 ) -> Exported:
     done = Exported()
-    format.write(_able(records, format, nested, done), target, corpus, write)
+    able = _able(records, format, nested, done)
+    if scores is None:
+        format.write(able, target, corpus, write)
+    else:
+        format.suggest(able, scores, target, corpus, write)
     if done.rejected and not skip_bad:
         raise UserErrors(done.problems, done.rejected.total())
     if done.read == done.rejected.total():

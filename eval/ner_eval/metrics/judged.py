@@ -69,11 +69,12 @@ def judge(run: LoadedRun, wanted: Wanted | None = None, *, calibrated: bool = Tr
         raw += (Judged(entity.label, score, entity in right) for entity, score in found.items())
         records += [number] * len(found)
     wanted = wanted or Wanted()
-    trust = _trust(manifest, wanted) if calibrated else Trust()
+    trust = trust_of(manifest, wanted) if calibrated else Trust()
     return JudgedRun(raw, records, gold, unscored, trust, wanted.cuts)
 
 
-def _trust(manifest: Manifest, wanted: Wanted) -> Trust:
+def trust_of(manifest: Manifest, wanted: Wanted) -> Trust:
+    """How far the scores of a run can be trusted; a calibration that does not fit is named in a note, and not used."""
     folder = Path(manifest.folder) if manifest.folder else None
     structured = str(manifest.sampling.get("structured"))
     try:

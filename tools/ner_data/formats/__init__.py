@@ -20,6 +20,9 @@ from ner_data.described import Corpus
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
+# How sure a model is of its mentions, from 0 to 1, by the record's id; records or mentions may be missing.
+Scores = Mapping[str, Mapping[Entity, float]]
+
 
 class Piece(NamedTuple):
     """What a reader makes one sample of: the (first) line in the file, from 1, and its content.
@@ -112,6 +115,10 @@ class Format(ABC):
             write: opens each file; it replaces an older one only if everything succeeds.
         """
         raise NotImplementedError
+
+    def suggest(self, records: Iterable[Record], scores: Scores, target: Path, corpus: Corpus, write: Opener) -> None:
+        """Write what a model found, for people to correct: like `write`, with scores where the format has a place."""
+        self.write(records, target, corpus, write)
 
 
 def can_write(format: type[Format]) -> bool:

@@ -14,11 +14,12 @@ region with several labels is a mention of each.
 
 Ends are exclusive. Offsets count characters; in older versions they count as JavaScript does, so that an emoji is two.
 What the regions say that they are decides, for each task as a whole, up to white space: browsers change that, and then
-the offsets are right. Gold is written as tasks to import, with the record's id in ``data``.
+the offsets are right. Gold is written as tasks to import, with the record's id in ``data``; what a model found is
+written as predictions, which are no annotations until somebody has corrected them.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 from ner_common.errors import one_line
 from ner_common.files import Opener
 from ner_data.described import Corpus
-from ner_data.formats import Sample
+from ner_data.formats import Sample, Scores
 from ner_data.formats._records import (
     KEPT,
     NO_GOLD,
@@ -90,18 +91,26 @@ class Reader(JSONRecords):
     def write(self, records: Iterable[Record], target: Path, corpus: Corpus, write: Opener) -> None:
         write_array(target, ".json", map(self._task, records), write)
 
+    def suggest(self, records: Iterable[Record], scores: Scores, target: Path, corpus: Corpus, write: Opener) -> None:
+        tasks = (self._suggested(record, scores.get(record.id, {})) for record in records)
+        write_array(target, ".json", tasks, write)
+
     def _task(self, record: Record) -> dict[str, Any]:
-        results = [
-            {
-                "from_name": self.label,
-                "to_name": "text",
-                "type": "labels",
-                "value": {"start": found.start, "end": found.end, "text": found.text, "labels": [found.label]},
-            }
-            for found in record.entities or ()
-        ]
+        results = [self._result(found) for found in record.entities or ()]
         annotations = [] if record.entities is None else [{"result": results}]
         return {"data": {"id": record.id, self.text: record.text}, "annotations": annotations}
+
+    def _suggested(self, record: Record, scores: Mapping[Entity, float]) -> dict[str, Any]:
+        """A task with a prediction, whose score is its lowest one: Label Studio can sort tasks by it."""
+        found = record.entities or ()
+        known = {entity: round(scores[entity], 4) for entity in found if entity in scores}
+        results = [self._result(one) | ({"score": known[one]} if one in known else {}) for one in found]
+        lowest = {"score": min(known.values())} if known else {}
+        return {"data": {"id": record.id, self.text: record.text}, "predictions": [{"result": results, **lowest}]}
+
+    def _result(self, found: Entity) -> dict[str, Any]:
+        value = {"start": found.start, "end": found.end, "text": found.text, "labels": [found.label]}
+        return {"from_name": self.label, "to_name": "text", "type": "labels", "value": value}
 
 
 def _regions(task: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
