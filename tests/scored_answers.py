@@ -7,6 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from faulty import Faulty, Script
+
 Mention = tuple[str, str, float]  # label, text, score
 
 
@@ -34,3 +36,12 @@ def scored(mentions: Sequence[Mention], **choice: Any) -> web.Response:
     value = {"message": {"content": answer}, "finish_reason": "stop", "logprobs": logprobs(tokens), **choice}
     text = json.dumps({"choices": [value], "usage": {"prompt_tokens": 9, "completion_tokens": 3}})
     return web.Response(text=text, content_type="application/json")
+
+
+def giving(mentions: Sequence[Mention]) -> Script:
+    """Every text gets the same mentions, with log-probabilities if they are asked for."""
+
+    async def answer(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return scored(mentions) if body.get("logprobs") else scored(mentions, logprobs=None)
+
+    return answer

@@ -144,7 +144,9 @@ def test_every_form_of_the_repository_can_be_loaded() -> None:
 
 
 def test_the_documentation_shows_every_form_as_it_is_written() -> None:
-    (block,) = re.findall(r"```text\n(# json_list.*?)```", (ROOT / "docs/en/reference/answer-forms.md").read_text("utf-8"), re.DOTALL)
+    (block,) = re.findall(
+        r"```text\n(# json_list.*?)```", (ROOT / "docs/en/reference/answer-forms.md").read_text("utf-8"), re.DOTALL
+    )
     shown = {name: answer.strip() for name, answer in re.findall(r"# (\w+).*\n((?:[^#].*\n)+)", block)}
     entities = (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技"))
     assert shown == {name: load_form(name).render("林晓在云帆科技任职", entities) for name in form_names()}

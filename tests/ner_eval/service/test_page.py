@@ -11,7 +11,7 @@ import pytest
 from browser import Browser, chromium
 from faulty import Faulty, completion, failure
 from report_page import keep
-from service_answers import scored
+from scored_answers import giving
 from support import ROOT
 
 TEXT = "林晓在云帆科技任经理"
@@ -64,7 +64,7 @@ def marks(browser: Browser) -> list[str]:
 def test_a_text_shows_its_entities_in_colour_with_their_scores(
     api, engine: Faulty, desktop: Browser, tmp_path: Path
 ) -> None:
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     browser = opened(desktop, api)
     ask(browser, TEXT)
     answered(browser)
@@ -80,7 +80,7 @@ def test_a_text_shows_its_entities_in_colour_with_their_scores(
 
 
 def test_the_slider_and_the_labels_choose_without_asking_again(api, engine: Faulty, desktop: Browser) -> None:
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     browser = opened(desktop, api)
     ask(browser, TEXT)
     answered(browser)
@@ -98,7 +98,7 @@ def test_the_slider_and_the_labels_choose_without_asking_again(api, engine: Faul
 
 
 def test_what_is_shown_is_copied_as_json(api, engine: Faulty, desktop: Browser) -> None:
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     browser = opened(desktop, api)
     browser.grant(api.url, "clipboardReadWrite", "clipboardSanitizedWrite")
     ask(browser, TEXT)
@@ -112,7 +112,7 @@ def test_what_is_shown_is_copied_as_json(api, engine: Faulty, desktop: Browser) 
 
 
 def test_the_model_can_be_chosen(api, engine: Faulty, desktop: Browser) -> None:
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     browser = opened(desktop, api)
     until(lambda: browser.texts("#model option") == ["nano", "other"])
     browser.choose("#model", "other")
@@ -142,7 +142,7 @@ def test_hostile_text_is_shown_as_text(api, engine: Faulty, desktop: Browser) ->
 
 
 def test_offsets_are_right_after_characters_outside_the_basic_plane(api, engine: Faulty, desktop: Browser) -> None:
-    engine.script = scored([("name", "林晓", 0.9)])
+    engine.script = giving([("name", "林晓", 0.9)])
     browser = opened(desktop, api)
     ask(browser, "𠮷野家🍜\n林晓在")
     answered(browser)
@@ -150,7 +150,7 @@ def test_offsets_are_right_after_characters_outside_the_basic_plane(api, engine:
 
 
 def test_chinese_and_english(api, engine: Faulty, desktop: Browser) -> None:
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     browser = opened(desktop, api)
     ask(browser, TEXT)
     answered(browser)
@@ -168,7 +168,7 @@ def test_chinese_and_english(api, engine: Faulty, desktop: Browser) -> None:
 
 
 def test_everything_can_be_reached_with_the_keyboard(api, engine: Faulty, desktop: Browser) -> None:
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     browser = opened(desktop, api)
     ask(browser, TEXT)
     answered(browser)
@@ -197,14 +197,14 @@ def test_problems_are_said_and_do_not_stay(api, engine: Faulty, desktop: Browser
     engine.script = refuse
     ask(browser, TEXT)
     until(lambda: browser.texts("#status.bad") and "<b>too long</b>" in browser.texts("#status.bad")[0])
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     ask(browser, TEXT)
     answered(browser)
     assert browser.texts("#status.bad") == [] and marks(browser) == ["林晓", "云帆科技"]
 
 
 def test_a_key_is_asked_for_where_one_is_needed(start_api, engine: Faulty, desktop: Browser) -> None:
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     with start_api(NER_API_KEYS="secret") as api:
         browser = opened(desktop, api)
         until(lambda: browser.texts("#status.bad") == [STRINGS["en"]["need_key"]])
@@ -216,7 +216,7 @@ def test_a_key_is_asked_for_where_one_is_needed(start_api, engine: Faulty, deskt
 
 
 def test_on_a_phone_nothing_is_cut_off(api, engine: Faulty, tmp_path: Path) -> None:
-    engine.script = scored(FOUND)
+    engine.script = giving(FOUND)
     with chromium(tmp_path / "profile", phone=True) as browser:
         opened(browser, api)
         ask(browser, TEXT * 30)

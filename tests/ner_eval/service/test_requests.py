@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from faulty import Faulty, failure
-from service_answers import scored
+from scored_answers import giving
 
 TEXT = "林晓在云帆科技任经理"
 NAME = {"start": 0, "end": 2, "label": "name", "text": "林晓"}
@@ -33,7 +33,7 @@ def test_one_text_many_and_a_document_are_answered_in_the_same_form(api) -> None
 
 
 def test_only_wanted_labels_and_scores_are_returned(api, engine: Faulty) -> None:
-    engine.script = scored([("name", "林晓", 0.9), ("company", "云帆科技", 0.5)])
+    engine.script = giving([("name", "林晓", 0.9), ("company", "云帆科技", 0.5)])
     everything = api.extract({"text": TEXT, "scores": True}).json()["results"][0]["entities"]
     assert [(e["label"], e["score"]) for e in everything] == [("name", 0.9), ("company", 0.5)]
 
