@@ -1,7 +1,8 @@
 """A run's predictions as labelled data, to correct elsewhere: ``ner-eval export RUN --format F --output DIR``.
 
 If the run was asked with ``--confidence``, formats that have a place for scores get them, and ``--uncertain N`` writes
-the N texts that the model was least sure of, the least sure one first.
+the N texts that the model was least sure of, the least sure one first. ``--suspects`` writes gold instead: the records
+with likely annotation errors, those of the report, to be annotated again.
 """
 
 import argparse
@@ -22,10 +23,15 @@ from ner_data.gold import Entity, Record
 from ner_eval.confidence.tokens import certainty, entity_scores
 from ner_eval.confidence.trust import Trust, Wanted
 from ner_eval.metrics.judged import trust_of
-from ner_eval.metrics.loaded_run import Answered, answer, duplicates, read_run
+from ner_eval.metrics.loaded_run import Answered, answer, duplicates, load_run, read_run
+from ner_eval.report import training_gold
+from ner_eval.reporting.data import training_surfaces
+from ner_eval.reporting.mention_errors import pair
+from ner_eval.reporting.suspects import suspects
 from ner_eval.runs.manifest import run_folder
 
 REFUSED, UNANSWERED, SURE = "refused by the server", "no answer yet", "the model is surer of them"
+RIGHT = "no likely annotation error in them"
 
 
 @dataclass(slots=True)
@@ -96,12 +102,58 @@ def export(
     answers = (answer(record, predictions[record.id], manifest) for record in kept)
     scores: dict[str, dict[Entity, float]] = {}
     predicted = _predicted(answers, set(manifest.prompt.labels), trust, scores, done)
-    corpus = load_corpus(manifest.corpus)
     with whole_folder(output) as new:
+        target = new / manifest.split
         done.written = export_records(
-            predicted, corpus, new / manifest.split, format=format, options=options, nested=nested,
+            predicted, load_corpus(manifest.corpus), target, format=format, options=options, nested=nested,
             skip_bad=skip_bad, scores=scores,
         )  # fmt: skip
+    return done
+
+
+def export_suspects(
+    run: str | Path,
+    output: Path,
+    *,
+    format: str,
+    options: Mapping[str, Any] | None = None,
+    nested: str = "keep",
+    skip_bad: bool = False,
+    gold: Path | None = None,
+    train: Path | None = None,
+    partial: bool = False,
+) -> Predicted:
+    """Write the gold of records in which it is probably wrong (`ner_eval.reporting.suspects`), most convincing first.
+
+    Args:
+        run, output, format, options, nested, skip_bad, gold, partial: see `export`.
+        train: the training split's gold file; by default ``train.jsonl`` in the folder of the gold file.
+
+    Raises:
+        UserError: see `export`; the split has no gold, or no likely error.
+    """
+    loaded = load_run(run, gold=gold, partial=partial)
+    manifest = loaded.manifest
+    training = training_surfaces(training_gold(train, gold or Path(manifest.gold)))
+    found = suspects(((item.record.id, pair(item)) for item in loaded.answered), training)
+    records = {item.record.id: item.record for item in loaded.answered}
+    wanted = list(dict.fromkeys(id for suspect in found for id in suspect.ids))
+    if not wanted:
+        raise UserError(f"{rooted(loaded.folder)}: no likely annotation error in it, so there is nothing to write")
+    done = Predicted(output / manifest.split)
+    done.skipped[RIGHT] = len(records) - len(wanted)
+    with whole_folder(output) as new:
+        target = new / manifest.split
+        chosen = (records[id] for id in wanted)
+        done.written = export_records(
+            chosen,
+            load_corpus(manifest.corpus),
+            target,
+            format=format,
+            options=options,
+            nested=nested,
+            skip_bad=skip_bad,
+        )
     return done
 
 
@@ -141,7 +193,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="write the answered records even if others have no answer yet"
     )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--suspects",
+        action="store_true",
+        help="write the gold of the records in which it is probably wrong, as the report lists them",
+    )
     parser.add_argument(
+        "--train",
+        type=Path,
+        metavar="FILE",
+        help="gold of the training split, to compare with for --suspects (default: train.jsonl beside the run's gold)",
+    )
+    chosen.add_argument(
         "--uncertain",
         type=positive(int),
         default=0,
@@ -151,10 +215,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    done = export(
-        args.run, args.output, format=args.format, options=parse_options(args.format, args.option), nested=args.nested,
-        skip_bad=args.skip_bad, gold=args.gold, partial=args.partial, uncertain=args.uncertain,
-    )  # fmt: skip
+    if args.train and not args.suspects:
+        raise UserError("--train is for --suspects; leave it out")
+    how = {name: getattr(args, name) for name in ("format", "nested", "skip_bad", "gold", "partial")}
+    how["options"] = parse_options(args.format, args.option)
+    if args.suspects:
+        done = export_suspects(args.run, args.output, train=args.train, **how)
+    else:
+        done = export(args.run, args.output, uncertain=args.uncertain, **how)
     print(summary(done.path, done.written))
     for what, counts in (("records", +done.skipped), ("mentions", done.left_out)):
         if counts:

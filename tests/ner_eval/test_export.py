@@ -159,6 +159,36 @@ def test_without_scores_nothing_is_uncertain(workplace, make_run, ner_eval) -> N
     assert not Path("out").exists()
 
 
+def test_gold_that_is_probably_wrong_is_written_to_be_annotated_again(workplace, make_run, ner_eval) -> None:
+    records = [
+        Record("t-1", "云帆在海边", (Entity(0, 2, "name", "云帆"),)),
+        Record("t-2", "林晓在海边", (Entity(0, 2, "name", "林晓"),)),
+        Record("t-3", "云帆在山上", (Entity(0, 2, "name", "云帆"),)),
+    ]
+    company = '[{"text":"云帆","label":"company"}]'
+    make_run(records, {"t-1": company, "t-2": '[{"text":"林晓","label":"name"}]', "t-3": company})
+    ended = ner_eval("export", "./run", "--format", "label_studio", "--suspects", "--output", "out")
+    assert ended.out == (
+        "out/test: read 2, kept 2, rejected 0\n"
+        "note: records that are not written: 1 (no likely annotation error in them 1)\n"
+    ), ended.err
+    samples = load_format("label_studio").read(Source(Path("out/test.json")))
+    assert [(sample.text, sample.entities) for sample in samples] == [
+        (one.text, one.entities) for one in (records[0], records[2])
+    ]
+    ended = ner_eval("export", "./run", "--format", "gold", "--suspects", "--output", "again", "--train", "none.jsonl")
+    assert (ended.code, Path("again").exists()) == (2, False) and "none.jsonl: no such file" in ended.lines[0]
+
+
+def test_a_run_without_likely_errors(workplace, make_run, ner_eval) -> None:
+    make_run(RECORDS[2:], {"t-3": "[]"})
+    words = ("export", "./run", "--format", "gold", "--output", "out")
+    line = "ner-eval: run: no likely annotation error in it, so there is nothing to write"
+    assert ner_eval(*words, "--suspects").lines == [line]
+    assert ner_eval(*words, "--train", "x").lines == ["ner-eval: --train is for --suspects; leave it out"]
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -36,7 +36,7 @@ def collect(run: LoadedRun, scores: Scores, training: Path | None, examples: int
     """
     sentences = [(item, pair(item)) for item in run.answered]
     pairs = [found for _, pairs_of in sentences for found in pairs_of]
-    seen = _training(training)
+    seen = training_surfaces(training)
     corpus = _corpus(run)
     wrong = [entry for entry in sentences if entry[0].parsed.problems or not _all_right(entry[1])]
     data = {
@@ -115,7 +115,8 @@ def _labels(run: LoadedRun, corpus: Corpus | None) -> list[list[str]]:
     return [[label, names.get(label, label)] for label in run.labels]
 
 
-def _training(path: Path | None) -> Counter[tuple[str, str]]:
+def training_surfaces(path: Path | None) -> Counter[tuple[str, str]]:
+    """How often the gold file of a training split has each (surface, label); empty without one."""
     if path is None:
         return Counter()
     return Counter((e.text, e.label) for record in read_gold(path) for e in record.entities or ())
