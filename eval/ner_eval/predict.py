@@ -41,6 +41,7 @@ from ner_eval.inference.served_model import Exchanged, Served, choose_prompt, fi
 from ner_eval.inference.shots import METHODS, SpecFor, require_untrained, shots_of, specs
 from ner_eval.runs.manifest import (
     MANIFEST,
+    OURS,
     VERSION,
     Manifest,
     Shots,
@@ -190,8 +191,7 @@ class _Work:
 
     def manifest(self, spec: PromptSpec, served: Served | None) -> Manifest:
         trained = self.adapter or (served.folder if served else None)
-        own = installed("llamafactory-ner") or "not installed"
-        versions = {"llamafactory-ner": own, "python": platform.python_version()}
+        versions = {OURS: installed(OURS) or "not installed", "python": platform.python_version()}
         if served and served.version:
             versions["vllm (server)"] = served.version
         return Manifest(

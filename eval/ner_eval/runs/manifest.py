@@ -22,6 +22,7 @@ from ner_data.prompt import PromptSpec
 
 RUNS = Path("runs")
 MANIFEST = "manifest.json"
+OURS = "llamafactory-ner"  # this project, among the tool versions
 VERSION = 1
 # These may differ when a run continues: where and when it is asked. (Different training means different weights.)
 FREE = {"folder", "base_urls", "started", "seconds", "hardware", "training"}
@@ -211,8 +212,8 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
     """Why a run cannot be continued: the first field that differs, with both values; None if it can."""
     for name in (field.name for field in fields(Manifest) if field.name not in FREE):
         ours, theirs = getattr(wanted, name), getattr(stored, name)
-        if name == "tool_versions":  # answers do not depend on the Python version
-            ours, theirs = ({key: value for key, value in all.items() if key != "python"} for all in (ours, theirs))
+        if name == "tool_versions":
+            ours, theirs = (_answering(versions) for versions in (ours, theirs))
         # The server's files may not be readable every time.
         if ours == theirs or (name == "weights" and None in (ours, theirs)):
             continue
@@ -227,6 +228,11 @@ def differing_field(stored: Manifest, wanted: Manifest) -> str | None:
             name, ours, theirs = f"{name}.{key}", ours.get(key), theirs.get(key)
         return f"{name}: stored {one_line(theirs)}, asked for {one_line(ours)}"
     return None
+
+
+def _answering(versions: dict[str, str]) -> dict[str, str]:
+    """The versions that answers depend on: the server's. What we send is stored as prompt and sampling."""
+    return {name: version for name, version in versions.items() if name not in ("python", OURS)}
 
 
 def select(records: list[Record], selection: Selection) -> list[Record]:
