@@ -20,9 +20,9 @@ from ner_data.corpus import load_corpus
 from ner_data.export import Exported, summary
 from ner_data.export import export as export_records
 from ner_data.gold import Entity, Record
-from ner_eval.confidence.tokens import certainty, entity_scores
+from ner_eval.confidence.tokens import certainty
 from ner_eval.confidence.trust import Trust, Wanted
-from ner_eval.metrics.judged import trust_of
+from ner_eval.metrics.judged import scored, trust_of
 from ner_eval.metrics.loaded_run import Answered, answer, duplicates, load_run, read_run
 from ner_eval.report import training_gold
 from ner_eval.reporting.data import training_surfaces
@@ -91,17 +91,17 @@ def export(
     kept = [record for record in records if record.id in predictions and not predictions[record.id].error]
     if refused := len(records) - missing - len(kept):
         done.skipped[REFUSED] = refused
-    scored = bool(manifest.sampling.get("logprobs"))
+    has_scores = bool(manifest.sampling.get("logprobs"))
     if uncertain:
-        if not scored:
+        if not has_scores:
             raise UserError(f"{rooted(folder)}: has no scores; predict with --confidence into another --run")
         kept.sort(key=lambda record: certainty(predictions[record.id].tokens))
         done.skipped[SURE] = max(len(kept) - uncertain, 0)
         kept = kept[:uncertain]
-    trust = trust_of(manifest, Wanted()) if scored else Trust()
+    trust = trust_of(manifest, Wanted()) if has_scores else Trust()
     answers = (answer(record, predictions[record.id], manifest) for record in kept)
     scores: dict[str, dict[Entity, float]] = {}
-    predicted = _predicted(answers, set(manifest.prompt.labels), trust, scores, done)
+    predicted = _predicted(answers, manifest.prompt.labels, trust, scores, done)
     with whole_folder(output) as new:
         target = new / manifest.split
         done.written = export_records(
@@ -159,7 +159,7 @@ def export_suspects(
 
 def _predicted(
     answers: Iterable[Answered],
-    labels: set[str],
+    labels: tuple[str, ...],
     trust: Trust,
     scores: dict[str, dict[Entity, float]],
     done: Predicted,
@@ -179,8 +179,7 @@ def _predicted(
                 entities.append(Entity(*span, mention.label, mention.text))
         record = answered.record
         if answered.tokens:
-            raw = entity_scores(answered.answer, answered.tokens, answered.parsed.mentions, answered.spans)
-            scores[record.id] = {entity: trust.score(score) for entity, score in raw.items()}
+            scores[record.id] = {entity: trust.score(raw) for entity, raw in scored(answered, labels).items()}
         yield Record(record.id, record.text, tuple(sorted(entities)), record.source)
 
 

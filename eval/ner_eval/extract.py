@@ -12,14 +12,12 @@ the reason among its problems, and the exit code is 1; ``--retry-refused`` asks 
 """
 
 import argparse
-import asyncio
 import json
 import os
 import shlex
 import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -40,7 +38,7 @@ from ner_eval.arguments import (
 from ner_eval.confidence.trust import Trust, Wanted, trust_in
 from ner_eval.inference.asker import Asker, cutting
 from ner_eval.inference.client import Connection, run_async
-from ner_eval.inference.documents import FORMATS, Document, read_documents
+from ner_eval.inference.documents import FORMATS, Document, in_thread, read_documents
 from ner_eval.inference.failures import ServerUnavailable, shown
 from ner_eval.inference.http import encoded
 from ner_eval.inference.recognized import Recognized
@@ -49,8 +47,6 @@ from ner_eval.inference.served_model import Exchanged, choose_prompt, find_model
 from ner_eval.inference.splitting import Cutting, distinct
 from ner_eval.reporting.terminal import highlight
 from ner_eval.runs.output_file import Asked, Store, open_output
-
-READ_AHEAD = 256  # texts
 
 
 @dataclass(slots=True)
@@ -196,7 +192,7 @@ async def _extract(
             documents = stored.remaining(documents, set(again))
             store = await stack.enter_async_context(Store(stored, again))
         try:
-            async for document, found in asker.stream(_in_thread(documents)):
+            async for document, found in asker.stream(in_thread(documents)):
                 count.read += 1
                 count.problems += bool(found.problems)
                 count.unanswered += not found.answered
@@ -244,32 +240,6 @@ def curl_commands(source: _Source, asked: _Asked) -> Iterator[str]:
             words = ["curl", "-s", url, "-H", "Content-Type: application/json", *key, "-d", body]
             # Double quotes: the shell fills in the key, which is not printed.
             yield " ".join(f'"{word}"' if word in key[1:] else shlex.quote(word) for word in words)
-
-
-async def _in_thread(documents: Iterator[Document]) -> AsyncIterator[tuple[Document, str]]:
-    """Read in a daemon thread: a slow pipe must delay neither the answers nor the program's exit."""
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[Document | Exception | None] = asyncio.Queue()
-    room = threading.Semaphore(READ_AHEAD)
-
-    def read() -> None:
-        last: Exception | None = None
-        # The loop is closed if the program ends before its input.
-        with suppress(RuntimeError):
-            try:
-                for document in documents:
-                    room.acquire()
-                    loop.call_soon_threadsafe(queue.put_nowait, document)
-            except Exception as error:  # raised below
-                last = error
-            loop.call_soon_threadsafe(queue.put_nowait, last)
-
-    threading.Thread(target=read, daemon=True).start()
-    while (item := await queue.get()) is not None:
-        if isinstance(item, Exception):
-            raise item
-        room.release()
-        yield item, item.text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -36,12 +36,13 @@ def fit(
         raise UserError(f"{problem}; hold out more records (val_size), or use a larger corpus")
     method = method or ("isotonic" if len(judged) >= MANY else "platt")
     parameters = _learn(judged, method)
+    before = calibration_error(judged) or 0.0
     entities = tuple((one.label, one.score, one.right) for one in judged)
 
     def made(parameters: dict[str, Any], error_after: float) -> Calibration:
         return Calibration(
             1, corpus, prompt, weights, structured, "platt" if method == "platt" else "isotonic", **parameters,
-            error_before=calibration_error(judged) or 0.0, error_after=error_after, entities=entities,
+            error_before=before, error_after=error_after, entities=entities,
         )  # fmt: skip
 
     unseen: list[Judged] = []

@@ -3,11 +3,13 @@
 All are read as a stream, so endless input works.
 """
 
+import asyncio
 import csv
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +34,7 @@ BEGINNINGS = {
 }
 BINARY = "a binary file, not text (it has a zero byte); export it as text, JSON lines or CSV"
 EXPORT = "export it as text, JSON lines or CSV"
+READ_AHEAD = 256  # texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +178,29 @@ def _csv(file: IO[str], shown: str, column: str) -> Iterator[Document]:
             yield Document(row.get("id") or where, row[column], row)
     except csv.Error as error:
         raise UserError(f"{shown}:{reader.line_num}: not CSV ({error}); fix the line") from None
+
+
+async def in_thread(documents: Iterator[Document]) -> AsyncIterator[tuple[Document, str]]:
+    """Read in a daemon thread: a slow pipe must delay neither the answers nor the program's exit."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[Document | Exception | None] = asyncio.Queue()
+    room = threading.Semaphore(READ_AHEAD)
+
+    def read() -> None:
+        last: Exception | None = None
+        # The loop is closed if the program ends before its input.
+        with suppress(RuntimeError):
+            try:
+                for document in documents:
+                    room.acquire()
+                    loop.call_soon_threadsafe(queue.put_nowait, document)
+            except Exception as error:  # raised below
+                last = error
+            loop.call_soon_threadsafe(queue.put_nowait, last)
+
+    threading.Thread(target=read, daemon=True).start()
+    while (item := await queue.get()) is not None:
+        if isinstance(item, Exception):
+            raise item
+        room.release()
+        yield item, item.text

@@ -65,7 +65,7 @@ def judge(run: LoadedRun, wanted: Wanted | None = None, *, calibrated: bool = Tr
             continue
         right = set(item.record.gold)
         gold += len(right)
-        found = _scored(item, manifest.prompt.labels)
+        found = scored(item, manifest.prompt.labels)
         raw += (Judged(entity.label, score, entity in right) for entity, score in found.items())
         records += [number] * len(found)
     wanted = wanted or Wanted()
@@ -86,7 +86,8 @@ def trust_of(manifest: Manifest, wanted: Wanted) -> Trust:
         return Trust(threshold=wanted.threshold or 0.0)
 
 
-def _scored(item: Answered, labels: tuple[str, ...]) -> dict[Entity, float]:
+def scored(item: Answered, labels: tuple[str, ...]) -> dict[Entity, float]:
+    """The entities of an answer whose tokens are known, with the model's own scores."""
     scores = entity_scores(item.answer, item.tokens, item.parsed.mentions, item.spans)
     return {entity: score for entity, score in scores.items() if entity.label in labels}
 
@@ -104,7 +105,7 @@ def by_votes(run: LoadedRun, drawn: Sequence[LoadedRun]) -> list[Judged]:
         Judged(entity.label, named[item.record.id, entity] / len(drawn), entity in set(item.record.gold))
         for item in run.answered
         if item.tokens
-        for entity in _scored(item, run.manifest.prompt.labels)
+        for entity in scored(item, run.manifest.prompt.labels)
     ]
 
 
