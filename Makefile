@@ -266,7 +266,7 @@ nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about
 test: lint .venv-train/.ready .venv-serve/.ready ## run lint, types, and the tests with the real llamafactory and vLLM
 	@tests/run "not slow"
 
-test-all: lint .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready .venv-audit/.locked ## run the slow tests too
+test-all: lint .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready .venv-audit/.locked .venv-label-studio/.locked ## run the slow tests too
 	@tests/run ""
 
 lint: docs ## check style and types, the Dockerfile, the compose files, the workflows, and build the site of docs/
@@ -301,7 +301,7 @@ audit: sbom ## look up known vulnerabilities of every locked package; fails if t
 	done; [ -z "$$bad" ] || exit 2
 
 lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (needs uv)
-	@cd requirements; for p in base audit docs serve-cuda quantize-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
+	@cd requirements; for p in base audit docs label-studio serve-cuda quantize-cuda; do $(UV_COMPILE) $$p.in -o $$p.txt; done; \
 	$(UV_COMPILE) eval.in -o eval.txt -c base.txt; \
 	$(UV_COMPILE) train-cuda.in -o train-cuda.txt --override train-overrides.txt; \
 	$(UV_COMPILE) train-cpu.in -o train-cpu.txt --override train-overrides.txt $(UV_CPU); \
@@ -321,6 +321,8 @@ clean: ## stop all servers, remove runs, caches and server state (environments, 
 	@$(call build,.venv-audit,$<)
 .venv-docs/.locked: requirements/docs.txt
 	@$(call build,.venv-docs,$<)
+.venv-label-studio/.locked: requirements/label-studio.txt
+	@$(call build,.venv-label-studio,$<)
 .venv-train/.locked: requirements/train-$(ACCELERATOR).txt $(TORCH)
 	@$(call build,.venv-train,$<,$(TORCH))
 .venv-serve/.locked: requirements/serve-$(ACCELERATOR).txt $(TORCH)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -51,14 +52,19 @@ class Keys:
         return len(self._digests)
 
     def number(self, header: str) -> int | None:
-        """Which key, counted from 1, an ``Authorization: Bearer KEY`` header holds.
+        """Which key, counted from 1, an Authorization header holds: ``Bearer KEY``, or ``Basic`` with it as password.
 
         The time that this takes says nothing about the keys: digests are compared, and always all of them.
         """
         scheme, _, key = header.partition(" ")
+        if scheme.lower() == "basic":  # Label Studio knows no other
+            try:
+                key = b64decode(key, validate=True).decode().partition(":")[2]
+            except ValueError:
+                return None
         given = sha256(key.strip().encode("utf-8", "replace")).digest()
         same = [compare_digest(given, digest) for digest in self._digests]
-        return same.index(True) + 1 if scheme.lower() == "bearer" and any(same) else None
+        return same.index(True) + 1 if scheme.lower() in ("bearer", "basic") and any(same) else None
 
 
 @dataclass(slots=True)

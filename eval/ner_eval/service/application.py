@@ -10,6 +10,7 @@ from ner_common.machine import installed
 from ner_common.pages import nodes, style
 from ner_eval.service.failures import Failed
 from ner_eval.service.gate import EXTRACT, Gate
+from ner_eval.service.label_studio import add_label_studio
 from ner_eval.service.messages import Models, Problem, Served, described
 from ner_eval.service.service import JSON, LINES, Service
 
@@ -90,6 +91,7 @@ def application(service: Service) -> Gate:
         """Metrics in Prometheus' text format."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
+    add_label_studio(app, service)
     _add_pages(app)
     _add_failures(app)
     _describe(app, components)

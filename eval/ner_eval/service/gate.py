@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ner_eval.service.failures import HUNG_UP
+from ner_eval.service.label_studio import PREDICT
 from ner_eval.service.messages import Problem
 from ner_eval.service.service import JSON, Service
 
@@ -51,7 +52,7 @@ class Gate:
             await send(message)
 
         path = scope["path"] if scope["path"] in self._paths else "other"  # anything may be in it, texts too
-        extracts = path == EXTRACT
+        extracts = path in (EXTRACT, PREDICT)
         self._service.metrics.in_flight.inc()
         self._running += extracts
         try:

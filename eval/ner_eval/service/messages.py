@@ -1,11 +1,13 @@
 """What clients send and get: the types of the JSON, which the OpenAPI description shows too."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ner_common.decoding import NotJSON, decode_json
 from ner_eval.service.failures import Failed
+
+T = TypeVar("T")
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,25 +95,35 @@ class Problem(Struct, frozen=True):
     error: str
 
 
-def read_request(data: bytes, most: int) -> Extract:
-    """Read the body of ``POST /extract``, of at most ``most`` texts.
+def read_request(data: bytes) -> Extract:
+    """Read the body of ``POST /extract``.
 
     Raises:
-        Failed: 400: it is not JSON; 413: it has too many texts; 422: it is JSON of another kind.
+        Failed: 400: it is not JSON; 422: it is JSON of another kind.
+    """
+    request = read_as(data, Extract, '{"text": "…"}')
+    if sum(given is not None for given in (request.text, request.texts, request.document)) != 1:
+        raise Failed(422, "give exactly one of text, texts and document")
+    return request
+
+
+def read_as(data: bytes, kind: type[T], example: str) -> T:
+    """Read the body of a request.
+
+    Args:
+        example: what such a body looks like, for an empty one.
+
+    Raises:
+        Failed: 400: it is not JSON; 422: it is JSON of another kind.
     """
     if not data.strip():
-        raise Failed(400, 'the body is empty; send JSON like {"text": "…"}')
+        raise Failed(400, f"the body is empty; send JSON like {example}")
     try:
-        request = decode_json(data, Extract)
+        return decode_json(data, kind)
     except NotJSON as error:
         raise Failed(400, f"the body is not JSON ({error}, line {error.line})") from None
     except ValueError as error:
         raise Failed(422, str(error)) from None
-    if sum(given is not None for given in (request.text, request.texts, request.document)) != 1:
-        raise Failed(422, "give exactly one of text, texts and document")
-    if request.texts is not None and len(request.texts) > most:
-        raise Failed(413, f"{len(request.texts):,} texts, more than {most:,}; send them in several requests")
-    return request
 
 
 def described() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ner_common.errors import UserError
+from ner_common.fingerprints import weights_fingerprint
 from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_eval.confidence.trust import Trust, trust_in
 from ner_eval.inference.asker import Asker
@@ -19,7 +20,8 @@ class Model:
     """A model that the engines serve, and how it is asked.
 
     Its texts have no queue of their own: each request has at most ``concurrency`` of its texts in flight, so a large
-    batch does not keep a single text waiting.
+    batch does not keep a single text waiting. ``version`` is the name with the fingerprint of the weights, as far as
+    these can be read here.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Model:
     openai_only: bool
     concurrency: int
     trust: Trust
+    version: str
 
     def asker(self, confidence: bool) -> Asker:
         """One for a request; with ``confidence``, entities get scores, calibrated if the model's folder says how."""
@@ -72,7 +75,8 @@ async def open_models(
         prompt = path / FILE_NAME if folder and path else path
         spec = choose_prompt(prompt, folder or served.folder, None, (), False)
         sampling(spec, structured, connection.openai_only)  # raises if the answer form cannot be forced
-        trust = trust_in(folder or served.folder, spec.fingerprint, structured=structured)
+        weights = weights_fingerprint(folder or served.folder)
+        trust = trust_in(folder or served.folder, spec.fingerprint, structured=structured, weights=weights)
         how = (structured, connection.openai_only, connection.concurrency)
-        models[name] = Model(name, spec, client, *how, trust)
+        models[name] = Model(name, spec, client, *how, trust, f"{name} {weights}" if weights else name)
     return models

@@ -1,4 +1,4 @@
-"""`POST /extract`: access and limits around `ner_eval.service.extraction`."""
+"""What is asked for texts: access and limits around `ner_eval.service.extraction`, and `POST /extract`."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -58,6 +58,11 @@ class Service:
     def __post_init__(self) -> None:
         self._rates = RateLimit(self.limits.rate, self.limits.burst)
 
+    @property
+    def default(self) -> Model:
+        """The first model, which is asked if none is named."""
+        return next(iter(self.models.values()))
+
     def client(self, http: "Request") -> str:
         """Who asks: the number of a key, or without keys the address.
 
@@ -81,13 +86,8 @@ class Service:
         from starlette.responses import Response, StreamingResponse
 
         client = self.client(http)
-        request = read_request(await self._body(http), self.limits.texts)
-        model = self._model(request.model)
-        check_labels(model, request.labels)
-        http.state.model, http.state.texts = model.name, len(request.wanted)
-        if wait := self._rates.wait(client, max(1, len(request.wanted))):
-            raise Failed(429, f"more than {self.limits.rate:g} texts per second; wait {wait:.1f} s", wait)
-        seconds = min(request.deadline or self.limits.deadline, self.limits.deadline)
+        request = read_request(await self.body(http))
+        model, seconds = self._accept(http, client, request)
         found = self._recorded(http, model, request)
         if request.stream or LINES in http.headers.get("accept", ""):
             lines = _lines(found, seconds)
@@ -98,7 +98,38 @@ class Service:
             raise Failed(422, results[0].problems[0])
         return Response(msgspec.json.encode(Extracted(model.name, results)), media_type=JSON)
 
-    async def _body(self, http: "Request") -> bytes:
+    async def answers(self, http: "Request", client: str, request: Extract) -> tuple[Model, list[Result]]:
+        """The model that was asked, and all results.
+
+        Raises:
+            Failed: why there are none.
+        """
+        model, seconds = self._accept(http, client, request)
+        return model, await in_time(http, _all(self._recorded(http, model, request)), seconds)
+
+    def _accept(self, http: "Request", client: str, request: Extract) -> tuple[Model, float]:
+        """The model that is asked, and how many seconds that may take.
+
+        Raises:
+            Failed: 404: there is no such model; 413: too many texts; 422: the model has no such label; 429: the client
+                sends too many texts in too short a time.
+        """
+        count, most = len(request.wanted), self.limits.texts
+        if count > most:
+            raise Failed(413, f"{count:,} texts, more than {most:,}; send them in several requests")
+        model = self._model(request.model)
+        check_labels(model, request.labels)
+        http.state.model, http.state.texts = model.name, count
+        if wait := self._rates.wait(client, max(1, count)):
+            raise Failed(429, f"more than {self.limits.rate:g} texts per second; wait {wait:.1f} s", wait)
+        return model, min(request.deadline or self.limits.deadline, self.limits.deadline)
+
+    async def body(self, http: "Request") -> bytes:
+        """The body of a request.
+
+        Raises:
+            Failed: 408, 413, 415: it is late, too large, or not declared as JSON.
+        """
         from starlette.requests import ClientDisconnect
 
         if http.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
@@ -120,7 +151,7 @@ class Service:
 
     def _model(self, name: str | None) -> Model:
         if name is None:
-            return next(iter(self.models.values()))
+            return self.default
         if name not in self.models:
             raise Failed(404, f"no model {one_line(name)}; there is: {', '.join(self.models)}")
         return self.models[name]

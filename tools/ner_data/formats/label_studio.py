@@ -96,21 +96,27 @@ class Reader(JSONRecords):
         write_array(target, ".json", tasks, write)
 
     def _task(self, record: Record) -> dict[str, Any]:
-        results = [self._result(found) for found in record.entities or ()]
+        results = [region(found, self.label) for found in record.entities or ()]
         annotations = [] if record.entities is None else [{"result": results}]
         return {"data": {"id": record.id, self.text: record.text}, "annotations": annotations}
 
     def _suggested(self, record: Record, scores: Mapping[Entity, float]) -> dict[str, Any]:
-        """A task with a prediction, whose score is its lowest one: Label Studio can sort tasks by it."""
         found = record.entities or ()
-        known = {entity: round(scores[entity], 4) for entity in found if entity in scores}
-        results = [self._result(one) | ({"score": known[one]} if one in known else {}) for one in found]
-        lowest = {"score": min(known.values())} if known else {}
-        return {"data": {"id": record.id, self.text: record.text}, "predictions": [{"result": results, **lowest}]}
+        made = prediction([region(one, self.label, scores.get(one)) for one in found])
+        return {"data": {"id": record.id, self.text: record.text}, "predictions": [made]}
 
-    def _result(self, found: Entity) -> dict[str, Any]:
-        value = {"start": found.start, "end": found.end, "text": found.text, "labels": [found.label]}
-        return {"from_name": self.label, "to_name": "text", "type": "labels", "value": value}
+
+def region(found: Entity, control: str, score: float | None = None, text: str = "text") -> dict[str, Any]:
+    """A mention as a result: of the labels control of that name, in the text of that name."""
+    value = {"start": found.start, "end": found.end, "text": found.text, "labels": [found.label]}
+    own = {} if score is None else {"score": round(score, 4)}
+    return {"from_name": control, "to_name": text, "type": "labels", "value": value, **own}
+
+
+def prediction(regions: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a model found in a text; its score is the lowest one of its regions: Label Studio can sort tasks by it."""
+    scores = [one["score"] for one in regions if "score" in one]
+    return {"result": regions, **({"score": min(scores)} if scores else {})}
 
 
 def _regions(task: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
