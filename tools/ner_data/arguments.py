@@ -14,19 +14,20 @@ from ner_data.nesting import POLICIES
 from ner_data.source import ENCODINGS
 
 
-def add_reading_arguments(parser: argparse.ArgumentParser, default: str) -> None:
-    """The options about how raw files are read, which a corpus description can hold too."""
-    parser.add_argument("--encoding", choices=ENCODINGS, help=f"encoding of the raw files (default: {default})")
+def add_reading_arguments(parser: argparse.ArgumentParser, described: bool) -> None:
+    """The options about how raw files are read, which a corpus description can hold too; if it does, that counts."""
+    encoding, nested, split = ["as the corpus describes it"] * 3 if described else ["utf-8", "keep", "not at all"]
+    parser.add_argument("--encoding", choices=ENCODINGS, help=f"encoding of the raw files (default: {encoding})")
     parser.add_argument(
         "--nested",
         choices=POLICIES,
-        help=f"which of nested or crossing mentions are kept, for forms that hold flat ones (default: {default})",
+        help=f"which of nested or crossing mentions are kept, for forms that hold flat ones (default: {nested})",
     )
     parser.add_argument(
         "--split-sentences",
         type=positive(int),
         metavar="N",
-        help=f"cut texts of more than N characters at sentence ends, never inside a mention (default: {default})",
+        help=f"cut texts of more than N characters at sentence ends, never inside a mention (default: {split})",
     )
 
 

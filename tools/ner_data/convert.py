@@ -237,7 +237,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "if a split would lose more than half of its records or all its mentions of a label, or more than half of the "
         "records that have labels",
     )
-    add_reading_arguments(parser, "as the corpus describes it")
+    add_reading_arguments(parser, described=True)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -171,7 +171,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="raw files; their names say which split each one is (a single one is train)",
     )
     add_detection_arguments(parser)
-    add_reading_arguments(parser, "utf-8, keep, not at all")
+    add_reading_arguments(parser, described=False)
 
 
 def describe(name: str, content: Contents) -> str:
