@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 T = TypeVar("T")
+NO_SCORES = "scores: the engine has none; leave scores and threshold out"
 AWAY = 5  # seconds that clients are told to wait while no engine answers
 
 
@@ -72,7 +73,7 @@ def _as_failures() -> Iterator[None]:
         raise Failed(503, "no engine answers; try again later", AWAY) from None
     except RequestRefused as error:
         if NO_LOGPROBS in str(error):
-            raise Failed(422, "scores: the engine has none; leave scores and threshold out") from None
+            raise Failed(422, NO_SCORES) from None
         raise Failed(503, f"the engine refuses all requests: {_without_address(str(error))}") from None
 
 

@@ -19,10 +19,12 @@ from xml.etree import ElementTree
 
 import msgspec
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from ner_common.errors import one_line
 from ner_data.formats.label_studio import prediction, region
 from ner_data.gold import Entity
+from ner_eval.service.extraction import NO_SCORES
 from ner_eval.service.failures import Failed
 from ner_eval.service.messages import Extract, Result, read_as
 from ner_eval.service.service import JSON, Service
@@ -143,7 +145,12 @@ def add_label_studio(app: "FastAPI", service: Service) -> None:
         asked = read_as(await service.body(request), Tasks, '{"tasks": […], "label_config": "…"}')
         control = read_interface(asked.label_config, service.default.spec.labels)
         wanted = Extract(texts=control.texts(asked.tasks), labels=control.labels, scores=True)
-        model, results = await service.answers(request, client, wanted)
+        try:
+            model, results = await service.answers(request, client, wanted)
+        except Failed as error:
+            if error.problem != NO_SCORES:
+                raise
+            model, results = await service.answers(request, client, replace(wanted, scores=False))
         return answer({"results": [control.predictions(result, model.version) for result in results]})
 
     async def webhook(request: Request) -> Response:

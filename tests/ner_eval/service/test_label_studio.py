@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api_process import Api
-from faulty import Faulty
+from faulty import Faulty, completion, failure
 from ner_data.formats import load_format
 from scored_answers import giving
 
@@ -70,10 +70,22 @@ def test_what_it_needs_besides_is_answered(api: Api) -> None:
     assert call(api, "predict", asked()) == {"results": []}
 
 
+def test_an_engine_without_scores_gives_predictions_without(api: Api) -> None:
+    ((made,),) = call(api, "predict", asked(TEXT))["results"]
+    assert len(made["result"]) == 1 and made.keys() == {"result", "model_version"}
+    assert made["result"][0].keys() == {"from_name", "to_name", "type", "value"}
+
+
 def test_a_text_without_an_answer_gets_no_prediction(api: Api, engine: Faulty) -> None:
-    engine.script = giving([])
-    ((empty,),) = call(api, "predict", asked(TEXT))["results"]
-    assert empty["result"] == [] and "score" not in empty  # nothing was found, which is an answer
+    async def refuse(server: Faulty, body: dict[str, Any]) -> Any:
+        if "雨" in body["messages"][-1]["content"]:
+            return failure(400, "too long")
+        return completion("[]")
+
+    engine.script = refuse
+    nothing, unanswered = call(api, "predict", asked("风停了。", "下雨了。"))["results"]
+    assert nothing == [{"result": [], "model_version": "nano"}]  # nothing is there, which is an answer
+    assert unanswered == []
 
 
 @pytest.mark.parametrize(
