@@ -1,14 +1,16 @@
-"""A run's predictions as labelled data, to correct elsewhere: ``ner-eval export RUN --format F --output DIR``.
+"""What a model found as labelled data, to correct elsewhere: ``ner-eval export RUN --format F --output DIR``.
 
-If the run was asked with ``--confidence``, formats that have a place for scores get them, and ``--uncertain N`` writes
-the N texts that the model was least sure of, the least sure one first. ``--suspects`` writes gold instead: the records
-with likely annotation errors, those of the report, to be annotated again.
+``RUN`` is a run, or a file that ``ner-eval extract --output`` wrote. If the model was asked with ``--confidence``,
+formats that have a place for scores get them, and ``--uncertain N`` writes the N texts that the model was least sure
+of, the least sure one first. ``--suspects`` writes gold instead: the records of a run with likely annotation errors,
+those of the report, to be annotated again.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ner_common.errors import UserError, counted, rooted
 from ner_common.files import whole_folder
 from ner_data.arguments import add_format_arguments, parse_options
 from ner_data.corpus import load_corpus
+from ner_data.described import Corpus, Label
 from ner_data.export import Exported, summary
 from ner_data.export import export as export_records
 from ner_data.gold import Entity, Record
@@ -28,6 +31,7 @@ from ner_eval.report import training_gold
 from ner_eval.reporting.data import training_surfaces
 from ner_eval.reporting.mention_errors import pair
 from ner_eval.reporting.suspects import suspects
+from ner_eval.runs.extracted import read_extracted
 from ner_eval.runs.manifest import run_folder
 
 REFUSED, UNANSWERED, SURE = "refused by the server", "no answer yet", "the model is surer of them"
@@ -111,6 +115,49 @@ def export(
     return done
 
 
+def export_extracted(
+    file: Path,
+    output: Path,
+    *,
+    format: str,
+    options: Mapping[str, Any] | None = None,
+    nested: str = "keep",
+    skip_bad: bool = False,
+    uncertain: int = 0,
+) -> Predicted:
+    """Write the texts in a file of ``ner-eval extract --output`` with their entities, as ``output/NAME`` in a format.
+
+    Args:
+        file: NAME.jsonl, with its manifest.
+        output, format, options, nested, skip_bad, uncertain: see `export`.
+
+    Raises:
+        UserError: see `ner_data.export` and `read_extracted`; the folder exists; or nothing is known of certainty.
+    """
+    asked, texts = read_extracted(file)
+    done, kept = Predicted(output / file.stem), []
+    for text in texts:
+        if text.record.entities is None:
+            done.skipped[REFUSED] += 1
+        else:
+            kept.append(text)
+    if uncertain:
+        if kept and all(text.certainty == -inf for text in kept):
+            raise UserError(f"{rooted(file)}: has no scores; extract with --confidence into another --output")
+        kept.sort(key=lambda text: text.certainty)
+        done.skipped[SURE] = max(len(kept) - uncertain, 0)
+        kept = kept[:uncertain]
+    labels = asked.labels or sorted({entity.label for text in kept for entity in text.record.gold})
+    corpus = Corpus(file.stem, "", "", "", "gold", {}, tuple(Label(label, label) for label in labels))
+    scores = {text.record.id: text.scores for text in kept}
+    with whole_folder(output) as new:
+        done.written = export_records(
+            (text.record for text in kept), corpus, new / file.stem, format=format, options=options, nested=nested,
+            skip_bad=skip_bad, scores=scores,
+        )  # fmt: skip
+    return done
+
+
 def export_suspects(
     run: str | Path,
     output: Path,
@@ -184,7 +231,7 @@ def _predicted(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="a name in runs/, or a folder")
+    parser.add_argument("run", help="a name in runs/, a folder, or a file that `ner-eval extract --output` wrote")
     add_format_arguments(parser)
     parser.add_argument(
         "--gold", type=Path, metavar="FILE", help="read the texts from FILE, if their file has moved since the run"
@@ -216,12 +263,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.train and not args.suspects:
         raise UserError("--train is for --suspects; leave it out")
-    how = {name: getattr(args, name) for name in ("format", "nested", "skip_bad", "gold", "partial")}
+    how = {name: getattr(args, name) for name in ("format", "nested", "skip_bad")}
     how["options"] = parse_options(args.format, args.option)
-    if args.suspects:
-        done = export_suspects(args.run, args.output, train=args.train, **how)
+    if (file := Path(args.run)).is_file():
+        if args.suspects or args.gold or args.partial:
+            raise UserError("--suspects, --gold and --partial are for runs; leave them out")
+        done = export_extracted(file, args.output, uncertain=args.uncertain, **how)
+    elif args.suspects:
+        done = export_suspects(args.run, args.output, train=args.train, gold=args.gold, partial=args.partial, **how)
     else:
-        done = export(args.run, args.output, uncertain=args.uncertain, **how)
+        given = {"gold": args.gold, "partial": args.partial, "uncertain": args.uncertain}
+        done = export(args.run, args.output, **given, **how)
     print(summary(done.path, done.written))
     for what, counts in (("records", +done.skipped), ("mentions", done.left_out)):
         if counts:

@@ -6,9 +6,10 @@ Writes one JSON line per text, in the order of the input, as soon as it is answe
         [{"start": 0, "end": 4, "label": "organization", "text": "嘉力中学"}, ...], "problems": []}
 
 Other fields of a JSON or CSV record are kept. Offsets are half-open and count characters of the whole text, however
-long it is. With ``--confidence`` each entity also has a ``score`` from 0 to 1 (`ner_eval.confidence.tokens`). A text
-that the server refuses (for example because it exceeds the model's context) is written with ``"entities": null`` and
-the reason among its problems, and the exit code is 1; ``--retry-refused`` asks it again.
+long it is. With ``--confidence`` each entity also has a ``score`` from 0 to 1, and each text a ``certainty``, the mean
+log-probability of the answer's tokens (`ner_eval.confidence.tokens`). A text that the server refuses (for example
+because it exceeds the model's context) is written with ``"entities": null`` and the reason among its problems, and the
+exit code is 1; ``--retry-refused`` asks it again. ``ner-eval export FILE`` writes such a file for annotation tools.
 """
 
 import argparse
@@ -155,6 +156,7 @@ class _Asked:
     def determining(self, folder: Path | None, spec: PromptSpec, trust: Trust) -> Asked:
         """What determines the answers, and which entities of them are written."""
         how = {**asdict(self.cutting(spec)), "confidence": str(trust) if self.confidence else ""}
+        how["labels"] = spec.labels
         return Asked(self.model, weights_fingerprint(folder), spec.fingerprint, self.structured, **how)
 
     def cutting(self, spec: PromptSpec) -> Cutting:
@@ -217,6 +219,8 @@ def line(document: Document, found: Recognized) -> str:
     entities = found.as_json() if found.answered else None
     own = {key: value for key, value in document.fields.items() if key != "id" or value not in (None, "")}
     value = {"id": document.id, **own, "text": found.text, "entities": entities, "problems": list(found.problems)}
+    if found.certainty is not None:
+        value["certainty"] = round(found.certainty, 6)
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -210,3 +210,74 @@ def test_what_cannot_be_exported(workplace, make_run, ner_eval, words: list[str]
     (line,) = ended.lines
     assert message in line
     assert not Path("out").exists()
+
+
+@pytest.fixture
+def extracted(work: Path, ner_eval) -> Path:
+    """A file of `extract` with six texts, of whose answers the model was sure in the order 3, 0, 1, 2, 4, 5."""
+    texts = "".join(f"林{number:02}在云帆科技任经理\n" for number in range(6))
+    Path("new.txt").write_text(texts, "utf-8")
+    with Faulty(surer_with_every_record) as server:
+        asked = ("--prompt", "data/alpaca/demo.prompt.json", "--base-url", server.base_url, "--wait", 0)
+        words = ("--model", "nano", "--confidence", "--output", "new.jsonl")
+        assert ner_eval("extract", "new.txt", *words, *asked).code == 0
+    return Path("new.jsonl")
+
+
+def test_extracted_texts_are_written_with_scores_the_least_certain_first(extracted: Path, ner_eval) -> None:
+    ended = ner_eval("export", "new.jsonl", "--format", "label_studio", "--uncertain", 3, "--output", "out")
+    assert ended.out == (
+        "out/new: read 3, kept 3, rejected 0\nnote: records that are not written: 3 (the model is surer of them 3)\n"
+    ), ended.err
+    tasks = json.loads(Path("out/new.json").read_text("utf-8"))
+    assert [task["data"]["id"] for task in tasks] == ["new.txt:4", "new.txt:1", "new.txt:2"]
+    assert [task["predictions"][0]["score"] for task in tasks] == [0.2, 0.5, 0.51]
+    assert ner_eval("export", "new.jsonl", "--format", "doccano", "--output", "all").code == 0
+    lines = [json.loads(line) for line in Path("all/new.jsonl").read_text("utf-8").splitlines()]
+    assert [line["label"] for line in lines] == [[[0, 3, "name"]]] * 6
+
+
+@pytest.mark.parametrize("format", ["alpaca", "bio", "cluener", "hf_datasets", "messages", "uie"])
+def test_extracted_texts_are_read_back(extracted: Path, ner_eval, format: str) -> None:
+    ended = ner_eval("export", "new.jsonl", "--format", format, "--output", "out")
+    assert ended.code == 0, ended.err
+    (path,) = Path("out").iterdir()
+    samples = load_format(format).read(Source(path))
+    assert [(sample.text, [e.text for e in sample.entities or ()]) for sample in samples if sample.entities] == [
+        (f"林{number:02}在云帆科技任经理", [f"林{number:02}"]) for number in range(6)
+    ]
+
+
+def test_refused_and_repeated_texts_of_extract(extracted: Path, ner_eval) -> None:
+    line = json.loads(extracted.read_text("utf-8").splitlines()[0])
+    with extracted.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**line, "entities": None, "problems": ["no answer: too long"]}) + "\n")
+        file.write(json.dumps(line) + "\n")
+    ended = ner_eval("export", "new.jsonl", "--format", "gold", "--output", "out")
+    assert ended.out == (
+        "out/new: read 7, kept 7, rejected 0\nnote: records that are not written: 1 (refused by the server 1)\n"
+    )
+    assert [record.id for record in read_gold(Path("out/new.jsonl"))][-1] == "new.txt:1 (8)"
+
+
+def test_files_that_extract_did_not_write_are_refused(extracted: Path, ner_eval) -> None:
+    export_to = ("--format", "gold", "--output", "out")
+    for words, says in (
+        (("--suspects",), "are for runs"),
+        (("--partial",), "are for runs"),
+        (("--gold", "g.jsonl"), "are for runs"),
+    ):
+        assert says in ner_eval("export", "new.jsonl", *words, *export_to).lines[0]
+    text = extracted.read_text("utf-8")
+    for edited, says in (
+        (text.replace('"林00"', '"林99"', 1), "new.jsonl:1: entity name [0, 3) says '林99'"),
+        (text.replace('"start": 0', '"start": "0"', 1), "new.jsonl:1"),
+        ("林00\n" + text, "new.jsonl:1: not JSON"),
+        (text.replace("certainty", "c"), "has no scores; extract with --confidence into another --output"),
+    ):
+        extracted.write_text(edited, "utf-8")
+        ended = ner_eval("export", "new.jsonl", *export_to, "--uncertain", 2)
+        assert ended.code == 2 and says in ended.lines[0] and len(ended.lines) == 1, ended.err
+        assert not Path("out").exists()
+    Path("new.jsonl.manifest.json").unlink()
+    assert "new.jsonl.manifest.json: no such file" in ner_eval("export", "new.jsonl", *export_to).lines[0]

@@ -83,6 +83,7 @@ class Asker:
             tuple(problem for part in parts for problem in part.problems),
             scores=scores if len(scores) == len(found) else (),
             dropped=sum(part.dropped for part in parts),
+            certainty=min((part.certainty for part in parts if part.certainty is not None), default=None),
         )
 
     async def _piece(self, text: str, name: str) -> Recognized:

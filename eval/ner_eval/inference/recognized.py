@@ -9,7 +9,7 @@ from ner_common.errors import one_line
 from ner_data.alignment import align
 from ner_data.gold import Entity
 from ner_data.prompt import PromptSpec
-from ner_eval.confidence.tokens import NOT_ALIGNED, Token, entity_scores
+from ner_eval.confidence.tokens import NOT_ALIGNED, Token, certainty, entity_scores
 from ner_eval.confidence.trust import Trust
 from ner_eval.inference.splitting import Found, Piece
 
@@ -28,6 +28,7 @@ class Recognized:
             the text, a label that was not asked for.
         scores: how sure the model was of each of ``entities``, from 0 to 1, if it was asked for and known; else empty.
         dropped: how many entities with lower scores than wanted are left out.
+        certainty: `ner_eval.confidence.tokens.certainty` of the answer, the lowest of several; None: not known.
         error: the server's words if it refused this text or failed on it: then there is no answer, and the empty
             ``entities`` do not mean that the text has none. None if it was answered.
     """
@@ -38,6 +39,7 @@ class Recognized:
     error: str | None = None
     scores: tuple[float, ...] = ()
     dropped: int = 0
+    certainty: float | None = None
 
     def as_json(self) -> list[dict[str, Any]]:
         """The entities, with their scores if there are any."""
@@ -81,7 +83,8 @@ def read_answer(
         missing = [NOT_ALIGNED] if found and tokens is not None else []
         return Recognized(text, found, (*problems, *missing))
     scores = entity_scores(answer, tokens, mentions, spans)
-    return Recognized(text, found, tuple(problems), scores=tuple(scores[entity] for entity in found))
+    own = tuple(scores[entity] for entity in found)
+    return Recognized(text, found, tuple(problems), scores=own, certainty=certainty(tokens))
 
 
 def trusted(found: Recognized, trust: Trust) -> Recognized:

@@ -57,6 +57,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: int = 0
     passes: int = 1
     confidence: str = ""  # how scores were computed (`ner_eval.confidence.trust.Trust`); empty: none
+    labels: tuple[str, ...] | None = None  # earlier versions did not write them
 
 
 class _Line(msgspec.Struct):
@@ -176,6 +177,10 @@ class Store:
         self._replaced = time.monotonic()
 
 
+def manifest_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.manifest.json")
+
+
 @contextmanager
 def open_output(path: Path, asked: Asked) -> Iterator[Output]:
     """Create or continue an output file and lock it.
@@ -192,7 +197,7 @@ def open_output(path: Path, asked: Asked) -> Iterator[Output]:
     if path.suffix.lower() not in LINES:
         raise UserError(f"{rooted(path)}: the output is JSON lines, not {path.suffix}; name it .jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
-    manifest = path.with_name(f"{path.name}.manifest.json")
+    manifest = manifest_of(path)
     output = _locked(path)
     wrote = False
     try:
