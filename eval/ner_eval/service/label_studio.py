@@ -70,11 +70,13 @@ class Control(Struct, frozen=True):
         """Raises:
         Failed: 422: a task has no text there.
         """
-        found = [task.data.get(self.key) for task in tasks]
-        for number, text in enumerate(found, start=1):
+        texts = []
+        for number, task in enumerate(tasks, start=1):
+            text = task.data.get(self.key)
             if not isinstance(text, str):
                 raise Failed(422, f"task {number}: no text in its data under {one_line(self.key)}")
-        return found  # type: ignore[return-value]
+            texts.append(text)
+        return texts
 
     def predictions(self, result: Result, version: str) -> list[dict[str, Any]]:
         """One prediction, or none if there is no answer to the text."""
