@@ -112,7 +112,7 @@ def read_interface(schema: str, known: Sequence[str]) -> Control:
         key = texts.get(tag.get("toName", ""), "")
         if tag.tag != "Labels" or not key.startswith("$") or not tag.get("name"):
             continue
-        labels = [label.get("alias") or label.get("value", "") for label in tag.iter("Label")]
+        labels = [label.get("alias") or label.get("value") or "" for label in tag.iter("Label")]
         if not (shared := [label for label in known if label in labels]):
             there = ", ".join(map(one_line, labels[:20])) or "none"
             raise Failed(422, f"the model has none of the project's labels ({there}); it has {', '.join(known)}")
