@@ -111,8 +111,9 @@ def test_an_annotator_submits_what_the_model_found(
             "tasks"
         ]
         assert {task["data"]["text"]: spans(task["predictions"][0]["result"]) for task in tasks} == expected
-        scores = [task["predictions"][0]["score"] for task in tasks if expected[task["data"]["text"]]]
-        assert all(0 <= score <= 1 for score in scores) and len(set(scores)) > 1
+        # Answers with half an emoji in them have no scores: their tokens do not add up to their text.
+        scores = [score for task in tasks if (score := task["predictions"][0]["score"]) is not None]
+        assert all(0 <= score <= 1 for score in scores) and len(set(scores)) > 5
         chosen = [task for task in tasks if expected[task["data"]["text"]]][:2]
         with chromium(tmp_path / "profile") as browser:
             browser.open(f"{studio.base_url}/user/login")
