@@ -4,12 +4,12 @@ For benchmarks of many trainings. What is there already is not done again, so a 
 """
 
 import argparse
-import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ner_eval.published import read_result
 from ner_models.base_models import load_base_model
 
 # As make sets it for a CPU.
@@ -92,5 +92,4 @@ class Chain:
         self.run(".venv", "ner-eval", "score", f"runs/{run}")
         words = ("--adapter", self.adapter(name), "--curve", curve, "--note", self.note, *words)
         self.run(".venv", "ner-eval", "publish", f"runs/{run}", *words)
-        scores = json.loads(Path("runs", run, "scores.json").read_text(encoding="utf-8"))
-        return float(scores["protocols"]["text"]["lenient"]["micro"]["f1"])
+        return read_result(Path("recipes", self.model, "results", f"{run}.json")).micro_f1
