@@ -60,18 +60,21 @@ class Walk:
     gold: dict[str, Record]
     work: Path
 
-    def described(self, name: str, labelled: Sequence[Record], new: Sequence[Record]) -> None:
-        """A corpus of annotated sentences, and new ones, in doccano's format."""
+    def described(self, name: str, records: Sequence[Record], annotated: bool = True) -> None:
+        """A corpus in doccano's format: annotated sentences to train on, or new ones.
+
+        They are corpora of their own, because `ner-data merge` leaves out texts that an earlier corpus has.
+        """
         raw = self.work / name
-        write_doccano(raw / "train.jsonl", labelled)
-        write_doccano(raw / "new.jsonl", new, annotated=False)
-        splits = {"train": Split("train.jsonl"), NEW: Split("new.jsonl", gold=False)}
+        write_doccano(raw / "sentences.jsonl", records, annotated)
+        splits = {"train" if annotated else NEW: Split("sentences.jsonl", gold=annotated)}
         source = load_corpus(self.args.corpus)
         write_description(replace(source, name=name, format="doccano", splits=splits, options={}))
         self.chain.run(".venv", "ner-data", "convert", name, "--raw", raw)
-        self.chain.run(".venv", "ner-data", "alpaca", name, "--form", self.args.form)
+        if annotated:
+            self.chain.run(".venv", "ner-data", "alpaca", name, "--form", self.args.form)
 
-    def corrected(self, name: str, before: str, texts: Sequence[str], new: Sequence[Record]) -> None:
+    def corrected(self, name: str, before: str, texts: Sequence[str]) -> None:
         """What the annotator gives back is a corpus; with the one before it is the next."""
         folder, merged = self.work / f"{name}-corrected", f"{name}-merged"
         write_doccano(folder / "corrected.jsonl", (self.gold[text] for text in texts))
@@ -79,15 +82,19 @@ class Walk:
         self.chain.run(".venv", "ner-data", "convert", folder.name, "--raw", folder)
         self.chain.run(".venv", "ner-data", "merge", merged, before, folder.name)
         self.chain.run(".venv", "ner-data", "convert", merged)
-        self.described(name, list(read_gold(load_corpus(merged).gold_file("train"))), new)
+        records = list(read_gold(load_corpus(merged).gold_file("train")))
+        if len(records) != len(list(read_gold(load_corpus(before).gold_file("train")))) + len(texts):
+            raise SystemExit(f"{merged}: corrected sentences were left out; see {self.chain.log}")
+        self.described(name, records)
 
     def score(self, name: str, curve: str) -> float:
         self.chain.train(name, name)
         return self.chain.score(name, curve)
 
-    def least_certain(self, name: str) -> list[str]:
-        """The texts of the new split that the model of a corpus is least sure of, out of the file for the annotator."""
-        run = self.chain.ask(name, name, NEW, "--confidence")
+    def least_certain(self, name: str, new: Sequence[Record]) -> list[str]:
+        """The new texts that the model of a corpus is least sure of, out of the file for the annotator."""
+        self.described(f"{name}-new", new, annotated=False)
+        run = self.chain.ask(name, f"{name}-new", NEW, "--confidence")
         folder = self.work / f"{name}-suggested"
         if not folder.exists():
             words = ["--format", "doccano", "--uncertain", self.args.step, "--output", folder]
@@ -109,7 +116,7 @@ def rounds(walk: Walk, curve: str, choose: Callable[[str, list[Record]], list[st
         texts = set(chosen := choose(before, new))
         new = [record for record in new if record.text not in texts]
         name, count = f"walk-{curve.replace(' ', '-')}-{number}", count + len(chosen)
-        walk.corrected(name, before, chosen, new)
+        walk.corrected(name, before, chosen)
         print(f"{curve:<14} {count:>6} sentences  micro F1 {walk.score(name, curve):.4f}", flush=True)
         before = name
 
@@ -122,9 +129,9 @@ def main() -> int:
     labelled, new = drawn[: args.start], drawn[args.start :]
     work = Path("cache/correction")
     walk = Walk(args, Chain.of(args, work / "log"), {record.text: record for record in drawn}, work)
-    walk.described("walk", labelled, new)
+    walk.described("walk", labelled)
     print(f"{'first':<14} {args.start:>6} sentences  micro F1 {walk.score('walk', SURE):.4f}", flush=True)
-    rounds(walk, SURE, lambda name, _: walk.least_certain(name), new)
+    rounds(walk, SURE, walk.least_certain, new)
     rounds(walk, RANDOM, lambda _, pool: [record.text for record in rng.sample(pool, args.step)], new)
     return 0
 
