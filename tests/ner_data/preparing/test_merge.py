@@ -61,6 +61,17 @@ def test_a_text_that_an_earlier_corpus_has_is_left_out(corpus: Any, cli: Cli, ne
     assert marked(new("c")["train"]) == ["[林晓|name]来了", "同文", "同文", "新文"]
 
 
+def test_what_was_annotated_since_takes_the_place_of_the_text_without_gold(corpus: Any, cli: Cli, new: New) -> None:
+    corpus("a", train=["[林晓|name]来了"], test=["?甲", "?乙"])
+    corpus("b", train=["[甲|name]", "[林晓|name]来了"])
+    result = cli("ner-data", "merge", "c", "a", "b")
+    assert result.out.startswith(
+        "read 5, kept 3, rejected 2 (text of an earlier corpus 1; text without gold, which a later corpus has with gold 1)\n"
+    ), result
+    assert marked(new("c")["train"]) == ["[林晓|name]来了", "[甲|name]"]
+    assert [record.text for record in new("c")["test"]] == ["乙"]
+
+
 def test_ids_become_unique(corpus: Any, new: New) -> None:
     for name, line in (("a", "甲文"), ("b", "乙文"), ("c", "丙文")):
         write_gold(corpus(name, train=["占位"]).gold_file("train"), [record("1", f"[{line}|name]")])

@@ -23,14 +23,15 @@ from ner_data.gold import Entity, Record
 Maps = Mapping[str, Mapping[str, str]]
 FORM = "write CORPUS:OLD=NEW, or name a YAML file"
 REPEATED, CONFLICTING = "text of an earlier corpus", "text of an earlier corpus, with other mentions"
+ANNOTATED = "text without gold, which a later corpus has with gold"
 
 
 def merge(new: str, corpora: Sequence[str], *, maps: Maps | None = None) -> Prepared:
     """Write a new corpus with the records of several.
 
     Train is put to train, dev to dev, test to test. A text that an earlier corpus has in any split is left out, so
-    nothing that is scored gets trained on; what one corpus has twice stays. Of a split that has gold in some corpora,
-    the records without gold are left out.
+    nothing that is scored gets trained on; what one corpus has twice stays. A text without gold gives way to the same
+    with gold. Of a split that has gold in some corpora, the records without gold are left out.
 
     Args:
         new: the new corpus.
@@ -50,12 +51,16 @@ def merge(new: str, corpora: Sequence[str], *, maps: Maps | None = None) -> Prep
     merged: dict[str, list[Record]] = defaultdict(list)
     earlier: dict[str, Record] = {}
     changed: Counter[str] = Counter()
-    conflicts = []
+    conflicts, annotated = [], set[str]()
     for corpus in described:
         own: dict[str, Record] = {}
         for split, records in gold[corpus.name].items():
             for record in (_mapped(record, corpus.name, maps.get(corpus.name, {}), changed) for record in records):
-                if (before := earlier.get(record.text)) is None:
+                before = earlier.get(record.text)
+                if before and before.entities is None and record.entities is not None:
+                    annotated.add(record.text)
+                    before = None
+                if before is None:
                     merged[split].append(record)
                     own.setdefault(record.text, record)
                 elif before.entities == record.entities:
@@ -64,6 +69,9 @@ def merge(new: str, corpora: Sequence[str], *, maps: Maps | None = None) -> Prep
                     prepared.rejected[CONFLICTING] += 1
                     conflicts.append(f"{escaped(record.id)} is the text of {escaped(before.id)}, with other mentions")
         earlier |= own
+    for split, records in merged.items() if annotated else ():
+        merged[split] = [record for record in records if record.entities is not None or record.text not in annotated]
+        prepared.rejected[ANNOTATED] += len(records) - len(merged[split])
     splits = _with_gold(merged, prepared.rejected)
     labels = _labels(described, maps)
     prepared.notes += [f"{change}: {count} mentions" for change, count in changed.items()]
