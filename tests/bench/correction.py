@@ -80,7 +80,8 @@ class Walk:
         write_doccano(folder / "corrected.jsonl", (self.gold[text] for text in texts))
         self.chain.run(".venv", "ner-data", "init", folder.name, folder / "corrected.jsonl")
         self.chain.run(".venv", "ner-data", "convert", folder.name, "--raw", folder)
-        self.chain.run(".venv", "ner-data", "merge", merged, before, folder.name)
+        if not Path("data/raw", merged).exists():
+            self.chain.run(".venv", "ner-data", "merge", merged, before, folder.name)
         self.chain.run(".venv", "ner-data", "convert", merged)
         records = list(read_gold(load_corpus(merged).gold_file("train")))
         if len(records) != len(list(read_gold(load_corpus(before).gold_file("train")))) + len(texts):
