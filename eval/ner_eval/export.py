@@ -8,11 +8,11 @@ those of the report, to be annotated again.
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ner_common.commands import positive
 from ner_common.errors import UserError, counted, rooted
@@ -34,6 +34,7 @@ from ner_eval.reporting.suspects import suspects
 from ner_eval.runs.extracted import read_extracted
 from ner_eval.runs.manifest import run_folder
 
+T = TypeVar("T")
 REFUSED, UNANSWERED, SURE = "refused by the server", "no answer yet", "the model is surer of them"
 RIGHT = "no likely annotation error in them"
 
@@ -99,9 +100,7 @@ def export(
     if uncertain:
         if not has_scores:
             raise UserError(f"{rooted(folder)}: has no scores; predict with --confidence into another --run")
-        kept.sort(key=lambda record: certainty(predictions[record.id].tokens))
-        done.skipped[SURE] = max(len(kept) - uncertain, 0)
-        kept = kept[:uncertain]
+        kept = _least_certain(kept, lambda record: certainty(predictions[record.id].tokens), uncertain, done)
     trust = trust_of(manifest, Wanted()) if has_scores else Trust()
     answers = (answer(record, predictions[record.id], manifest) for record in kept)
     scores: dict[str, dict[Entity, float]] = {}
@@ -144,9 +143,7 @@ def export_extracted(
     if uncertain:
         if kept and all(text.certainty == -inf for text in kept):
             raise UserError(f"{rooted(file)}: has no scores; extract with --confidence into another --output")
-        kept.sort(key=lambda text: text.certainty)
-        done.skipped[SURE] = max(len(kept) - uncertain, 0)
-        kept = kept[:uncertain]
+        kept = _least_certain(kept, lambda text: text.certainty, uncertain, done)
     labels = asked.labels or sorted({entity.label for text in kept for entity in text.record.gold})
     corpus = Corpus(file.stem, "", "", "", "gold", {}, tuple(Label(label, label) for label in labels))
     scores = {text.record.id: text.scores for text in kept}
@@ -202,6 +199,13 @@ def export_suspects(
             skip_bad=skip_bad,
         )
     return done
+
+
+def _least_certain(texts: Iterable[T], certainty: Callable[[T], float], count: int, done: Predicted) -> list[T]:
+    """The texts that the model was least sure of, the least sure one first; counts the others."""
+    ranked = sorted(texts, key=certainty)
+    done.skipped[SURE] = len(ranked[count:])
+    return ranked[:count]
 
 
 def _predicted(
