@@ -198,7 +198,7 @@ async def _extract(
                 count.read += 1
                 count.problems += bool(found.problems)
                 count.unanswered += not found.answered
-                count.dropped += found.dropped
+                count.dropped += len(found.dropped)
                 if store:
                     await store.add(f"{line(document, found)}\n".encode())
                 if show:

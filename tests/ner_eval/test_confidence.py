@@ -66,6 +66,15 @@ def test_entities_below_a_threshold_are_left_out_and_counted(texts: Path, ner_ev
     assert "2 entities with lower scores left out" in ended.err
 
 
+def test_an_entity_that_two_passes_leave_out_counts_once(texts: Path, ner_eval) -> None:
+    texts.write_text("林晓在云帆。周舟在云帆。吴桐在云帆。\n", "utf-8")
+    with Faulty(two) as server:
+        flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--longest", 12, "--passes", 2)
+        ended = ner_eval("extract", texts, *flags, "--threshold", 0.4001)
+        assert ended.code == 0 and len(server.asked) == 4, ended.err
+    assert "3 entities with lower scores left out" in ended.err
+
+
 def test_an_output_file_does_not_mix_scores_of_two_kinds(texts: Path, ner_eval) -> None:
     with Faulty(two) as server:
         command = ("extract", texts, "--model", "nano", "--base-url", server.base_url, *FLAGS, "--output", "o.jsonl")

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ner_data.prompt import PromptSpec
-from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.confidence.trust import Trust
 from ner_eval.inference.client import Client
-from ner_eval.inference.failures import RecordRefused, RequestRefused, shown
+from ner_eval.inference.failures import RecordRefused
 from ner_eval.inference.recognized import Recognized, placed, read_answer, trusted
-from ner_eval.inference.request import fault, request_body, sampling
+from ner_eval.inference.request import ask, sampling
 from ner_eval.inference.splitting import Cutting, distinct, joined
 
 Key = TypeVar("Key")
@@ -77,12 +76,17 @@ class Asker:
         in_piece = {piece: list(placed(piece, part)) for piece, part in zip(pieces, parts, strict=True)}
         found = joined(len(text), ((once, [one for piece in once for one in in_piece[piece]]) for once in cut))
         scores = tuple(score for _, score in found if score is not None)
+        dropped = {
+            entity
+            for piece, part in zip(pieces, parts, strict=True)
+            for entity, _ in placed(piece, replace(part, entities=part.dropped, scores=()))
+        }
         return Recognized(
             text,
             tuple(entity for entity, _ in found),
             tuple(problem for part in parts for problem in part.problems),
             scores=scores if len(scores) == len(found) else (),
-            dropped=sum(part.dropped for part in parts),
+            dropped=tuple(sorted(dropped.difference(entity for entity, _ in found))),
             certainty=min((part.certainty for part in parts if part.certainty is not None), default=None),
         )
 
@@ -97,13 +101,8 @@ class Asker:
     async def _asked(self, text: str, name: str, draw: int | None = None) -> Recognized:
         confidence = self.confidence and not self.trust.samples
         carried = sampling(self.spec, self.structured, self.openai_only, confidence, draw)
-        body = request_body(self.model, self.spec, text, carried)
         async with self._free:
-            reply = await self.client.ask(body, name)
-        if problem := fault(self.structured, self.spec, text, reply.answer, reply.finish_reason):
-            raise RequestRefused(f"{shown(name)}: {problem}")
-        if confidence and reply.tokens is None:
-            raise RequestRefused(f"{shown(name)}: {NO_LOGPROBS}")
+            reply = await ask(self.client, self.model, self.spec, text, carried, name)
         tokens = reply.tokens if confidence else None
         return read_answer(self.spec, text, reply.answer, reply.finish_reason, tokens)
 

@@ -11,11 +11,10 @@ from typing import Any
 
 from ner_common.errors import UserError
 from ner_data.gold import Record
-from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.client import Client
 from ner_eval.inference.failures import RecordFailed, RecordRefused, RequestRefused, ServerUnavailable
 from ner_eval.inference.reply import Reply
-from ner_eval.inference.request import fault, request_body
+from ner_eval.inference.request import ask
 from ner_eval.inference.shots import SpecFor
 from ner_eval.runs.manifest import Manifest
 from ner_eval.runs.predictions import PREDICTIONS, Prediction
@@ -127,14 +126,8 @@ async def _still_answers(answer: Awaitable[Prediction], seconds: float) -> bool:
 
 
 async def _answer(client: Client, manifest: Manifest, spec_for: SpecFor, record: Record) -> Prediction:
-    body = request_body(manifest.model, spec_for(record.text), record.text, manifest.sampling)
-    reply = await client.ask(body, record.id)
-    mode = str(manifest.sampling["structured"])
-    if problem := fault(mode, manifest.prompt, record.text, reply.answer, reply.finish_reason):
-        raise RequestRefused(f"{record.id}: {problem}")
-    if manifest.sampling.get("logprobs") and reply.tokens is None:
-        raise RequestRefused(f"{record.id}: {NO_LOGPROBS}")
-    return prediction_of(record.id, reply)
+    spec = spec_for(record.text)
+    return prediction_of(record.id, await ask(client, manifest.model, spec, record.text, manifest.sampling, record.id))
 
 
 def prediction_of(id: str, reply: Reply) -> Prediction:

@@ -124,6 +124,7 @@ class Client:
     _deadline: float | None = field(init=False, default=None)  # when patience ends, if the servers are failing
     _waiting: set[asyncio.Timeout] = field(init=False, default_factory=set)  # of all requests
     _probes: set[asyncio.Task[None]] = field(init=False, default_factory=set)
+    _noticed: set[str] = field(init=False, default_factory=set)
 
     async def __aenter__(self) -> Self:
         self.servers = [Server(check_address(url)) for url in self.base_urls]
@@ -166,6 +167,12 @@ class Client:
             problem = f"an answer of {len(reply.answer):,} characters to a request for {body['max_tokens']:,} tokens"
             raise RecordRefused(f"{shown(what)}: {problem}; does the server know max_tokens?")
         return reply
+
+    def notice_once(self, line: str) -> None:
+        """Give `notice` a line, unless it had it before."""
+        if line not in self._noticed:
+            self._noticed.add(line)
+            self.notice(line)
 
     async def _until_answered(self, data: bytes, what: str) -> Reply:
         failed = hops = 0

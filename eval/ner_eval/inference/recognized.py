@@ -27,7 +27,7 @@ class Recognized:
         problems: what could not be used: a malformed or truncated answer, a mention that does not occur in
             the text, a label that was not asked for.
         scores: how sure the model was of each of ``entities``, from 0 to 1, if it was asked for and known; else empty.
-        dropped: how many entities with lower scores than wanted are left out.
+        dropped: entities that are left out because their scores are lower than wanted.
         certainty: `ner_eval.confidence.tokens.certainty` of the answer, the lowest of several; None: not known.
         error: the server's words if it refused this text or failed on it: then there is no answer, and the empty
             ``entities`` do not mean that the text has none. None if it was answered.
@@ -38,7 +38,7 @@ class Recognized:
     problems: tuple[str, ...] = ()
     error: str | None = None
     scores: tuple[float, ...] = ()
-    dropped: int = 0
+    dropped: tuple[Entity, ...] = ()
     certainty: float | None = None
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -94,7 +94,8 @@ def trusted(found: Recognized, trust: Trust) -> Recognized:
     scored = [(entity, trust.score(raw)) for entity, raw in zip(found.entities, found.scores, strict=True)]
     kept = [(entity, score) for entity, score in scored if trust.keeps(entity.label, score)]
     entities, scores = tuple(entity for entity, _ in kept), tuple(score for _, score in kept)
-    return replace(found, entities=entities, scores=scores, dropped=len(scored) - len(kept))
+    dropped = tuple(entity for entity in found.entities if entity not in entities)
+    return replace(found, entities=entities, scores=scores, dropped=dropped)
 
 
 def placed(piece: Piece, part: Recognized) -> Iterator[Found]:

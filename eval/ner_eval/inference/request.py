@@ -6,23 +6,29 @@ is a JSON schema (OpenAI's ``response_format``); the model can still write surfa
 ``grammar`` is a grammar for one text (vLLM's ``structured_outputs.grammar``): every surface is a substring of it, so
 no mention can be made up, and no white space is optional. Each answer form defines how it can be forced
 (`ner_data.answers`). Servers may ignore unknown fields (vLLM 0.32 ignores the older ``guided_json``), or let a model
-fill up JSON with white space, so answers are checked: see `fault`.
+fill up JSON with white space, so answers are checked: see `ask`.
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ner_common.errors import UserError
 from ner_data.answers import form_names, load_form
 from ner_data.prompt import PromptSpec, escape
+from ner_eval.confidence.tokens import NO_LOGPROBS
+from ner_eval.inference.failures import RequestRefused, shown
+from ner_eval.inference.reply import Reply
+
+if TYPE_CHECKING:
+    from ner_eval.inference.client import Client
 
 TEMPERATURE = 0.7  # of answers that are drawn at random to vote
 MODES = ("off", "json", "grammar")
 BLANKS = 32  # at the end of an answer that is cut: more than the indentation of any JSON
 PADDED = (
-    "the server lets the model fill up its answer with white space, up to max_tokens; use --structured grammar, which "
-    "has none, or start vLLM as `ner-model serve` does, with --structured-outputs-config "
-    '\'{"backend": "guidance", "disable_any_whitespace": true}\''
+    "the server lets the model fill up its JSON with white space, up to max_tokens; such texts are asked for again "
+    "as with --structured grammar, which has none; faster: start vLLM as `ner-model serve` does, with "
+    '--structured-outputs-config \'{"backend": "guidance", "disable_any_whitespace": true}\''
 )
 IGNORED = "the server ignores --structured (its answer breaks the form); use --structured off with this server"
 
@@ -57,6 +63,27 @@ def request_body(model: str, spec: PromptSpec, text: str, sampling: dict[str, An
         values["chat_template_kwargs"] = {"enable_thinking": sampling["enable_thinking"]}
     forced = structured(sampling["structured"], spec, text)
     return {"model": model, "messages": spec.messages(text), **values, **forced}
+
+
+async def ask(client: "Client", model: str, spec: PromptSpec, text: str, sampling: dict[str, Any], name: str) -> Reply:
+    """Ask for one text, ``name`` in errors, and check that the reply has what was asked for.
+
+    JSON that is filled up with white space is asked for again with a grammar, and the client says so once.
+
+    Raises:
+        RequestRefused: the server does not force the form, or sends no log-probabilities.
+        RecordRefused, RecordFailed, ServerUnavailable: see `Client.ask`.
+    """
+    reply = await client.ask(request_body(model, spec, text, sampling), name)
+    problem = fault(sampling["structured"], spec, text, reply.answer, reply.finish_reason)
+    if problem == PADDED:
+        client.notice_once(PADDED)
+        return await ask(client, model, spec, text, {**sampling, "structured": "grammar"}, name)
+    if not problem and sampling.get("logprobs") and reply.tokens is None:
+        problem = NO_LOGPROBS
+    if problem:
+        raise RequestRefused(f"{shown(name)}: {problem}")
+    return reply
 
 
 def structured(mode: str, spec: PromptSpec, text: str) -> dict[str, Any]:

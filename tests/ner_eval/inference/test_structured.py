@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from aiohttp import web
 
@@ -15,7 +14,8 @@ from ner_data.answers import form_names
 from ner_data.answers.json_list import grammar, schema
 from ner_data.gold import Entity, Record
 from ner_data.prompt import PromptSpec
-from ner_eval.inference.request import fault, request_body, sampling, structured
+from ner_eval.inference.client import Client, run_async
+from ner_eval.inference.request import ask, sampling, structured
 from ner_eval.runs.predictions import read_predictions
 from support import Served
 
@@ -184,17 +184,23 @@ def test_the_server_forces_the_other_forms(work, ner_eval, server, form: str, mo
     assert found or mode == "json" or form == "inline"  # a copy of the text may have no marks
 
 
-def forced(server: str, model: str, form: str) -> tuple[str, str | None]:
-    """An untrained nano's answer with --structured json, and what it says of the server.
+def forced(server: str, model: str, form: str) -> tuple[str, list[str]]:
+    """An untrained nano's answer to --structured json, and what is said of the server.
 
     In the form json_grouped nano likes line breaks best after the first label, where JSON may have any number of them.
     """
-    spec, text = replace(SPEC, answer_form=form, max_tokens=256), "林晓在云帆科技任经理"
-    body = request_body(model, spec, text, sampling(spec, "json", False))
-    reply = httpx.post(f"{server}/chat/completions", json=body, timeout=120).raise_for_status()
-    choice = reply.json()["choices"][0]
-    answer = str(choice["message"]["content"])
-    return answer, fault("json", spec, text, answer, choice["finish_reason"])
+    spec, said = replace(SPEC, answer_form=form, max_tokens=256), []
+
+    async def asked() -> str:
+        async with Client([server], notice=said.append) as client:
+            reply = await ask(client, model, spec, "林晓在云帆科技任经理", sampling(spec, "json", False), "a text")
+            return reply.answer
+
+    return run_async(asked()), said
+
+
+def has_optional_white_space(answer: str) -> bool:
+    return bool(re.search(r"\s", re.sub(r'"[^"]*"?', "", answer)))
 
 
 @pytest.mark.serve
@@ -218,19 +224,20 @@ def test_our_server_lets_no_model_fill_up_json_with_white_space(server: Served, 
         ("[]" + " " * 99, "stop", False),
     ],
 )
-def test_an_answer_that_is_filled_up_with_white_space_ends_the_run_with_a_remedy(
+def test_a_text_whose_answer_is_filled_up_with_white_space_is_asked_for_again_with_a_grammar(
     work, ner_eval, answer: str, reason: str, found: bool
 ) -> None:
     async def script(server: Faulty, body: dict[str, Any]) -> web.Response:
-        return completion(answer, reason)
+        return completion("[]") if "structured_outputs" in body else completion(answer, reason)
 
     arguments = ("predict", "--model", "nano", "--corpus", "demo", "--structured")
     with Faulty(script) as server:
-        ended = ner_eval(*arguments, "json", "--base-url", server.base_url)
-        assert ended.code == (2 if found else 0), ended
-        assert ner_eval(*arguments, "off", "--base-url", server.base_url).code == 0
-    if found:
-        assert len(ended.lines) == 1 and "up to max_tokens; use --structured grammar" in ended.lines[0]
+        ended = ner_eval(*arguments, "json", "--run", "runs/r", "--base-url", server.base_url)
+        again = sum("structured_outputs" in body for body in server.bodies)
+    stored = read_predictions(work / "runs/r")
+    assert ended.code == 0 and len(stored) == 40 and again == (40 if found else 0), ended
+    assert {one.answer for one in stored} == {"[]" if found else answer}
+    assert ended.err.count("fill up its JSON with white space, up to max_tokens") == found
 
 
 @pytest.mark.parametrize(
