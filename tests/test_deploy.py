@@ -83,7 +83,7 @@ def test_slurm_starts_make_once_on_each_node(tmp_path: Path) -> None:
     """Slurm's own programs are not here: these stand for them, and make only tells what it was called with."""
     tell = 'echo "$NODE_RANK/$NNODES at $MASTER_ADDR:$MASTER_PORT torchrun=$FORCE_TORCHRUN: $*"'
     programs = {
-        "scontrol": 'echo node-a; sleep 0.1; echo node-b',  # as slow as to notice when nobody reads on
+        "scontrol": "echo node-a; sleep 0.1; echo node-b",  # as slow as to notice when nobody reads on
         "srun": 'shift; for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done',
         "make": tell,
     }

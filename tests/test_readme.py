@@ -86,9 +86,8 @@ def test_every_path_and_link_exists(name: str) -> None:
     assert not [link for link in links if not ((ROOT / name).parent / link).exists()]
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_the_folders_of_the_repository_exist_or_are_ignored_by_git(name: str) -> None:
-    (listing,) = [block for language, block in blocks(read(name)) if block.startswith("Makefile ")]
+def test_the_folders_of_the_repository_exist_or_are_ignored_by_git() -> None:
+    (listing,) = [block for language, block in blocks(read("CONTRIBUTING.md")) if block.startswith("Makefile ")]
     ignored = read(".gitignore")
     for line in listing.splitlines():
         for entry in line.split("#")[0].split():
@@ -149,9 +148,9 @@ def test_both_readmes_show_the_same_code_figures_and_files() -> None:
         [(language, re.sub(r"#.*", "", block).split()) for language, block in blocks(read(n))] for n in READMES
     )
     assert one == other
-    assert len(one) >= 8
-    rows, others = (tables(read(name))[-1][1:] for name in READMES)
-    assert [re.findall(r"`[^`]+`", row[1]) for row in rows] == [re.findall(r"`[^`]+`", row[1]) for row in others]
+    assert len(one) >= 6
+    rows, others = (re.findall(r"`[^`\n]+`", FENCE.sub("", read(name))) for name in READMES)
+    assert sorted(rows) == sorted(others)
     figures = [sorted(re.findall(r"\d+\.\d{4}|`\w{7}`", read(name))) for name in READMES]
     assert figures[0] == figures[1]
 
@@ -196,14 +195,15 @@ def test_the_record_of_the_readme_scores_as_it_says() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_the_readme_names_the_cpus_that_get_bfloat16(name: str) -> None:
-    (row,) = [row for table in tables(read(name)) for row in table if row[1:] == ["bfloat16", "bfloat16"]]
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_names_the_cpus_that_get_bfloat16(language: str) -> None:
+    page = read(f"docs/{language}/how-to/training.md")
+    (row,) = [row for table in tables(page) for row in table if row[1:] == ["bfloat16", "bfloat16"]]
     assert sorted(re.findall(r"`(\w+)`", row[0])) == sorted(BF16_FLAGS)
 
 
-def test_the_corpus_of_the_readme_is_converted(workplace: Path, cli: Cli) -> None:
-    (description,) = [block for language, block in blocks(read("README.md")) if language == "yaml"]
+def test_the_corpus_of_the_page_is_converted(workplace: Path, cli: Cli) -> None:
+    (description,) = [block for language, block in blocks(read("docs/en/how-to/corpora.md")) if language == "yaml"]
     sample = "甲 O\n方 O\n海 B-甲方\n腾 I-甲方\n"
     (workplace / "data/corpora/contracts.yaml").write_text(description, encoding="utf-8")
     raw = workplace / "mine"
@@ -236,36 +236,38 @@ def test_another_instruction_reaches_training_files_and_prompt_spec(
     assert after.fingerprint != before.fingerprint
 
 
-# What the README's table promises: wish -> the file, something that it holds, and the test that does what the row says.
+# What is added as CONTRIBUTING says: the file, something that it holds, and the test that does it.
 # fmt: off
 ROWS = {
-    "use my own corpus": ("data/corpora/cluener.yaml", "labels:", "tests/test_readme.py::test_the_corpus_of_the_readme_is_converted"),
-    "add a corpus format": ("tools/ner_data/formats/cluener.py", "class Reader(", "tests/ner_data/test_formats.py::test_a_format_is_added_as_one_file"),
-    "add an answer form": ("tools/ner_data/answers/json_list.py", "def render(", "tests/ner_data/test_answer_forms.py::test_answers_in_the_new_form_are_scored"),
-    "change the instruction": ("tools/ner_data/prompt.py", "INSTRUCTION = ", "tests/test_readme.py::test_another_instruction_reaches_training_files_and_prompt_spec"),
-    "change rank, epochs, batch size": ("recipes/qwen2-7b/lora.yaml", "lora_rank:", "tests/recipes/test_recipes.py::test_llamafactory_accepts_the_recipe"),
-    "add a base model": ("recipes/qwen2.5-0.5b/model.yaml", "source:", "tests/test_new_model.py::test_a_model_folder_is_all_that_a_new_base_model_needs"),
-    "add a method": ("tools/llamafactory_ner/methods.py", "METHODS", "tests/llamafactory_ner/test_methods.py::test_another_method_trains_resumes_its_adapter_and_is_checked"),
-    "add a serving option": ("tools/ner_models/serving/command.py", "class Settings", "tests/ner_models/serving/test_process.py::test_every_setting_is_an_option_that_reaches_the_command"),
-    "add a metric": ("eval/ner_eval/metrics/protocols.py", "PROTOCOLS: ", "tests/ner_eval/reporting/test_protocol_table.py::test_score_prints_and_stores_it"),
-    "add a section to the report": ("eval/ner_eval/reporting/data.py", "def collect(", "tests/ner_eval/reporting/test_report.py::test_every_section_is_drawn_has_its_words_in_both_languages_and_its_data"),
+    "a corpus format": ("tools/ner_data/formats/cluener.py", "class Reader(", "tests/ner_data/test_formats.py::test_a_format_is_added_as_one_file"),
+    "an answer form": ("tools/ner_data/answers/json_list.py", "def render(", "tests/ner_data/test_answer_forms.py::test_answers_in_the_new_form_are_scored"),
+    "an instruction": ("tools/ner_data/prompt.py", "INSTRUCTION = ", "tests/test_readme.py::test_another_instruction_reaches_training_files_and_prompt_spec"),
+    "a base model": ("recipes/qwen2.5-0.5b/model.yaml", "source:", "tests/test_new_model.py::test_a_model_folder_is_all_that_a_new_base_model_needs"),
+    "a method": ("tools/llamafactory_ner/methods.py", "METHODS", "tests/llamafactory_ner/test_methods.py::test_another_method_trains_resumes_its_adapter_and_is_checked"),
+    "a quantisation scheme": ("tools/ner_models/schemes.py", "SCHEMES", "tests/ner_models/test_schemes.py::test_the_scheme_of_a_model_is_read_from_its_configuration"),
+    "a metric": ("eval/ner_eval/metrics/protocols.py", "PROTOCOLS: ", "tests/ner_eval/reporting/test_protocol_table.py::test_score_prints_and_stores_it"),
+    "a serving option": ("tools/ner_models/serving/command.py", "class Settings", "tests/ner_models/serving/test_process.py::test_every_setting_is_an_option_that_reaches_the_command"),
+    "a section of the report": ("eval/ner_eval/reporting/data.py", "def collect(", "tests/ner_eval/reporting/test_report.py::test_every_section_is_drawn_has_its_words_in_both_languages_and_its_data"),
+    "a page of the documentation": ("docs/ner_docs/__init__.py", "LANGUAGES", "tests/test_site.py::test_both_languages_have_the_same_pages_all_of_them_in_the_navigation"),
 }
 # fmt: on
 
 
-def test_the_table_of_the_readme_has_exactly_the_rows_that_tests_follow() -> None:
-    header, *rows = tables(read("README.md"))[-1]
-    assert header == ["I want to …", "edit this file"]
-    assert [row[0] for row in rows] == list(ROWS)
+def additions() -> dict[str, str]:
+    """What CONTRIBUTING says how to add, and its words."""
+    return dict(re.findall(r"^- \*\*(an? [^*]+)\*\*: (.*(?:\n  .*)*)", read("CONTRIBUTING.md"), re.MULTILINE))
 
 
-@pytest.mark.parametrize("wish", ROWS)
-def test_a_row_of_the_readme_names_the_file_and_a_test_follows_it(wish: str) -> None:
-    file, holds, test = ROWS[wish]
-    (cell,) = [cells[1] for cells in tables(read("README.md"))[-1] if cells[0] == wish]
-    # As the cell names it: NAME, MODEL and METHOD stand for one part of a path.
-    patterns = [re.sub(r"[A-Z]{4,}", r"[\\w.-]+", re.escape(path)) for path in PATH.findall(cell)]
-    assert any(re.fullmatch(pattern, file) for pattern in patterns), cell
+def test_a_test_follows_each_thing_that_can_be_added() -> None:
+    assert list(additions()) == list(ROWS)
+
+
+@pytest.mark.parametrize("thing", ROWS)
+def test_what_is_said_of_an_addition_names_the_file_and_a_test_follows_it(thing: str) -> None:
+    file, holds, test = ROWS[thing]
+    # As it is named: NAME, MODEL and METHOD stand for one part of a path; a folder, for what is in it.
+    patterns = [re.sub(r"[A-Z]{4,}", r"[\\w.-]+", re.escape(path)) for path in PATH.findall(additions()[thing])]
+    assert any(re.match(pattern, file) for pattern in patterns), patterns
     assert holds in read(file)
     path, name = test.split("::")
     assert f"def {name}(" in read(path)
