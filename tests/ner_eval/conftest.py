@@ -5,11 +5,12 @@ import json
 import os
 import pty
 import random
+import signal
 import subprocess
 import sys
 import termios
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from ner_data.prompt import PromptSpec
 from ner_eval.inference import client
 from ner_eval.runs.manifest import Manifest, write_manifest
 from ner_eval.runs.predictions import Prediction
+from own_server import OwnServer
 from raw_files import read
 from support import ROOT, Result
 
@@ -52,6 +54,18 @@ def model_folder(server: Any) -> Path:
     with urllib.request.urlopen(f"{server.base_url}/models") as response:  # noqa: S310 - our own address
         cards = json.load(response)["data"]
     return ROOT / next(card["root"] for card in cards if not card["parent"])
+
+
+@pytest.fixture(scope="module")
+def own_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    own = OwnServer(model_folder, tmp_path_factory.mktemp("own") / "vllm.log")
+    own.start()
+    try:
+        own.wait()
+        yield own
+    finally:
+        own.signal(signal.SIGCONT)
+        own.stop()
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,9 @@
 """`ner-eval predict` against the real vLLM server: alone, behind a fault proxy, stopped, restarted."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +21,6 @@ from .test_structured import forced, has_optional_white_space
 
 pytestmark = pytest.mark.serve
 PREDICT = ("predict", "--corpus", "demo", "--prompt", "data/alpaca/demo.prompt.json", "--concurrency", "16")
-PORT = 8437
-ANSWERED = '"POST /v1/chat/completions HTTP/1.1" 200'  # in vLLM's log
 
 
 def answers(run: str) -> list[tuple[str, str, str, int, int]]:
@@ -114,70 +106,6 @@ def test_kill_9_against_the_real_server_loses_nothing_and_changes_no_answer(work
     assert answers("killed") == answers("whole")
 
 
-class OwnServer:
-    """This test's own vLLM server, which it may stop, freeze and restart."""
-
-    base_url = f"http://127.0.0.1:{PORT}/v1"
-
-    def __init__(self, model: Path, log: Path) -> None:
-        self.model, self.log = model, log
-
-    def start(self) -> None:
-        command = [
-            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model)),
-            *(
-                "--served-model-name",
-                "own",
-                "nano",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(PORT),
-                "--max-model-len",
-                "1024",
-            ),
-            *("--dtype", "float32", "--kv-cache-memory-bytes", "268435456", "--generation-config", "vllm"),
-            "--enforce-eager",
-        ]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-
-    def wait(self) -> None:
-        for _ in range(600):
-            assert self.process.poll() is None, self.log.read_text()[-2000:]
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=2):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        raise AssertionError(self.log.read_text()[-2000:])
-
-    def signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):  # a test has killed it
-            os.killpg(self.process.pid, number)
-
-    def stop(self) -> None:
-        """Like `ner-model stop`: vLLM does not end by itself while a client waits for an answer that never comes."""
-        self.signal(signal.SIGTERM)
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
-            self.process.wait(60)
-
-
-@pytest.fixture(scope="module")
-def own_server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    own = OwnServer(model_folder, tmp_path_factory.mktemp("own") / "vllm.log")
-    own.start()
-    try:
-        own.wait()
-        yield own
-    finally:
-        own.signal(signal.SIGCONT)
-        own.stop()
-
-
 def stored_while_running(process: subprocess.Popen[str], run: str, least: int) -> int:
     while True:
         stored = len(read_predictions(Path("runs") / run))
@@ -245,13 +173,13 @@ def test_of_two_servers_one_is_killed_half_way_and_nothing_is_lost(work, ner_eva
     """The last test with `own_server`, which stays dead."""
     single = (*PREDICT, "--model", "nano", "--base-url", server.base_url)
     assert ner_eval(*single, "--run", "single").code == 0
-    asked = own_server.log.read_text().count(ANSWERED)
+    asked = own_server.answered()
     process = start(*single, "--base-url", own_server.base_url, "--run", "two", "--concurrency", 4)
     before = stored_while_running(process, "two", 12)
     own_server.signal(signal.SIGKILL)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert before < 40 and own_server.log.read_text().count(ANSWERED) - asked >= 3
+    assert before < 40 and own_server.answered() - asked >= 3
     assert f"{own_server.base_url} does not answer" in err and "its requests go to the other 1" in err
     assert answers("two") == answers("single")
     for run in ("single", "two"):
