@@ -68,7 +68,8 @@ def test_merging_writes_one_plain_checkpoint_with_the_adapters_answers(
     assert (merged / "model.safetensors").is_file()
     assert not list(merged.glob("*.bin"))
     assert not (merged / "adapter_config.json").exists()
-    for name in ("ner_prompt.json", "ner_training.json"):  # what `make serve eval ADAPTER=…` needs of the adapter
+    # What `make serve eval ADAPTER=…` and `ner-eval calibrate` need of the adapter.
+    for name in ("ner_prompt.json", "ner_training.json", "ner_held_out.json"):
         assert (merged / name).read_bytes() == (adapter / name).read_bytes()
     result = check_merge(chain, merged, adapter)
     assert result.code == 0, result

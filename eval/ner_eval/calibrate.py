@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
-from ner_common.adapters import served_name
+from ner_common.adapters import is_whole_model, served_name
 from ner_common.commands import positive
 from ner_common.errors import UserError, rooted
 from ner_common.fingerprints import weights_fingerprint
@@ -70,7 +70,7 @@ def calibrate(
     """Ask a served adapter for its held-out records, and store beside it what its scores are worth.
 
     Args:
-        adapter: the folder that the training wrote.
+        adapter: the folder that the training wrote, or that of the model it was merged into.
         model: the name that the server has it under; by default the adapter's own.
         run: folder in ``runs/``, or a path, for the answers: in a run for each state of the weights. By default
             MODEL-calibrate.
@@ -83,7 +83,8 @@ def calibrate(
         UserError: the held-out records are unknown or have changed; the adapter is not served, or its server has no
             log-probabilities; there are too few entities. Answers are stored as they arrive: the same call continues.
     """
-    check_adapter(adapter)
+    if not is_whole_model(adapter):
+        check_adapter(adapter)
     record = load_training_record(adapter, "train it again: an earlier version did not record what is needed")
     spec = PromptSpec.load(adapter / FILE_NAME, "train it again with a corpus of `make data`")
     weights = weights_fingerprint(adapter)

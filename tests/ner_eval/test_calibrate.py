@@ -65,6 +65,21 @@ def test_a_calibration_is_stored_and_used_by_everything_that_shows_scores(
     assert "kept (20): precision 1.0000, recall 0.5000" in ended.out
 
 
+def test_a_whole_model_is_calibrated_as_an_adapter_is(work: Path, ner_eval) -> None:
+    """A fully fine-tuned or a merged model."""
+    write_training(held_out=40)
+    merged = work / "models/nano-lora-demo"
+    merged.mkdir(parents=True)
+    for name in ("ner_prompt.json", "ner_training.json", "ner_held_out.json"):
+        (merged / name).write_bytes((ADAPTER / name).read_bytes())
+    (merged / "config.json").write_text("{}")
+    write_weights(merged / "model.safetensors", 1)
+    with Faulty(half_right, models={"nano-lora-demo": merged}) as server:
+        ended = ner_eval("calibrate", merged, "--wait", 0, "--base-url", server.base_url)
+    assert ended.code == 0 and "80 held-out entities, 20 right" in ended.out, ended.err
+    assert (merged / "ner_calibration.json").is_file() and not FILE.exists()
+
+
 def test_after_another_training_the_calibration_is_refused_until_it_is_made_again(
     server: Faulty, ner_eval, work: Path
 ) -> None:

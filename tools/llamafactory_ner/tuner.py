@@ -46,7 +46,7 @@ def hook(module: ModuleType) -> None:
 
 
 def _with_records(module: Any) -> Callable[..., None]:
-    """Give a merged model what its adapter came with: the prompt to ask it with, and how it was trained."""
+    """Give a merged model the prompt to ask it with, and the records of how its adapter was trained."""
 
     original = module.export_model
 
@@ -57,7 +57,7 @@ def _with_records(module: Any) -> Callable[..., None]:
         given = as_mapping(args)
         folder = Path(str(given.get("export_dir")))
         for adapter in filter(None, split(given.get("adapter_name_or_path"))[-1:]):
-            for name in (FILE_NAME, TRAINING):
+            for name in (FILE_NAME, TRAINING, HELD_OUT):
                 if (record := Path(adapter, name)).is_file() and folder.is_dir():
                     shutil.copyfile(record, folder / name)
 
