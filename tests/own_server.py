@@ -1,4 +1,4 @@
-"""A vLLM of a test's own, started as others than we start it."""
+"""A vLLM of a test's own, started without our settings."""
 
 import os
 import signal

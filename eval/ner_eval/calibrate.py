@@ -124,7 +124,9 @@ def calibrate(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("adapter", type=Path, help="the folder that a training wrote: saves/MODEL/METHOD/CORPUS")
+    parser.add_argument(
+        "adapter", type=Path, help="folder of a training, saves/MODEL/METHOD/CORPUS, or of a merged model"
+    )
     parser.add_argument(
         "--model",
         metavar="NAME",

@@ -12,7 +12,7 @@ from llamafactory_ner.checks.configs import ModelConfig
 from ner_data.alpaca import build_spec
 from ner_data.corpus import load_corpus
 from ner_data.gold import Entity, Record, write_gold
-from ner_models.quantize import LENGTH, calibration, group_size
+from ner_models.quantize import LENGTH, calibration, copy_the_rest, group_size
 from serving_support import write_adapter, write_base
 from support import Result, one_line_error
 
@@ -132,3 +132,14 @@ def test_calibration_draws_the_same_records_with_gold_every_time(model: Path) ->
     assert len({record.id for record in drawn.records}) == 20
     assert all(record.entities for record in drawn.records)
     assert drawn == calibration(model, 20, LENGTH, 64)
+
+
+def test_what_a_model_comes_with_is_copied_but_not_a_calibration_of_other_weights(tmp_path: Path) -> None:
+    source, target = tmp_path / "merged", tmp_path / "quantised"
+    source.mkdir()
+    target.mkdir()
+    kept = {"ner_prompt.json", "ner_training.json", "ner_held_out.json", "tokenizer.json"}
+    for name in kept | {"ner_calibration.json", "model.safetensors", "Modelfile"}:
+        (source / name).write_text(name)
+    copy_the_rest(source, target)
+    assert {path.name for path in target.iterdir()} == kept

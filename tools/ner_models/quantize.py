@@ -27,8 +27,8 @@ from ner_models.schemes import AWQ, INT8, SCHEMES, obstacle, stored_scheme
 SAMPLES, LENGTH = 256, 512  # what llmcompressor's documentation starts with
 GROUPS = (128, 64, 32)  # weights that share a scale: the sizes for which vLLM has kernels, best first
 SEED = 0
-# Not copied: what is written here, weights in any format, and what Ollama is told of them.
-NOT_COPIED = {MODEL_CONFIG, INDEX, "Modelfile", "ner_calibration.json"}  # a calibration is of its weights only
+# Not copied: what is written here, weights in any format, what Ollama is told of them, what their scores are worth.
+NOT_COPIED = {MODEL_CONFIG, INDEX, "Modelfile", "ner_calibration.json"}
 WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".gguf"}
 
 

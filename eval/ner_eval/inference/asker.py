@@ -73,14 +73,11 @@ class Asker:
         cut = self._cutting.cut(text)
         pieces = distinct(cut)
         parts = await asyncio.gather(*(self._piece(text[piece.before : piece.end], name) for piece in pieces))
-        in_piece = {piece: list(placed(piece, part)) for piece, part in zip(pieces, parts, strict=True)}
+        answered = list(zip(pieces, parts, strict=True))
+        in_piece = {piece: list(placed(piece, part.entities, part.scores)) for piece, part in answered}
         found = joined(len(text), ((once, [one for piece in once for one in in_piece[piece]]) for once in cut))
         scores = tuple(score for _, score in found if score is not None)
-        dropped = {
-            entity
-            for piece, part in zip(pieces, parts, strict=True)
-            for entity, _ in placed(piece, replace(part, entities=part.dropped, scores=()))
-        }
+        dropped = {entity for piece, part in answered for entity, _ in placed(piece, part.dropped)}
         return Recognized(
             text,
             tuple(entity for entity, _ in found),

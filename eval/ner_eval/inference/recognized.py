@@ -92,20 +92,19 @@ def trusted(found: Recognized, trust: Trust) -> Recognized:
     if not found.scores:
         return found
     scored = [(entity, trust.score(raw)) for entity, raw in zip(found.entities, found.scores, strict=True)]
-    kept = [(entity, score) for entity, score in scored if trust.keeps(entity.label, score)]
-    entities, scores = tuple(entity for entity, _ in kept), tuple(score for _, score in kept)
-    dropped = tuple(entity for entity in found.entities if entity not in entities)
-    return replace(found, entities=entities, scores=scores, dropped=dropped)
+    kept = {entity: score for entity, score in scored if trust.keeps(entity.label, score)}
+    dropped = tuple(entity for entity in found.entities if entity not in kept)
+    return replace(found, entities=tuple(kept), scores=tuple(kept.values()), dropped=dropped)
 
 
-def placed(piece: Piece, part: Recognized) -> Iterator[Found]:
-    """What was found in a piece, as entities of the whole text; none that begins in the context.
+def placed(piece: Piece, entities: Sequence[Entity], scores: Sequence[float] = ()) -> Iterator[Found]:
+    """Entities of a piece, with their scores if there are any, as those of the whole text, but none of the context.
 
     A mention is located in context and piece together, which the model has read from left to right: one whose surface
     is in both is taken for the one in the context if the answer names it once. It is not found in the piece then, but
     where the context is a piece.
     """
-    for entity, score in zip_longest(part.entities, part.scores):
+    for entity, score in zip_longest(entities, scores):
         start = piece.before + entity.start
         if start >= piece.start:
             yield Entity(start, piece.before + entity.end, entity.label, entity.text), score

@@ -18,7 +18,7 @@ from ner_common.errors import UserError
 from ner_data.gold import Entity, read_gold
 from ner_data.prompt import PromptSpec
 from ner_eval import Recognizer
-from ner_eval.inference.recognized import Recognized, placed, read_answer
+from ner_eval.inference.recognized import placed, read_answer
 from ner_eval.inference.splitting import Cutting, Piece, distinct, joined
 from support import Served
 
@@ -102,8 +102,8 @@ def test_whatever_the_answer_offsets_point_at_the_surface_outside_the_context(te
         once = []
         for piece in pieces:
             part = read_answer(SPEC, text[piece.before : piece.end], answer, "stop")
-            scored = Recognized(part.text, part.entities, scores=tuple(n / 10 for n in range(len(part.entities))))
-            for (entity, score), (same, none) in zip(placed(piece, scored), placed(piece, part), strict=True):
+            scored = placed(piece, part.entities, tuple(n / 10 for n in range(len(part.entities))))
+            for (entity, score), (same, none) in zip(scored, placed(piece, part.entities), strict=True):
                 assert piece.start <= entity.start < entity.end <= piece.end
                 assert text[entity.start : entity.end] == entity.text
                 where = Entity(entity.start - piece.before, entity.end - piece.before, entity.label, entity.text)
@@ -120,7 +120,7 @@ def test_a_surface_in_context_and_piece_is_not_moved() -> None:
 
     def found(*surfaces: str) -> list[int]:
         answer = json.dumps([{"text": surface, "label": "name"} for surface in surfaces], ensure_ascii=False)
-        return [entity.start for entity, _ in placed(piece, read_answer(SPEC, text, answer, "stop"))]
+        return [entity.start for entity, _ in placed(piece, read_answer(SPEC, text, answer, "stop").entities)]
 
     assert found("甲乙", "甲乙") == [5]  # the first is in the context
     assert found("甲乙") == []  # so this one may be, too: it is found where the context is a piece
