@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,16 +17,24 @@ import httpx
 from support import ROOT
 
 
+def until(holds: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 class Api:
     """A running service; ``log`` is what it has written to stderr so far."""
 
-    def __init__(self, *arguments: object, **environment: str) -> None:
+    def __init__(self, *arguments: object, cwd: Path | None = None, **environment: str) -> None:
         path = os.pathsep.join([str(ROOT / "tools"), str(ROOT / "eval")])
         own = {name: value for name, value in os.environ.items() if name not in ("OPENAI_API_KEY", "NER_API_KEYS")}
         entry = "from ner_eval.cli import entry_point; entry_point()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", entry, "api", "--port", "0", *map(str, arguments)],
             env={**own, "PYTHONPATH": path, **environment},
+            cwd=cwd,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api_process import Api, until
 from ner_data.prompt import PromptSpec
 from serving_support import write_tensor
 from support import ROOT, Served, free_port, tool
@@ -102,6 +103,26 @@ def test_an_adapter_is_exchanged_and_back_under_load_without_a_failed_or_a_mixed
     for model, number, response in replies:
         possible = {base[number]} if model == "nano" else {old[number], new[number]}
         assert answer_of(response) in possible
+
+
+def test_a_service_in_front_of_it_follows_without_a_restart(server: Served, adapter: Path) -> None:
+    asker = Asker(server.base_url, server.folder)
+    names = ("--model", "nano-lora", "--base-url", server.base_url)
+    with Api(*names, "--timeout", 200, cwd=server.folder) as api:
+        api.client.timeout = 240
+
+        def version_and_answers() -> tuple[str, list[object]]:
+            (version,) = api.client.get("/label-studio/versions").json()["versions"]
+            return version, [api.extract({"text": text}).json()["results"][0]["entities"] for text in asker.texts]
+
+        before = version_and_answers()
+        assert ner_model(server.folder, "reload", f"nano-lora={OTHER}", "--port", server.port).returncode == 0
+        until(lambda: "nano-lora: exchanged" in api.log)
+        version, answers = version_and_answers()
+        assert version != before[0] and answers != before[1]
+        assert ner_model(server.folder, "reload", "--rollback", "nano-lora", "--port", server.port).returncode == 0
+        until(lambda: api.log.count("nano-lora: exchanged") == 2)
+        assert version_and_answers() == before
 
 
 def test_clients_cannot_exchange_adapters(server: Served) -> None:

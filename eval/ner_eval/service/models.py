@@ -1,5 +1,6 @@
 """The models behind the service: each with its prompt and its own client of the engines."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,34 +13,55 @@ from ner_eval.confidence.trust import Trust, trust_in
 from ner_eval.inference.asker import Asker
 from ner_eval.inference.client import Client, Connection
 from ner_eval.inference.request import sampling
-from ner_eval.inference.served_model import choose_prompt, find_model, serves
+from ner_eval.inference.served_model import Exchanged, Served, choose_prompt, find_model, require_unchanged, serves
+
+LOOK_S = 2.0  # between two looks at what the engines serve
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that the engines serve, and how it is asked.
 
-    Its texts have no queue of their own: each request has at most ``concurrency`` of its texts in flight, so a large
-    batch does not keep a single text waiting. ``version`` is the name with the fingerprint of the weights, as far as
-    these can be read here.
+    Its texts have no queue of their own: each request has at most ``connection.concurrency`` of its texts in flight,
+    so a large batch does not keep a single text waiting.
+
+    Attributes:
+        path: the folder or prompt that the command line names.
+        version: the name with the fingerprint of the weights, as far as these can be read here.
     """
 
     name: str
-    spec: PromptSpec
-    client: Client
+    path: Path | None
     structured: str
-    openai_only: bool
-    concurrency: int
+    connection: Connection
+    client: Client
+    served: Served
+    spec: PromptSpec
     trust: Trust
     version: str
 
     def asker(self, confidence: bool) -> Asker:
         """One for a request; with ``confidence``, entities get scores, calibrated if the model's folder says how."""
-        how = (self.structured, self.openai_only, self.concurrency)
+        how = (self.structured, self.connection.openai_only, self.connection.concurrency)
         return Asker(self.client, self.name, self.spec, *how, confidence=confidence, trust=self.trust)
 
     async def ready(self) -> bool:
         return await serves(self.client, self.name)
+
+    async def current(self) -> "Model":
+        """The model as the engines serve it now: this one, unless it was exchanged (`ner-model reload`).
+
+        Raises:
+            UserError: it was, but not on every engine; or see `open_models`.
+        """
+        try:
+            await require_unchanged(self.client, self.served)
+            if any(server.up for server in self.client.servers):
+                return self
+        except Exchanged:
+            pass
+        served = await find_model(self.client, self.name, wait=0)
+        return _model(self.name, self.path, self.structured, self.connection, self.client, served)
 
 
 def named(word: str) -> tuple[str, Path | None]:
@@ -68,15 +90,42 @@ async def open_models(
         if name in models:
             raise UserError(f"--model {name}: is there twice; name every model once")
         client = await stack.enter_async_context(connection.client(notice))
-        folder = path if path and path.is_dir() else None
-        served = await find_model(client, name, connection.wait, folder)
-        if not (path or (served.folder and (served.folder / FILE_NAME).is_file())):
-            raise UserError(f"--model {name}: its engine names no folder with a {FILE_NAME}; write --model {name}=DIR")
-        prompt = path / FILE_NAME if folder and path else path
-        spec = choose_prompt(prompt, folder or served.folder, None, (), False)
-        sampling(spec, structured, connection.openai_only)  # raises if the answer form cannot be forced
-        weights = weights_fingerprint(folder or served.folder)
-        trust = trust_in(folder or served.folder, spec.fingerprint, structured=structured, weights=weights)
-        how = (structured, connection.openai_only, connection.concurrency)
-        models[name] = Model(name, spec, client, *how, trust, f"{name} {weights}" if weights else name)
+        served = await find_model(client, name, connection.wait, path if path and path.is_dir() else None)
+        models[name] = _model(name, path, structured, connection, client, served)
     return models
+
+
+async def follow(models: dict[str, Model]) -> None:
+    """Replace models that were exchanged on the engines, until cancelled."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        for name, model in list(models.items()):
+            try:
+                now = models[name] = await model.current()
+            except UserError as error:
+                model.client.notice_once(f"{error}; {name} is asked as before")
+            else:
+                if (now.version, now.spec) != (model.version, model.spec):
+                    model.client.notice(f"{name}: exchanged; asked as {now.version} from now on")
+
+
+def _model(
+    name: str, path: Path | None, structured: str, connection: Connection, client: Client, served: Served
+) -> Model:
+    """Raises:
+    UserError: there is no prompt, or its answer form cannot be forced.
+    """
+    folder, prompt = served.folder, path
+    known = bool(folder and (folder / FILE_NAME).is_file())
+    if path and path.is_dir():
+        # After an exchange it may hold other weights than those served, which are asked with another prompt.
+        other = known and weights_fingerprint(path) != weights_fingerprint(folder)
+        folder, prompt = (folder, None) if other else (path, path / FILE_NAME)
+    if not (prompt or known):
+        raise UserError(f"--model {name}: its engine names no folder with a {FILE_NAME}; write --model {name}=DIR")
+    spec = choose_prompt(prompt, folder, None, (), False)
+    sampling(spec, structured, connection.openai_only)  # raises if the answer form cannot be forced
+    weights = weights_fingerprint(folder)
+    trust = trust_in(folder, spec.fingerprint, structured=structured, weights=weights)
+    version = f"{name} {weights}" if weights else name
+    return Model(name, path, structured, connection, client, served, spec, trust, version)

@@ -1,5 +1,6 @@
 """Run the application until a signal ends it."""
 
+import asyncio
 import re
 import socket
 import sys
@@ -12,7 +13,7 @@ from ner_eval.inference.client import Connection
 from ner_eval.service.access import VARIABLE, Keys
 from ner_eval.service.application import application
 from ner_eval.service.metrics import Metrics
-from ner_eval.service.models import open_models
+from ner_eval.service.models import follow, open_models
 from ner_eval.service.service import Limits, Service
 
 BACKLOG = 1024
@@ -81,4 +82,8 @@ async def serve(
         at = f"[{host}]" if ":" in host else host
         who = f"{len(keys)} keys" if keys else "no keys"
         print(f"http://{at}:{port}: {', '.join(models)}; {who}", file=sys.stderr, flush=True)
-        await uvicorn.Server(config).serve(sockets=[listener])
+        following = asyncio.create_task(follow(models))
+        try:
+            await uvicorn.Server(config).serve(sockets=[listener])
+        finally:
+            following.cancel()

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,12 @@ import httpx
 import pytest
 from aiohttp import web
 
+from api_process import until
 from faulty import Faulty, InThread, completion, http, slow
 from support import ROOT, free_port
 
 TEXT = "林晓在云帆科技任经理"
 MODELS = json.dumps({"data": [{"id": "nano", "root": "/models/nano"}]}).encode()
-
-
-def until(holds: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 class Stub:
