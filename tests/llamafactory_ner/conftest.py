@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from own_corpus import SPEC, write_data
+
 LABELS = ("药品", "疾病", "症状", "人群")
 
 
@@ -138,3 +140,22 @@ def refused(run_exp, recipe, capsys, monkeypatch):
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    folder = tmp_path / "alpaca"
+    folder.mkdir()
+    write_data(folder, SPEC, "own_train", ["头痛", "感冒", "发热", "咳嗽"] * 4)
+    return folder
+
+
+@pytest.fixture
+def training(recipe, own: Path):
+    """The arguments of a short training on `own`."""
+
+    def build(**changes: object) -> dict[str, object]:
+        base = {"finetuning_type": "lora", "num_virtual_tokens": None, "dataset_dir": str(own), "dataset": "own_train"}
+        return recipe(**(base | {"max_steps": 2} | changes))
+
+    return build
