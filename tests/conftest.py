@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from make_support import link
 from support import ROOT, SHARED, Result, Served, free_port, tool, train
 
 ALLOWED_SKIPS = ("needs a GPU", "absent:")
@@ -41,6 +42,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh current folder with the corpus descriptions; whatever is written there belongs to the test."""
     shutil.copytree(ROOT / "data/corpora", tmp_path / "data/corpora")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The parts of the repository that make needs, without environments, corpora and models."""
+    link(tmp_path, "Makefile", "pyproject.toml", "requirements")
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     return tmp_path
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from support import ROOT, tool
 
 ENVIRONMENTS = (".venv", ".venv-train", ".venv-serve")
+# If make tries to build an environment after all, it fails there and installs nothing.
+NO_BUILD = "PYTHON=false"
 # Variables that the Makefile takes from the environment; those of `make test` must not leak into the tests.
 OURS = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "GNUMAKEFLAGS", "CORPUS", "MODEL", "METHOD", "ARGS"}
 
