@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from ner_docs import messages
 from support import ROOT
 
 
@@ -84,6 +85,7 @@ class Api:
         assert reply.headers["content-type"] == "application/json" and reply.json().keys() == {"error"}
         said: str = reply.json()["error"]
         assert said and "\n" not in said and len(said) < 400 and "http://" not in said
+        assert any(message.says(said) for message in messages.collect()), said  # the list in the documentation
         return said
 
     def lines(self) -> list[dict[str, Any]]:

@@ -31,7 +31,11 @@ TITLES = {
 }
 # Lists of problems that are raised together, and functions that name them.
 LISTS = {"problems", "complaints"}
-NAMING = re.compile(r"problem|complain|refus|lack|differ|why|misplaced|unfit|check|loss|wrong|undecodable|^fault$")
+NAMING = re.compile(
+    r"problem|complain|refus|lack|differ|why|misplaced|unfit|check|loss|wrong|undecodable|^fault$|^too_"
+)
+# What the service answers instead of entities: the call that makes it -> the position of the message.
+ANSWERED = {"Failed": 1, "_fail": 2, "Problem": 0}
 PLACEHOLDER = re.compile(r"\{[\w …]*\}")
 
 
@@ -175,13 +179,15 @@ def _own(function: ast.AST) -> Iterator[ast.AST]:
 def _said(node: ast.AST, function: ast.AST) -> Iterator[ast.expr]:
     """The texts that a node says to the user: what is raised, listed as a problem, or named by a function for it."""
     name = getattr(function, "name", "")
-    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) != "Failed":
         yield from node.exc.args[-1:]  # the first of several is the reason that is counted
     elif isinstance(node, ast.Call):
         called = ast.unparse(node.func)
         owner, _, method = called.rpartition(".")
         if called in ("UserError", "UserErrors", "parser.error"):
             yield from node.args[:1]
+        elif called in ANSWERED:
+            yield from node.args[ANSWERED[called] :][:1]
         elif called in ("Bad", "_Document"):
             yield from node.args[-1:]
         elif method == "append" and owner.split(".")[-1] in LISTS:

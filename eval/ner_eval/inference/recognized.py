@@ -80,8 +80,9 @@ def read_answer(
         problems[PROBLEMS:] = [f"... and {len(problems) - PROBLEMS} more problems"]
     found = tuple(sorted(entities))
     if not tokens:
-        missing = [NOT_ALIGNED] if found and tokens is not None else []
-        return Recognized(text, found, (*problems, *missing))
+        if found and tokens is not None:
+            problems.append(NOT_ALIGNED)
+        return Recognized(text, found, tuple(problems))
     scores = entity_scores(answer, tokens, mentions, spans)
     own = tuple(scores[entity] for entity in found)
     return Recognized(text, found, tuple(problems), scores=own, certainty=certainty(tokens))

@@ -56,11 +56,11 @@ def _result(request: Extract, id: str, found: Recognized) -> Result:
     if found.error is not None:
         return Result(id, None, [f"no answer: {_without_address(found.error)}"])
     entities = []
-    scores = found.scores or [None] * len(found.entities)
+    scores = [round(score, 4) for score in found.scores] or [None] * len(found.entities)
     for entity, score in zip(found.entities, scores, strict=True):
         wanted = request.labels is None or entity.label in request.labels
-        if wanted and (request.threshold is None or (score is not None and score >= request.threshold)):
-            own = {} if score is None else {"score": round(score, 4)}
+        if wanted and (request.threshold is None or score is None or score >= request.threshold):
+            own = {} if score is None else {"score": score}
             entities.append(Found(entity.start, entity.end, entity.label, entity.text, **own))
     return Result(id, entities, list(found.problems))
 

@@ -19,12 +19,10 @@ from xml.etree import ElementTree
 
 import msgspec
 from msgspec import UNSET, Struct
-from msgspec.structs import replace
 
 from ner_common.errors import one_line
 from ner_data.formats.label_studio import prediction, region
 from ner_data.gold import Entity
-from ner_eval.service.extraction import NO_SCORES
 from ner_eval.service.failures import Failed
 from ner_eval.service.messages import Extract, Result, read_as
 from ner_eval.service.service import JSON, Service
@@ -108,15 +106,18 @@ def read_interface(schema: str, known: Sequence[str]) -> Control:
     except (ElementTree.ParseError, ValueError) as error:
         raise Failed(422, f"the labeling interface is not XML of Label Studio ({one_line(str(error))})") from None
     texts = {tag.get("name", ""): tag.get("value", "") for tag in tags if tag.tag == "Text"}
+    others: list[str] = []  # labels of the project that the model does not have
     for tag in tags:
         key = texts.get(tag.get("toName", ""), "")
         if tag.tag != "Labels" or not key.startswith("$") or not tag.get("name"):
             continue
         labels = [label.get("alias") or label.get("value") or "" for label in tag.iter("Label")]
-        if not (shared := [label for label in known if label in labels]):
-            there = ", ".join(map(one_line, labels[:20])) or "none"
-            raise Failed(422, f"the model has none of the project's labels ({there}); it has {', '.join(known)}")
-        return Control(tag.get("name", ""), tag.get("toName", ""), key[1:], shared)
+        if shared := [label for label in known if label in labels]:
+            return Control(tag.get("name", ""), tag.get("toName", ""), key[1:], shared)
+        others += labels
+    if others:
+        there = ", ".join(map(one_line, others[:20]))
+        raise Failed(422, f"the model has none of the project's labels ({there}); it has {', '.join(known)}")
     raise Failed(422, f"the labeling interface has no labels for a text; use one like {INTERFACE}")
 
 
@@ -147,12 +148,7 @@ def add_label_studio(app: "FastAPI", service: Service) -> None:
         asked = read_as(await service.body(request), Tasks, '{"tasks": […], "label_config": "…"}')
         control = read_interface(asked.label_config, service.default.spec.labels)
         wanted = Extract(texts=control.texts(asked.tasks), labels=control.labels, scores=True)
-        try:
-            model, results = await service.answers(request, client, wanted)
-        except Failed as error:
-            if error.problem != NO_SCORES:
-                raise
-            model, results = await service.answers(request, client, replace(wanted, scores=False))
+        model, results = await service.answers(request, client, wanted)
         return answer({"results": [control.predictions(result, model.version) for result in results]})
 
     async def webhook(request: Request) -> Response:

@@ -123,7 +123,7 @@ def read_as(data: bytes, kind: type[T], example: str) -> T:
     except NotJSON as error:
         raise Failed(400, f"the body is not JSON ({error}, line {error.line})") from None
     except ValueError as error:
-        raise Failed(422, str(error)) from None
+        raise Failed(422, f"this address takes other JSON: {error}") from None
 
 
 def described() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

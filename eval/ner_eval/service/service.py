@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from ner_common.errors import one_line
 from ner_eval.service.access import Keys, RateLimit
-from ner_eval.service.extraction import check_labels, in_time, late, results
+from ner_eval.service.extraction import NO_SCORES, check_labels, in_time, late, results
 from ner_eval.service.failures import HUNG_UP, Failed
 from ner_eval.service.messages import Extract, Extracted, Problem, Result, read_request
 from ner_eval.service.metrics import Metrics
@@ -99,12 +100,18 @@ class Service:
         return Response(msgspec.json.encode(Extracted(model.name, results)), media_type=JSON)
 
     async def answers(self, http: "Request", client: str, request: Extract) -> tuple[Model, list[Result]]:
-        """The model that was asked, and all results.
+        """The model that was asked, and all results; without scores if the engine has none.
 
         Raises:
             Failed: why there are none.
         """
         model, seconds = self._accept(http, client, request)
+        try:
+            return model, await in_time(http, _all(self._recorded(http, model, request)), seconds)
+        except Failed as error:
+            if error.problem != NO_SCORES:
+                raise
+        request = replace(request, scores=False)
         return model, await in_time(http, _all(self._recorded(http, model, request)), seconds)
 
     def _accept(self, http: "Request", client: str, request: Extract) -> tuple[Model, float]:

@@ -76,6 +76,20 @@ def test_an_engine_without_scores_gives_predictions_without(api: Api) -> None:
     assert made["result"][0].keys() == {"from_name", "to_name", "type", "value"}
 
 
+def test_tasks_of_an_engine_without_scores_count_once_towards_the_rate(start_api: Any) -> None:
+    with start_api("--rate", 0.1, "--burst", 4) as api:
+        assert len(call(api, "predict", asked(*[TEXT] * 5))["results"]) == 5  # the bucket may be overdrawn
+        assert "wait" in refused(api, "predict", asked(TEXT), 429)
+
+
+def test_labels_are_those_of_the_first_tag_that_shares_any_with_the_model(api: Api) -> None:
+    other = '<Labels name="other" toName="words"><Label value="动物"/></Labels>'
+    ((made,),) = call(api, "predict", asked(TEXT, interface=INTERFACE.replace("<Labels", f"{other}<Labels", 1)))[
+        "results"
+    ]
+    assert made["result"][0]["from_name"] == "tags"
+
+
 def test_a_text_without_an_answer_gets_no_prediction(api: Api, engine: Faulty) -> None:
     async def refuse(server: Faulty, body: dict[str, Any]) -> Any:
         if "雨" in body["messages"][-1]["content"]:

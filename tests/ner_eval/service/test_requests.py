@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
 
 from faulty import Faulty, failure
-from scored_answers import giving
+from scored_answers import giving, logprobs, scored
 
 TEXT = "林晓在云帆科技任经理"
 NAME = {"start": 0, "end": 2, "label": "name", "text": "林晓"}
@@ -47,6 +48,22 @@ def test_only_wanted_labels_and_scores_are_returned(api, engine: Faulty) -> None
     assert engine.bodies[-1]["logprobs"]
     assert "score" not in api.extract({"text": TEXT}).json()["results"][0]["entities"][0]
     assert not engine.bodies[-1].get("logprobs")  # nobody pays for what nobody wants
+
+
+def test_a_threshold_means_the_scores_that_are_shown(api, engine: Faulty) -> None:
+    engine.script = giving([("name", "林晓", 0.79996), ("company", "云帆科技", 0.79994)])
+    (result,) = api.extract({"text": TEXT, "threshold": 0.8}).json()["results"]
+    assert [(e["text"], e["score"]) for e in result["entities"]] == [("林晓", 0.8)]
+
+
+def test_entities_whose_scores_are_unknown_are_kept_and_say_so(api, engine: Faulty) -> None:
+    async def misaligned(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return scored([("name", "林晓", 0.9)], logprobs=logprobs([("别的", -0.1)]))
+
+    engine.script = misaligned
+    (result,) = api.extract({"text": TEXT, "threshold": 0.95}).json()["results"]
+    assert [e["text"] for e in result["entities"]] == ["林晓"] and "score" not in result["entities"][0]
+    assert result["problems"] == ["no scores: the tokens of the answer do not add up to its text"]
 
 
 def test_scores_from_an_engine_that_has_none_are_refused(api) -> None:
