@@ -17,13 +17,17 @@ from test_readme import blocks, read
 TRAINING = "make train"  # what comes before it is about data only
 
 
+def copy_of_repository(folder: Path) -> Path:
+    """A copy of the repository with everything built, in which corpora may be described."""
+    link(folder, "Makefile", "pyproject.toml", "requirements", "recipes", "data/nano")
+    shutil.copytree(ROOT / "data/corpora", folder / "data/corpora")
+    link_environments(folder)
+    return folder
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the repository with everything built, in which corpora may be described."""
-    link(tmp_path, "Makefile", "pyproject.toml", "requirements", "recipes", "data/nano")
-    shutil.copytree(ROOT / "data/corpora", tmp_path / "data/corpora")
-    link_environments(tmp_path)
-    return tmp_path
+    return copy_of_repository(tmp_path)
 
 
 def steps() -> list[str]:

@@ -1,0 +1,218 @@
+"""The commands of the guides, page by page, as a reader runs them. Both languages have the same.
+
+What a page takes for granted (an adapter, texts, somebody's corpus) is made first. Commands that start a server in the
+foreground go on until the page ends.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from make_support import OURS
+from ner_docs import names
+from support import ROOT, free_port
+from test_readme import blocks, read
+from test_tutorial import TRAINING, copy_of_repository, steps
+
+GPU = "# needs a GPU"
+# What is run elsewhere, or nowhere: the first words of its block.
+ELSEWHERE = {
+    "docker build": "tests/test_containers.py",
+    "make merge": "tests/test_quantize.py and tests/ner_models/test_export_gguf.py, in environments of their own",
+    ".venv-train/bin/ner-model import-prefix": "tests/ner_models/chatglm3/test_import_prefix.py, on a checkpoint made for it",
+}
+FOREGROUND = ("make api", ".venv/bin/ner-eval api")
+# Commands that end with 1 because they find something.
+FINDS = "--strict leakage,conflicts"
+TEXTS = "林晓在云帆科技任职。\n海腾传媒宣布任命费舍尔·布朗为首席产品秘书。\n"
+
+
+def pages() -> list[str]:
+    """The pages with commands that need no GPU, without the tutorial, which has a test of its own."""
+    return [name for name in names("en") if name != "tutorial.md" and commands(name)]
+
+
+def commands(name: str) -> list[str]:
+    """The blocks of commands of a page that are run here."""
+    found = [code for kind, code in blocks(read(f"docs/en/{name}")) if kind == "bash"]
+    return [code for code in found if not code.startswith((GPU, *ELSEWHERE))]
+
+
+def test_what_is_run_elsewhere_is_there() -> None:
+    found = [code for name in names("en") for kind, code in blocks(read(f"docs/en/{name}")) if kind == "bash"]
+    for words, where in ELSEWHERE.items():
+        assert any(code.startswith(words) for code in found), words
+        for path in re.findall(r"tests/[\w/]+\.py", where):
+            assert (ROOT / path).is_file(), path
+
+
+def _shell(code: str) -> list[str]:
+    return ["bash", "-euo", "pipefail", "-c", code]
+
+
+class Reader:
+    """Somebody with a copy of the repository, who runs what the pages say on ports of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.said = folder, ""
+        self.port, self.api_port = free_port(), free_port()
+        self._running = ExitStack()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+        self.run("make stop")
+
+    def run(self, block: str) -> None:
+        """Run a block, command by command."""
+        for line in block.replace("\\\n", " ").splitlines():
+            code = self._on_our_ports(line.strip())
+            if code.startswith(FOREGROUND):
+                self._start(code)
+            elif code and not code.startswith("#"):
+                done = subprocess.run(
+                    _shell(code), cwd=self.folder, env=self._environment(), capture_output=True, text=True
+                )
+                self.said += done.stdout + done.stderr
+                assert done.returncode == (1 if FINDS in code else 0), f"{code}\n{self.said[-4000:]}"
+
+    def _on_our_ports(self, code: str) -> str:
+        code = code.replace(":8080/", f":{self.api_port}/").replace(":9000/", f":{self.port}/")
+        code = code.replace("--model NAME", "--model nano-lora-demo")
+        if re.match(r"\.venv/bin/ner-eval (extract|predict|calibrate|api)", code) and "--base-url" not in code:
+            code += f" --base-url http://127.0.0.1:{self.port}/v1"
+        return f"{code} --port {self.api_port}" if code.startswith(".venv/bin/ner-eval api") else code
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name not in OURS}
+        return inherited | {"PORT": str(self.port), "API_PORT": str(self.api_port)}
+
+    def _start(self, code: str) -> None:
+        """Start a service, in place of the one that may run."""
+        self._running.close()
+        process = subprocess.Popen(_shell(code), cwd=self.folder, env=self._environment(), start_new_session=True)
+        self._running.callback(process.wait, 60)
+        self._running.callback(os.killpg, process.pid, signal.SIGTERM)
+        for _ in range(300):
+            assert process.poll() is None, code
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.api_port}/health", trust_env=False).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                time.sleep(0.2)
+        pytest.fail(f"{code}: does not listen")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository in which nano was trained on demo by the shipped recipe."""
+    folder: Path = copy_of_repository(tmp_path_factory.mktemp("trained"))
+    reader = Reader(folder)
+    reader.run("make data train MODEL=nano CORPUS=demo")
+    return folder
+
+
+@pytest.fixture
+def reader(trained: Path, tmp_path: Path) -> Iterator[Reader]:
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder, symlinks=True)
+    (folder / "texts.txt").write_text(TEXTS, "utf-8")
+    with Reader(folder) as reader:
+        yield reader
+
+
+def annotated(reader: Reader) -> None:
+    """The contracts of the page on corpora."""
+    reader.run(".venv/bin/ner-data export demo --format bio --output DIR")
+
+
+def walked(reader: Reader) -> None:
+    """What the tutorial made, its adapter aside; new texts; nobody corrects anything."""
+    for code in steps():
+        if code.startswith(TRAINING):
+            break
+        reader.run(code)
+    shutil.copytree(reader.folder / "saves/nano/lora/demo", reader.folder / "saves/nano/lora/notes-split")
+    gold = (reader.folder / "data/gold/demo/train.jsonl").read_text("utf-8").splitlines()[-150:]
+    (reader.folder / "new.txt").write_text("".join(json.loads(line)["text"] + "\n" for line in gold), "utf-8")
+
+
+def corrected(reader: Reader) -> None:
+    (suggested,) = (reader.folder / "suggested").glob("*.jsonl")
+    assert len(suggested.read_text("utf-8").splitlines()) == 100
+    shutil.copy(suggested, reader.folder / "corrected.jsonl")
+
+
+def published(reader: Reader) -> None:
+    """The published corpora, and somebody's notes."""
+    shared = ROOT.parent / "shared/data"
+    if not shared.is_dir():
+        pytest.skip("absent: the real corpora in ../shared/data")
+    for name in ("cluener", "tcm"):
+        reader.run(f"make data CORPUS={name} RAW={shared / name}")
+    (reader.folder / "models").mkdir(exist_ok=True)
+    (reader.folder / "models/qwen2.5-0.5b").symlink_to(ROOT / "data/nano")
+    notes = reader.folder / "notes.jsonl"
+    lines = []
+    for day in range(10, 70):
+        spans = [[0, 4, "日期"], [5, 9, "人名"]]
+        lines.append({"text": f"第{day}日，林晓{day}在云帆科技任职。今天下雨了。", "label": spans})
+    notes.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    (reader.folder / "chatter.txt").write_text("今天天气不错。\n吃饭了吗？\n", "utf-8")
+    reader.run(".venv/bin/ner-data init notes notes.jsonl")
+    reader.run("make data CORPUS=notes RAW=.")
+
+
+def keys(reader: Reader) -> None:
+    (reader.folder / "keys.txt").write_text("key-one\n", "utf-8")
+
+
+def downloaded(reader: Reader) -> None:
+    raw = reader.folder / "data/raw/cluener"
+    shutil.copytree(ROOT.parent / "shared/data/cluener", raw)
+
+
+def served(reader: Reader) -> None:
+    reader.run("make serve MODEL=nano CORPUS=demo")
+
+
+def report(reader: Reader) -> None:
+    (reader.folder / "report.txt").write_text(TEXTS * 20, "utf-8")
+
+
+# What comes before a block of a page, by its number.
+BEFORE: dict[tuple[str, int], Callable[[Reader], None]] = {
+    ("how-to/corpora.md", 0): annotated,
+    ("how-to/correction.md", 0): walked,
+    ("how-to/correction.md", 2): corrected,
+    ("how-to/data.md", 0): published,
+    ("how-to/engines.md", 0): served,
+    ("how-to/engines.md", 2): published,
+    ("how-to/long-documents.md", 0): report,
+    ("how-to/server.md", 1): served,
+    ("how-to/service.md", 0): keys,
+    ("reference/answer-forms.md", 0): downloaded,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", pages())
+def test_every_command_of_a_page_runs(reader: Reader, name: str) -> None:
+    for number, code in enumerate(commands(name)):
+        if before := BEFORE.get((name, number)):
+            before(reader)
+        reader.run(code)
+    assert reader.said and "Traceback" not in reader.said
