@@ -15,6 +15,7 @@ from ner_eval.reporting.plot import save
 DOCS = Path("docs")
 FILE_NAME = "benchmarks.md"
 PLOT = "learning-curve-"
+SEVERAL = "; "  # between the names of learning curves that share a point
 HEAD = """# Benchmarks
 
 Written by `ner-eval publish` from the result files in `recipes/*/results/`, which hold the counts per label; do not
@@ -142,8 +143,9 @@ def draw(group: Group, points: Results, path: Path) -> None:
     axes: Any = drawing.add_subplot()
     series: dict[str, list[Published]] = defaultdict(list)
     lines = []
-    for result in points.values():
-        series[result.curve].append(result)
+    for result in sorted(points.values(), key=lambda result: result.training_records or 0):
+        for name in result.curve.split(SEVERAL):
+            series[name].append(result)
     for members in series.values():
         counts = [result.training_records or 0 for result in members]
         f1 = [result.micro_f1 for result in members]

@@ -48,7 +48,7 @@ def publish(
         recipe: recipes/MODEL/METHOD.yaml, if the adapter's folder does not say.
         base: MODEL of recipes/MODEL: the run is of that base model without any training.
         records: how many records were trained on, if that cannot be counted.
-        curve: the series of the learning curve that the result is a point of.
+        curve: the series of the learning curve that the result is a point of; several are separated by ``; ``.
         gpu_memory: peak GPU memory of the training in GB, if measured.
         note: what differs from the recipe, for example ``learning_rate=2e-4``.
 
@@ -197,7 +197,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--records", type=positive(int), metavar="N", help="how many records were trained on (default: counted)"
     )
     parser.add_argument(
-        "--curve", default="", metavar="NAME", help="the result is a point of the learning curve of this name"
+        "--curve",
+        default="",
+        metavar="NAME",
+        help="the result is a point of the learning curve of this name; of several: 'ONE; OTHER'",
     )
     parser.add_argument(
         "--gpu-memory", type=positive(float), metavar="GB", help="peak GPU memory of the training, if measured"

@@ -7,8 +7,8 @@
 
 A model is trained on a few sentences of a corpus's train split, annotates new ones, and the sentences that it is least
 sure of are corrected and added; then it is trained again, from the base. Beside it the same with sentences drawn at
-random. Everything that a reader of the walk does is done by the same commands, through doccano's files; only the
-annotator is a look-up of the gold. All results of CORPUS SPLIT are published as two learning curves
+random. What a reader of the walk does is done by our programs here too, through doccano's files, with a batch in place of
+a server; only the annotator is a look-up of the gold. All results of CORPUS SPLIT are published as two learning curves
 (``ner-eval publish --curve``). What is there already is not done again, so a second start goes on.
 """
 
@@ -131,7 +131,9 @@ def main() -> int:
     work = Path("cache/correction")
     walk = Walk(args, Chain.of(args, work / "log"), {record.text: record for record in drawn}, work)
     walk.described("walk", labelled)
-    print(f"{'first':<14} {args.start:>6} sentences  micro F1 {walk.score('walk', SURE):.4f}", flush=True)
+    print(
+        f"{'first':<14} {args.start:>6} sentences  micro F1 {walk.score('walk', f'{SURE}; {RANDOM}'):.4f}", flush=True
+    )
     rounds(walk, SURE, walk.least_certain, new)
     rounds(walk, RANDOM, lambda _, pool: [record.text for record in rng.sample(pool, args.step)], new)
     return 0

@@ -106,6 +106,22 @@ def test_a_learning_curve_has_a_table_and_a_plot(result: Publish) -> None:
     assert all(path.read_bytes() != first[path.name] for path in write_benchmarks())
 
 
+def test_curves_that_begin_at_one_point_share_it(result: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: list[list[int]] = []
+    errorbar = Axes.errorbar
+    monkeypatch.setattr(
+        Axes, "errorbar", lambda axes, x, *more, **how: drawn.append(x) or errorbar(axes, x, *more, **how)
+    )
+    result("first", curve="sure; random", training_records=200)
+    result("random", curve="random", training_records=300)
+    result("sure", curve="sure", training_records=300)
+    text = {path.name: path.read_bytes() for path in write_benchmarks()}[FILE_NAME].decode()
+    assert drawn == [[200, 300], [200, 300]]
+    assert text.count("| sure; random | 200 |") == 1
+
+
 def test_a_plot_that_is_no_longer_shown_is_removed(result: Publish) -> None:
     paths = [result(f"r{count}", curve="lora", training_records=count) for count in (1, 2)]
     kept = DOCS / "bench-train-nano-demo.png"
