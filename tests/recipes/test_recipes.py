@@ -100,8 +100,12 @@ def test_llamafactory_accepts_the_recipe(path: Path, tmp_path: Path) -> None:
         assert data_args.val_size == 0.1
         assert training_args.seed == 42
     else:
+        assert (
+            recipe["export_dir"]
+            == f"models/{path.parent.name}-lora-{'demo' if path.parent.name == 'nano' else 'cluener'}"
+        )
+        recipe["export_dir"] = str(tmp_path / "merged")  # the other may be there, which is refused
         model_args, *_ = get_infer_args(recipe)
-        assert model_args.export_dir
         assert model_args.export_legacy_format is False
     assert model_args.trust_remote_code is False
 
