@@ -7,11 +7,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from ner_common.errors import UserError
 from ner_eval.runs.manifest import read_manifest, write_manifest
 from ner_eval.track import track
 from support import ROOT, Result, one_line_error
@@ -131,6 +133,57 @@ def test_swanlab_without_a_login_is_refused_before_the_model_loads(tracked, tmp_
     assert "set SWANLAB_MODE=offline" in done.err.splitlines()[-1]
 
 
+WRITTEN: dict[str, Any] = {
+    "started": "2026-11-29T00:00:00+00:00", "recipe": None, "base_model": None, "arguments": {}, "hardware": "",
+    "versions": {},
+}  # fmt: skip
+MADE = {"scheme": "int8", "group": 0, "samples": 0, "bytes": 1, "bytes_before": 2, "at": ""}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "record", "own"),
+    [
+        ("lora", "adapter_config.json", {}, True),
+        ("lora", "config.json", {}, False),  # merged
+        ("lora", "model.gguf", {}, False),
+        ("full", "config.json", {}, True),
+        ("full", "config.json", {"quantized": MADE}, False),
+    ],
+)
+def test_what_was_made_of_the_model_gets_tags_of_its_own_at_the_last_step(
+    kind: str, name: str, record: dict[str, Any], own: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / name).write_text("{}")
+    told = {"arguments": {"finetuning_type": kind}, "tracked": {"tensorboard": str(tmp_path / "there")}}
+    (folder / "ner_training.json").write_text(json.dumps(WRITTEN | told | record))
+    run = run_of(folder, tmp_path / "run")
+    with pytest.raises(UserError, match=r"model/trainer_state.json: does not say at which step the training ended"):
+        track(run, "tensorboard")
+    (folder / "trainer_state.json").write_text('{"global_step": 7}')
+    track(run, "tensorboard")
+    model = read_manifest(run).model
+    start = "score-demo-test" if own else f"score-demo-test-{model}"
+    scalars = logged(tmp_path / "there")
+    assert scalars[f"{start}/micro_f1"] == {7: pytest.approx(0.7907, abs=1e-4)}
+    assert all(tag.startswith((f"{start}/", f"{start}-f1/", f"{start}-pre", f"{start}-rec")) for tag in scalars)
+
+
+def test_a_merged_model_gets_the_records_of_its_adapter(tmp_path: Path, run_exp: object) -> None:
+    """llamafactory's own part of the export, which writes the weights, is left out."""
+    from llamafactory_ner.tuner import _with_records
+
+    names = ("ner_prompt.json", "ner_training.json", "ner_held_out.json", "trainer_state.json")
+    for folder in ("adapter", "merged"):
+        (tmp_path / folder).mkdir()
+    for name in (*names, "ner_calibration.json"):
+        (tmp_path / "adapter" / name).write_text(name)
+    export = _with_records(SimpleNamespace(export_model=lambda args: None))
+    export({"adapter_name_or_path": str(tmp_path / "adapter"), "export_dir": str(tmp_path / "merged")})
+    assert {path.name: path.read_text() for path in (tmp_path / "merged").iterdir()} == {name: name for name in names}
+
+
 @pytest.mark.parametrize(
     ("record", "said"),
     [
@@ -140,12 +193,10 @@ def test_swanlab_without_a_login_is_refused_before_the_model_loads(tracked, tmp_
     ],
 )
 def test_scores_are_only_added_to_the_run_of_their_training(record, said, tmp_path: Path, cli) -> None:
-    written = {"started": "2026-11-29T00:00:00+00:00", "recipe": None, "base_model": None, "arguments": {}}
-    written |= {"hardware": "", "versions": {}}
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/ner_training.json").write_text(json.dumps(written))
+    (tmp_path / "out/ner_training.json").write_text(json.dumps(WRITTEN))
     run = run_of(tmp_path / "out", tmp_path / "run")
-    (tmp_path / "out/ner_training.json").write_text(json.dumps(written | record))
+    (tmp_path / "out/ner_training.json").write_text(json.dumps(WRITTEN | record))
     assert said in one_line_error(cli("ner-eval", "track", run, "--tracker", "tensorboard"))
 
 
