@@ -267,7 +267,7 @@ nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about
 test: lint .venv-train/.ready .venv-serve/.ready ## run lint, types, and the tests with the real llamafactory and vLLM
 	@tests/run "not slow"
 
-test-all: lint .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready .venv-audit/.locked .venv-label-studio/.locked ## run the slow tests too
+test-all: lint .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready .venv-audit/.locked .venv-label-studio/.locked .train-extras/.ready ## run the slow tests too
 	@tests/run ""
 
 lint: docs ## check style and types, the Dockerfile, the compose files, the workflows, and build the site of docs/
@@ -306,6 +306,8 @@ lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (ne
 	$(UV_COMPILE) eval.in -o eval.txt -c base.txt; \
 	$(UV_COMPILE) train-cuda.in -o train-cuda.txt --override train-overrides.txt; \
 	$(UV_COMPILE) train-cpu.in -o train-cpu.txt --override train-overrides.txt $(UV_CPU); \
+	$(UV_COMPILE) train-extras.in -o train-extras.txt --override train-extras-overrides.txt --no-annotate \
+	  -c <(sed -nE '/^protobuf=/d; s/^([a-z].*==.*) \\$$/\1/p' train-cpu.txt); \
 	for p in serve-cpu quantize-cpu; do $(UV_COMPILE) $$p.in -o $$p.txt $(UV_CPU); done
 UV_CPU = --override cpu-overrides.txt --no-emit-package torch --extra-index-url $(call q,$(TORCH_INDEX)) --index-strategy unsafe-best-match
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
@@ -334,6 +336,14 @@ clean: ## stop all servers, remove runs, caches and server state (environments, 
 .venv/.ready .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready: %/.ready: %/.locked pyproject.toml
 	@$(@D)/bin/pip install --no-deps --no-build-isolation -e . >>$(@D)/install.log 2>&1 \
 	  || { tail -n 5 $(@D)/install.log >&2; echo "$(@D): installing this package failed; see $(@D)/install.log" >&2; exit 2; }
+	@touch $@
+
+# What slow tests add to .venv-train, whose setuptools and torch DeepSpeed's source distribution is built with.
+.train-extras/.ready: requirements/train-extras.txt | .venv-train/.ready
+	@echo "== installing $< into .train-extras (log: .train-extras/install.log)"; rm -rf .train-extras; mkdir .train-extras; \
+	DS_BUILD_OPS=0 .venv-train/bin/pip install --no-deps --require-hashes --no-build-isolation --target .train-extras -r $< \
+	  >.train-extras/install.log 2>&1 \
+	  || { tail -n 5 .train-extras/install.log >&2; echo ".train-extras: installation failed; see .train-extras/install.log" >&2; exit 2; }
 	@touch $@
 
 # llama.cpp's converter, out of a source distribution that pip downloads and checks.
