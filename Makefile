@@ -65,6 +65,8 @@ NAME    = $(if $(filter-out $(USUAL),$(ADAPTER)),$(notdir $(ADAPTER)),$(MODEL)-$
 # Another folder's adapter is exchanged for the one that is served under the usual name.
 RELOADED := $(if $(filter command environment,$(firstword $(origin NAME))),$(call given,NAME),$(MODEL)-$(METHOD)-$(CORPUS))
 override NAME := $(call given,NAME)
+# For a command that is shown, such that it finds the same adapter.
+GIVEN = MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS)$(if $(filter-out $(USUAL),$(ADAPTER)), ADAPTER=$(call q,$(ADAPTER)))
 # What is served and evaluated, and its name.
 SERVED    = $(if $(QUANTIZED),models/$(NAME)-$(QUANTIZED),$(ADAPTER))
 SERVED_AS = $(NAME)$(if $(QUANTIZED),-$(QUANTIZED))
@@ -138,8 +140,7 @@ train: known-run need-gpu .venv-train/.ready ## fine-tune MODEL on CORPUS with r
 	@$(if $(OTHER_BASE),,test -f $(call q,$(WEIGHTS)/config.json) || $(MAKE) download)
 	@$(CPU_ENV) $(TRAINER) train $(call q,$(RECIPE)) $(BASE_ARG) $(call q,dataset=$(CORPUS)_train) \
 	  $(call q,output_dir=$(ADAPTER)) $(addprefix report_to=,$(TRACK)) $(WORDS)
-	@$(if $(filter-out $(USUAL),$(ADAPTER)),echo $(call q,serve and evaluate it with: make serve eval ADAPTER=$(call q,$(ADAPTER)) \
-	  MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS)))
+	@$(if $(filter-out $(USUAL),$(ADAPTER)),echo $(call q,serve and evaluate it with: make serve eval $(GIVEN)))
 
 train-chatglm3: ## the same as `make train MODEL=chatglm3-6b`, with METHOD=prefix_tuning by default
 	@$(MAKE) train MODEL=chatglm3-6b METHOD=$(call q,$(if $(filter command environment,$(METHOD_FROM)),$(METHOD),prefix_tuning))
@@ -155,10 +156,10 @@ merge: known-merge .venv-train/.ready ## merge the LoRA adapter into its base mo
 
 quantize: known-model known-scheme known-merged .venv-quantize/.ready ## write the merged model in fewer bits, models/NAME-SCHEME (SCHEME=awq|int8; ARGS="--samples 128 …")
 	@.venv-quantize/bin/ner-model quantize $(call q,$(WHOLE)) $(call q,models/$(NAME)-$(SCHEME)) --scheme $(call q,$(SCHEME)) $(WORDS)
-	@echo $(call q,serve and evaluate it with: make serve eval QUANTIZED=$(SCHEME) MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS))
+	@echo $(call q,serve and evaluate it with: make serve eval QUANTIZED=$(SCHEME) $(GIVEN))
 
-gguf: .venv-train/.ready .gguf/.ready ## convert the merged model models/MODEL-METHOD-CORPUS to GGUF, models/…-gguf, for llama.cpp (ARGS="--type q8_0")
-	@.venv-train/bin/ner-model export-gguf $(call q,models/$(NAME)) $(call q,models/$(NAME)-gguf) $(WORDS)
+gguf: known-model known-merged .venv-train/.ready .gguf/.ready ## convert the merged (or fully fine-tuned) model to GGUF, models/NAME-gguf, for llama.cpp (ARGS="--type q8_0")
+	@.venv-train/bin/ner-model export-gguf $(call q,$(WHOLE)) $(call q,models/$(NAME)-gguf) $(WORDS)
 
 # Refuse a request for something that does not exist, before any environment is built.
 refuse = { echo $(call q,$(1)) >&2; exit 2; }
@@ -186,13 +187,13 @@ known-scheme:
 # A fully fine-tuned model needs no merge.
 WHOLE = $(if $(filter full,$(METHOD)),$(ADAPTER),models/$(NAME))
 known-merged:
-	@[ -d $(call q,$(WHOLE)) ] || $(call refuse,$(WHOLE): no such folder; only whole models are quantised: make \
-	  $(if $(filter full,$(METHOD)),train,merge) MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS))
+	@[ -d $(call q,$(WHOLE)) ] || $(call refuse,$(WHOLE): no such folder; only whole models are quantised or converted: make \
+	  $(if $(filter full,$(METHOD)),train,merge) $(GIVEN))
 known-adapter:
 	@$(if $(QUANTIZED),[ -d $(call q,$(SERVED)) ] || $(call refuse,$(SERVED): no such folder; quantise the merged model \
-	  (make merge quantize SCHEME=$(QUANTIZED) MODEL=$(MODEL) METHOD=$(METHOD) CORPUS=$(CORPUS))))
-	@[ -d $(call q,$(SERVED)) ] || $(call refuse,$(ADAPTER): no such folder; train the adapter (make train MODEL=$(MODEL) \
-	  METHOD=$(METHOD) CORPUS=$(CORPUS))$(comma) or name its folder with ADAPTER=…)
+	  (make merge quantize SCHEME=$(QUANTIZED) $(GIVEN))))
+	@[ -d $(call q,$(SERVED)) ] || $(call refuse,$(ADAPTER): no such folder; train the adapter \
+	  (make train $(GIVEN))$(comma) or name its folder with ADAPTER=…)
 known-merge: known-model
 	@$(if $(wildcard recipes/$(MODEL)/merge.yaml),:,$(call refuse,recipes/$(MODEL)/merge.yaml: \
 	  no such file; copy it from another model))
@@ -266,7 +267,7 @@ nano: .venv-train/.ready ## pretrain the embedded base model from scratch (about
 test: lint .venv-train/.ready .venv-serve/.ready ## run lint, types, and the tests with the real llamafactory and vLLM
 	@tests/run "not slow"
 
-test-all: lint .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready .venv-audit/.locked .venv-label-studio/.locked ## run the slow tests too
+test-all: lint .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready .venv-audit/.locked .venv-label-studio/.locked .train-extras/.ready ## run the slow tests too
 	@tests/run ""
 
 lint: docs ## check style and types, the Dockerfile, the compose files, the workflows, and build the site of docs/
@@ -305,6 +306,8 @@ lock: .venv/.ready ## resolve requirements/*.in into hash-locked files again (ne
 	$(UV_COMPILE) eval.in -o eval.txt -c base.txt; \
 	$(UV_COMPILE) train-cuda.in -o train-cuda.txt --override train-overrides.txt; \
 	$(UV_COMPILE) train-cpu.in -o train-cpu.txt --override train-overrides.txt $(UV_CPU); \
+	$(UV_COMPILE) train-extras.in -o train-extras.txt --override train-extras-overrides.txt --no-annotate \
+	  -c <(sed -nE '/^protobuf=/d; s/^([a-z].*==.*) \\$$/\1/p' train-cpu.txt); \
 	for p in serve-cpu quantize-cpu; do $(UV_COMPILE) $$p.in -o $$p.txt $(UV_CPU); done
 UV_CPU = --override cpu-overrides.txt --no-emit-package torch --extra-index-url $(call q,$(TORCH_INDEX)) --index-strategy unsafe-best-match
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
@@ -333,6 +336,14 @@ clean: ## stop all servers, remove runs, caches and server state (environments, 
 .venv/.ready .venv-train/.ready .venv-serve/.ready .venv-quantize/.ready: %/.ready: %/.locked pyproject.toml
 	@$(@D)/bin/pip install --no-deps --no-build-isolation -e . >>$(@D)/install.log 2>&1 \
 	  || { tail -n 5 $(@D)/install.log >&2; echo "$(@D): installing this package failed; see $(@D)/install.log" >&2; exit 2; }
+	@touch $@
+
+# What slow tests add to .venv-train, whose setuptools and torch DeepSpeed's source distribution is built with.
+.train-extras/.ready: requirements/train-extras.txt | .venv-train/.ready
+	@echo "== installing $< into .train-extras (log: .train-extras/install.log)"; rm -rf .train-extras; mkdir .train-extras; \
+	DS_BUILD_OPS=0 .venv-train/bin/pip install --no-deps --require-hashes --no-build-isolation --target .train-extras -r $< \
+	  >.train-extras/install.log 2>&1 \
+	  || { tail -n 5 .train-extras/install.log >&2; echo ".train-extras: installation failed; see .train-extras/install.log" >&2; exit 2; }
 	@touch $@
 
 # llama.cpp's converter, out of a source distribution that pip downloads and checks.

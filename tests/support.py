@@ -59,6 +59,14 @@ def tool(environment: str, name: str) -> str:
     return str(path)
 
 
+def with_extras() -> dict[str, str]:
+    """The variables of a process that finds the packages of requirements/train-extras.txt before .venv-train's."""
+    folder = ROOT / ".train-extras"
+    assert (folder / ".ready").is_file(), f"{folder}: missing; run the tests with `make test-all`"
+    before = {"PYTHONPATH": str(folder), "PATH": str(folder / "bin")}  # DeepSpeed calls ninja
+    return os.environ | {name: f"{path}{os.pathsep}{os.environ.get(name, path)}" for name, path in before.items()}
+
+
 def train(folder: Path, output: Path, *overrides: str, recipe: str = "lora") -> str:
     """Train nano by a recipe of its own with the stock llamafactory-cli; returns what it printed."""
     command = [tool(".venv-train", "llamafactory-cli"), "train", f"recipes/nano/{recipe}.yaml", f"output_dir={output}"]

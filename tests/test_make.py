@@ -60,7 +60,9 @@ def refused(checkout: Path, *arguments: str) -> str:
     return message
 
 
-@pytest.mark.parametrize("target", ["download", "train", "train-qwen", "preview", "merge", "serve", "eval", "report"])
+@pytest.mark.parametrize(
+    "target", ["download", "train", "train-qwen", "preview", "merge", "gguf", "serve", "eval", "report"]
+)
 def test_a_model_without_a_folder_is_refused_with_those_that_exist(checkout: Path, target: str) -> None:
     message = refused(checkout, target, "MODEL=qwen9")
     assert message == f"MODEL=qwen9: no recipes/qwen9/model.yaml; known: {' '.join(MODELS)}"
@@ -92,15 +94,23 @@ def test_what_make_can_quantise_is_what_the_program_can() -> None:
     assert listed.split() == list(SCHEMES)
 
 
+@pytest.mark.parametrize("target", ["quantize", "gguf"])
 @pytest.mark.parametrize(
-    ("method", "missing", "first"),
-    [("lora", "models/nano-lora-demo", "merge"), ("full", "saves/nano/full/demo", "train")],
+    ("method", "missing", "first", "more"),
+    [
+        ("lora", "models/nano-lora-demo", "merge", ""),
+        ("full", "saves/nano/full/demo", "train", ""),
+        ("lora", "models/mine", "merge", " ADAPTER='saves/mine'"),
+        ("full", "saves/mine", "train", " ADAPTER='saves/mine'"),
+    ],
 )
-def test_only_a_whole_model_is_quantised(checkout: Path, method: str, missing: str, first: str) -> None:
-    message = refused(checkout, "quantize", "MODEL=nano", "CORPUS=demo", f"METHOD={method}")
-    assert message == (
-        f"{missing}: no such folder; only whole models are quantised: make {first} MODEL=nano METHOD={method} CORPUS=demo"
-    )
+def test_only_a_whole_model_is_quantised_or_converted(
+    checkout: Path, target: str, method: str, missing: str, first: str, more: str
+) -> None:
+    given = ["MODEL=nano", "CORPUS=demo", f"METHOD={method}", *(["ADAPTER=saves/mine"] if more else [])]
+    message = refused(checkout, target, *given)
+    said = f"{missing}: no such folder; only whole models are quantised or converted: make {first} "
+    assert message == f"{said}MODEL=nano METHOD={method} CORPUS=demo{more}"
 
 
 @pytest.mark.parametrize("target", ["serve", "eval", "predict-batch"])
@@ -108,17 +118,19 @@ def test_a_quantised_model_that_does_not_exist_is_refused(checkout: Path, target
     message = refused(checkout, target, "MODEL=nano", "CORPUS=demo", "QUANTIZED=int8")
     said = "models/nano-lora-demo-int8: no such folder; quantise the merged model (make merge quantize SCHEME=int8 "
     assert message == said + "MODEL=nano METHOD=lora CORPUS=demo)"
+    message = refused(checkout, target, "MODEL=nano", "CORPUS=demo", "QUANTIZED=int8", "ADAPTER=my adapter")
+    assert message == said.replace("nano-lora-demo", "my adapter") + (
+        "MODEL=nano METHOD=lora CORPUS=demo ADAPTER='my adapter')"
+    )
 
 
 @pytest.mark.parametrize("target", ["serve", "eval", "select"])
 def test_an_adapter_that_does_not_exist_is_refused(checkout: Path, target: str) -> None:
-    remedy = (
-        "no such folder; train the adapter (make train MODEL=nano METHOD=lora CORPUS=demo), or name its folder with"
-    )
+    remedy = "no such folder; train the adapter (make train MODEL=nano METHOD=lora CORPUS=demo"
     message = refused(checkout, target, "MODEL=nano", "CORPUS=demo")
-    assert message == f"saves/nano/lora/demo: {remedy} ADAPTER=…"
+    assert message == f"saves/nano/lora/demo: {remedy}), or name its folder with ADAPTER=…"
     message = refused(checkout, target, "MODEL=nano", "CORPUS=demo", "ADAPTER=/non existent")
-    assert message == f"/non existent: {remedy} ADAPTER=…"
+    assert message == f"/non existent: {remedy} ADAPTER='/non existent'), or name its folder with ADAPTER=…"
 
 
 def test_two_different_output_folders_are_refused(checkout: Path) -> None:

@@ -1,6 +1,7 @@
 """Which commands the Makefile runs, in which order, and that what users write reaches them as it is."""
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -143,7 +144,9 @@ def test_another_output_folder_is_trained_into_served_and_evaluated(stubs: Path)
     (stubs / "data/alpaca/dataset_info.json").write_text("{}")
     done = make("train", "serve", "eval", "MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD,
                 "ARGS=output_dir=saves/mine max_steps=1", folder=stubs)  # fmt: skip
-    assert done.stdout.splitlines()[0].startswith("serve and evaluate it with: make serve eval ADAPTER='saves/mine' ")
+    assert done.stdout.splitlines()[0].startswith(
+        "serve and evaluate it with: make serve eval MODEL=nano METHOD=lora CORPUS=demo ADAPTER='saves/mine'"
+    )
     train, serve, predict, _ = called(stubs)
     assert [word for word in train if word.startswith("output_dir=")] == ["output_dir=saves/mine"] * 2
     assert serve[2] == "mine=saves/mine"
@@ -170,6 +173,32 @@ def test_a_merged_model_is_quantised_served_and_evaluated_under_a_name_of_its_ow
     assert score[2] == "runs/nano-lora-demo-awq-test"
     (report,) = make_with(stubs, "report", "command line", QUANTIZED="awq")
     assert report[2] == "runs/nano-lora-demo-awq-test"
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_whole_model_is_converted_from_where_it_is(stubs: Path, method: str) -> None:
+    (stubs / ".gguf").mkdir()
+    (stubs / ".gguf/.ready").touch()
+    (stubs / ".venv-train/bin/ner-model").write_text(STUB)
+    (stubs / ".venv-train/bin/ner-model").chmod(0o755)
+    folder = "models/nano-lora-demo" if method == "lora" else "saves/nano/full/demo"
+    (stubs / folder).mkdir(parents=True)
+    (convert,) = make_with(stubs, "gguf", "command line", METHOD=method)
+    assert convert == ["ner-model", "export-gguf", folder, f"models/nano-{method}-demo-gguf"]
+
+
+def test_what_quantize_prints_finds_the_model_again(stubs: Path) -> None:
+    for folder in ("my adapter", "models/my adapter", "models/my adapter-int8"):
+        (stubs / folder).mkdir(parents=True)
+    given = ["MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", NO_BUILD]
+    done = make("quantize", *given, "ADAPTER=my adapter", folder=stubs)
+    (said,) = done.stdout.splitlines()
+    assert said.startswith("serve and evaluate it with: make serve eval QUANTIZED=int8 MODEL=nano ")
+    called(stubs)
+    words = shlex.split(said.partition(": make ")[2])
+    done = make(*words, "ACCELERATOR=cpu", NO_BUILD, folder=stubs)
+    assert done.returncode == 0, done.stderr
+    assert called(stubs)[0][2] == "my adapter-int8=models/my adapter-int8"
 
 
 # What the stub of ner-eval answers to `--list`.

@@ -84,7 +84,7 @@ def test_a_merged_model_in_8_bits_is_served_and_evaluated(merged: Path) -> None:
     types = tensors(folder)
     assert "lm_head.weight" not in types and types["model.embed_tokens.weight"] == "F32"  # tied, as it was
     assert {types[name] for name in types if name.endswith("_proj.weight")} == {"I8"}
-    for name in ("ner_prompt.json", "tokenizer.json", "tokenizer_config.json"):
+    for name in ("ner_prompt.json", "trainer_state.json", "tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (merged / MERGED / name).read_bytes()
     record: dict[str, Any] = json.loads((folder / "ner_training.json").read_text())
     before, after = ((part / "model.safetensors").stat().st_size for part in (merged / MERGED, folder))

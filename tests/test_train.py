@@ -69,7 +69,7 @@ def test_merging_writes_one_plain_checkpoint_with_the_adapters_answers(
     assert not list(merged.glob("*.bin"))
     assert not (merged / "adapter_config.json").exists()
     # What `make serve eval ADAPTER=…` and `ner-eval calibrate` need of the adapter.
-    for name in ("ner_prompt.json", "ner_training.json", "ner_held_out.json"):
+    for name in ("ner_prompt.json", "ner_training.json", "ner_held_out.json", "trainer_state.json"):
         assert (merged / name).read_bytes() == (adapter / name).read_bytes()
     result = check_merge(chain, merged, adapter)
     assert result.code == 0, result

@@ -7,10 +7,11 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ner_common.adapters import ADAPTER_CONFIG, STATE, is_whole_model
 from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import read_object
 from ner_common.machine import installed
-from ner_common.training_record import FILE_NAME, load_training_record
+from ner_common.training_record import FILE_NAME, TrainingRecord, load_training_record
 from ner_eval.metrics.counts import macro, micro
 from ner_eval.metrics.protocols import TEXT
 from ner_eval.metrics.results import SCORES, Scores
@@ -29,7 +30,8 @@ def track(run: str | Path, tracker: str) -> tuple[str, dict[str, float]]:
         The tracker's run (an id, or TensorBoard's folder), and what was logged: tag -> value.
 
     Raises:
-        UserError: the tracker is not installed, the run has no scores, or its model was trained without the tracker.
+        UserError: the tracker is not installed, the run has no scores, or its model was trained without the tracker
+            or does not say how long.
     """
     if installed(tracker) is None:
         raise UserError(f"{tracker}: not installed here; run `.venv-train/bin/pip install {tracker}`, and this there")
@@ -47,16 +49,30 @@ def track(run: str | Path, tracker: str) -> tuple[str, dict[str, float]]:
         reports = ", ".join(map(escaped, record.tracked)) or "no tracker"
         problem = f"the training reported to {reports}, not to {tracker}"
         raise UserError(f"{rooted(adapter / FILE_NAME)}: {problem}; train again with TRACK={tracker}")
-    step = read_object(adapter / "trainer_state.json").get("global_step")
-    values = tagged(scores)
-    TRACKERS[tracker](there, values, step if isinstance(step, int) else 0)
+    step = read_object(adapter / STATE).get("global_step")
+    if not isinstance(step, int):
+        problem = "does not say at which step the training ended"
+        raise UserError(f"{rooted(adapter / STATE)}: {problem}; copy the one in the folder that was trained into")
+    values = tagged(scores, None if trained_into(adapter, record) else manifest.model)
+    TRACKERS[tracker](there, values, step)
     return there, values
 
 
-def tagged(scores: Scores) -> dict[str, float]:
-    """F1 of the headline protocol by tag: micro and macro average, and each label with precision and recall."""
+def trained_into(folder: Path, record: TrainingRecord) -> bool:
+    """Whether a folder holds what the training itself wrote, not what was merged, quantised or converted from that."""
+    whole = record.arguments.get("finetuning_type") in ("full", "freeze")
+    as_written = is_whole_model(folder) if whole else (folder / ADAPTER_CONFIG).is_file()
+    return as_written and record.quantized is None
+
+
+def tagged(scores: Scores, model: str | None = None) -> dict[str, float]:
+    """F1 of the headline protocol by tag: micro and macro average, and each label with precision and recall.
+
+    Args:
+        model: its name, for another model than the one that was trained: both may be scored on the same split.
+    """
     by_label = scores.counts(TEXT, "lenient")
-    start = f"score-{scores.corpus}-{scores.split}"
+    start = f"score-{scores.corpus}-{scores.split}" + (f"-{model.replace('/', '-')}" if model else "")
     values = {f"{start}/micro_f1": micro(by_label).f1, f"{start}/macro_f1": macro(by_label, scores.labels)[2]}
     for label in scores.labels:
         for name in ("f1", "precision", "recall"):

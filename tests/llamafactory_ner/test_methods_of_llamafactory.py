@@ -49,6 +49,21 @@ def test_an_adapter_is_merged_into_full_weights_only(refused, export, tiny_qwen2
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "ner_calibration.json"])
+def test_a_folder_that_holds_a_model_is_not_merged_into(
+    refused, export, tiny_qwen2: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / name).write_text("{}")
+    merging = {
+        "adapter_name_or_path": lora_adapter(tmp_path / "a", tiny_qwen2),
+        "export_dir": str(tmp_path / "merged"),
+    }
+    said = refused(export, finetuning_type="lora", **merging)
+    assert f"/merged holds a model already ({name}); remove it, or name another export_dir" in said
+    assert [path.name for path in (tmp_path / "merged").iterdir()] == [name]
+
+
 def test_a_whole_model_is_no_adapter_to_merge(refused, export, tiny_qwen2: Path, tmp_path: Path) -> None:
     merging = {"adapter_name_or_path": str(tiny_qwen2), "export_dir": str(tmp_path / "merged")}
     said = refused(export, finetuning_type="lora", **merging)

@@ -55,8 +55,75 @@ def test_bf16_on_the_command_line_is_taken_as_it_is(
 @pytest.mark.parametrize("cpu", ["float32"], indirect=True)
 def test_a_gpu_trains_as_the_recipe_says(cpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(number_format, "trains_on_cpu", lambda given: False)
+    monkeypatch.setattr(number_format, "emulates_bfloat16", lambda: False)
     given = {"do_train": True, "bf16": True}
     assert suited(given) == given
+
+
+@pytest.mark.parametrize("cpu", ["float32"], indirect=True)
+def test_a_gpu_without_bfloat16_trains_in_float16_unless_bf16_is_asked_for(
+    cpu: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The card is injected: this machine has none."""
+    monkeypatch.setattr(number_format, "trains_on_cpu", lambda given: False)
+    monkeypatch.setattr(number_format, "emulates_bfloat16", lambda: True)
+    given = {"do_train": True, "bf16": True}
+    assert suited(given) == {"do_train": True, "bf16": False, "fp16": True}
+    why = "(this GPU has no bfloat16 and would emulate it)"
+    assert capsys.readouterr().err == LINE.format("float16").replace("(because)", why)
+    for other in ({**given, "bf16": False}, {**given, "do_train": False}):
+        assert suited(other) == other
+    monkeypatch.setattr("sys.argv", ["train", "recipe.yaml", "bf16=true"])
+    assert suited(given) == given
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.train
+def test_both_trainers_are_told_that_a_gpu_emulates_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, chain: Path, tmp_path: Path
+) -> None:
+    """torch's answers are those of a V100, injected."""
+    import torch
+
+    from ner_models.peft_training.recipe import read_recipe
+
+    monkeypatch.setattr("sys.argv", ["train", "recipe.yaml"])
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert suited({"do_train": True, "bf16": True}) == {"do_train": True, "bf16": False, "fp16": True}
+    monkeypatch.chdir(chain)
+    recipe, given = read_recipe(
+        Path("recipes/nano/peft_lora.yaml"), ["bf16=true", "use_cpu=false", f"output_dir={tmp_path / 'a'}"]
+    )
+    assert (recipe.bf16, recipe.fp16, recipe.use_cpu) == (given["bf16"], given["fp16"], False) == (False, True, False)
+
+
+@pytest.mark.train
+def test_on_a_gpu_a_frozen_base_is_loaded_in_float16_if_that_is_computed_in(
+    monkeypatch: pytest.MonkeyPatch, chain: Path, tmp_path: Path
+) -> None:
+    """Published in bfloat16, it would be converted at every use. Only the answer whether there is a GPU is injected."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from llamafactory_ner.number_format import in_format
+    from ner_models.peft_training.recipe import read_recipe
+    from ner_models.peft_training.train import lora_model
+
+    monkeypatch.chdir(chain)
+    recipe, _ = read_recipe(
+        Path("recipes/nano/peft_lora.yaml"), ["fp16=true", "use_cpu=false", f"output_dir={tmp_path / 'a'}"]
+    )
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    found = {(parameter.dtype, parameter.requires_grad) for parameter in lora_model(recipe).parameters()}
+    assert found == {(torch.float16, False), (torch.float32, True)}
+
+    base = AutoModelForCausalLM.from_pretrained("data/nano", dtype=torch.bfloat16)
+    for wanted, frozen in ((torch.bfloat16, True), (torch.float32, True), (torch.float16, False)):
+        assert in_format(base, wanted, frozen, on_cpu=False).dtype is torch.bfloat16
+    base.quantization_method = "bitsandbytes"
+    assert in_format(base, torch.float16, True, on_cpu=False).dtype is torch.bfloat16
 
 
 def dtypes(chain: Path, folder: Path, *overrides: str) -> tuple[set[str], set[str], str]:

@@ -85,6 +85,24 @@ def test_too_little_disk_for_a_model_is_said_before_the_download(
     assert "qwen2-7b needs 15.3 GB, 1.0 GB are free" in one_line_error(cli("ner-model", "download", "qwen2-7b"))
 
 
+def test_what_an_interrupted_download_left_needs_no_space_again(
+    recipes: Path, workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage, part = shutil.disk_usage(workplace), workplace / "models/qwen2-7b.part"
+    for name, size in ((".____temp/model-00004.safetensors", 4e9), (".cache/x.incomplete", 9e9), ("model-00001", 4e9)):
+        (part / name).parent.mkdir(parents=True, exist_ok=True)
+        with (part / name).open("wb") as file:
+            file.truncate(int(size))  # a hole, which takes no space
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**9))
+    assert "qwen2-7b needs 7.3 GB more, 1.0 GB are free" in one_line_error(cli("ner-model", "download", "qwen2-7b"))
+    # From a folder, all of it is copied.
+    message = one_line_error(cli("ner-model", "download", "qwen2-7b", "--from", "recipes"))
+    assert "qwen2-7b needs 15.3 GB, 1.0 GB are free" in message
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=9 * 10**9))
+    (workplace / "models/qwen2-7b").mkdir()  # the next thing that is looked at
+    assert "lacks files of Qwen" in one_line_error(cli("ner-model", "download", "qwen2-7b"))
+
+
 @HUBS
 @pytest.mark.train
 def test_without_a_network_download_says_what_to_put_where(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ner_common.adapters import STATE
 from ner_data.prompt import FILE_NAME
 from ner_models.export_gguf import go_template, longest_conversation, modelfile
 from ner_models.llama_cpp import splits_like_qwen2
@@ -135,11 +136,12 @@ def test_nanos_tokenizer_is_known_by_its_rule() -> None:
 def test_nano_is_converted_and_an_unknown_architecture_is_refused(nano: Path, tmp_path: Path) -> None:
     subprocess.run(["make", ".gguf/.ready"], cwd=ROOT, check=True)
     (tmp_path / ".gguf").symlink_to(ROOT / ".gguf")
+    (nano / STATE).write_text("{}")
     program = [sys.executable, "-c", "from ner_models.cli import entry_point; entry_point()", "export-gguf", "nano"]
     done = subprocess.run([*program, "gguf", "--type", "q8_0"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "gguf/model.gguf").read_bytes()[:4] == b"GGUF"
-    assert {path.name for path in (tmp_path / "gguf").iterdir()} == {"model.gguf", "Modelfile", FILE_NAME}
+    assert {path.name for path in (tmp_path / "gguf").iterdir()} == {"model.gguf", "Modelfile", FILE_NAME, STATE}
     config = json.loads((nano / "config.json").read_text())
     (nano / "config.json").write_text(json.dumps(config | {"architectures": ["NobodyForCausalLM"]}))
     done = subprocess.run([*program, "other"], cwd=tmp_path, capture_output=True, text=True)

@@ -60,6 +60,12 @@ def test_every_model_has_what_make_offers_for_it(model: str) -> None:
     assert {"lora.yaml", "merge.yaml", FILE_NAME} <= {path.name for path in YAML if path.parent.name == model}
 
 
+@pytest.mark.parametrize("model", sorted(path.name for path in (ROOT / "recipes").glob("qwen*")))
+def test_every_qwen_has_all_methods_of_llamafactory(model: str) -> None:
+    methods = {path.stem for path in TRAINING if path.parent.name == model}
+    assert methods == {"lora", "peft_lora", "qlora", "dora", "full"}
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
 def test_a_recipe_names_the_weights_and_the_template_of_its_model(path: Path) -> None:
     recipe, model = load(path), load_base_model(path.parent.name)
@@ -100,8 +106,12 @@ def test_llamafactory_accepts_the_recipe(path: Path, tmp_path: Path) -> None:
         assert data_args.val_size == 0.1
         assert training_args.seed == 42
     else:
+        assert (
+            recipe["export_dir"]
+            == f"models/{path.parent.name}-lora-{'demo' if path.parent.name == 'nano' else 'cluener'}"
+        )
+        recipe["export_dir"] = str(tmp_path / "merged")  # the other may be there, which is refused
         model_args, *_ = get_infer_args(recipe)
-        assert model_args.export_dir
         assert model_args.export_legacy_format is False
     assert model_args.trust_remote_code is False
 

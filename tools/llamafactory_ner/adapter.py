@@ -18,7 +18,8 @@ def hook(module: ModuleType) -> None:
     @wraps(original)
     def init_adapter(config: Any, model: Any, model_args: Any, finetuning_args: Any, is_trainable: bool) -> Any:
         if is_trainable:
-            model = in_format(model, model_args.compute_dtype, finetuning_args.finetuning_type in FROZEN_BASE)
+            frozen = finetuning_args.finetuning_type in FROZEN_BASE
+            model = in_format(model, model_args.compute_dtype, frozen, on_cpu=model.device.type == "cpu")
         if finetuning_args.finetuning_type not in METHODS:
             return original(config, model, model_args, finetuning_args, is_trainable)
         return init_soft_prompt(model, model_args, finetuning_args, is_trainable, module.logger)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llamafactory_ner.checks.adapters import adapter_problems, merging_problems, training_problems
+from llamafactory_ner.checks.adapters import adapter_problems, export_problems, training_problems
 from llamafactory_ner.checks.arguments import (
     argument_problems,
     base_folder_problem,
@@ -107,7 +107,7 @@ def _checking_model(original: Callable[..., None]) -> Callable[..., None]:
         with user_errors_in_one_line():
             if problem := base_folder_problem(model) or template_problem(model, template):
                 stop(problem)
-            _refuse(adapter_problems(model_args, finetuning_args) + merging_problems(model_args))
+            _refuse(adapter_problems(model_args, finetuning_args) + export_problems(model_args))
             for adapter in model_args.adapter_name_or_path or []:
                 config = read_adapter_config(Path(adapter))
                 if config and (doubt := base_doubt(adapter, config, model)):

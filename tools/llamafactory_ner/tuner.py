@@ -16,6 +16,7 @@ from llamafactory_ner.progress import reporter
 from llamafactory_ner.prompts import FILE_NAME, store_prompt
 from llamafactory_ner.tracking import tracked_runs
 from llamafactory_ner.training_data import TrainingData
+from ner_common.adapters import STATE
 from ner_common.errors import UserError
 from ner_common.files import write_json
 from ner_common.held_out import FILE_NAME as HELD_OUT
@@ -57,7 +58,7 @@ def _with_records(module: Any) -> Callable[..., None]:
         given = as_mapping(args)
         folder = Path(str(given.get("export_dir")))
         for adapter in filter(None, split(given.get("adapter_name_or_path"))[-1:]):
-            for name in (FILE_NAME, TRAINING, HELD_OUT):
+            for name in (FILE_NAME, TRAINING, HELD_OUT, STATE):
                 if (record := Path(adapter, name)).is_file() and folder.is_dir():
                     shutil.copyfile(record, folder / name)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's
+STATE = "trainer_state.json"  # transformers': steps and losses
 ENCODER_FILE = "prompt_encoder.safetensors"  # a soft prompt's MLP, which only further training needs
 
 

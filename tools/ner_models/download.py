@@ -102,22 +102,29 @@ def fetch_whole(model: BaseModel, source: str, origin: str) -> str:
     if origin not in HUBS and not Path(origin).is_dir():
         raise UserError(f"--from {one_line(origin)}: not one of {', '.join(HUBS)}, and no folder; correct it")
     MODELS.mkdir(exist_ok=True)
-    free = shutil.disk_usage(MODELS).free / 1e9
-    if free < model.gigabytes * 1.1:
-        need = f"{model.name} needs {model.gigabytes:.1f} GB, {free:.1f} GB are free"
+    part = folder.with_name(f"{folder.name}.part")
+    held = kept_of(part) / 1e9 if origin in HUBS else 0.0
+    free, rest = shutil.disk_usage(MODELS).free / 1e9, model.gigabytes - held
+    if free < rest * 1.1:
+        need = f"{model.name} needs {rest:.1f} GB{' more' if held else ''}, {free:.1f} GB are free"
         raise UserError(f"{rooted(folder)}: {need}; make room, or put {files} into {rooted(folder)}")
     if folder.exists():
         raise UserError(f"{rooted(folder)}: lacks files of {source}; add them, or remove it and run again")
     if origin not in HUBS:
         copy_whole(Path(origin), folder, model.sha256)
         return f"copied from {rooted(Path(origin))}"
-    part = folder.with_name(f"{folder.name}.part")
     said = fetch(model, source, origin, part, remedy)
     if lacking := lacking_files(part, model.sha256):
         raise UserError(f"{rooted(part)}: {lacking[0]} is missing after the download; run it again, or {remedy}")
     check(part, model.sha256)
     part.rename(folder)
     return said
+
+
+def kept_of(part: Path) -> int:
+    """Bytes of an interrupted download that the next goes on with: not .cache, which huggingface_hub begins again."""
+    paths = (path for path in part.rglob("*") if ".cache" not in path.relative_to(part).parts)
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def fetch(model: BaseModel, source: str, origin: str, folder: Path, remedy: str) -> str:

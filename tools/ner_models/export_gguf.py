@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llamafactory_ner.checks.configs import read_model_config
-from ner_common.adapters import ADAPTER_CONFIG
+from ner_common.adapters import ADAPTER_CONFIG, STATE
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import check_free, read_object, whole_folder, write_atomically
 from ner_common.training_record import FILE_NAME as TRAINING
@@ -57,7 +57,7 @@ def export_gguf(model: Path, out: Path, *, kind: str = "f16", converter: Path = 
     with whole_folder(out) as unfinished:
         described = modelfile(model, spec)
         _convert(model, unfinished / GGUF, kind, converter)
-        for name in (FILE_NAME, TRAINING):
+        for name in (FILE_NAME, TRAINING, STATE):
             if (model / name).is_file():
                 shutil.copyfile(model / name, unfinished / name)
         with write_atomically(unfinished / MODELFILE) as file:

@@ -9,15 +9,26 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ner_models.planning.cards import CARDS, card_here, card_named
+from ner_common.commands import positive
+from ner_models.planning.cards import CARDS, card_named
 from ner_models.planning.estimate import GB, Plan, matrix_rate, plan
 from ner_models.serving.command import MAX_MODEL_LEN
+
+# What one GPU holds, by the stage of ZeRO.
+HELD = (
+    "all of it",
+    "its share of the optimizer's state",
+    "its share of the optimizer's state and of the gradients",
+    "its share of the optimizer's state, of the gradients and of the weights",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="recipes/MODEL/METHOD.yaml.")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="Override the recipe.")
     parser.add_argument("--card", metavar="NAME", help=f"cpu, {', '.join(CARDS)} (default: this machine's).")
+    parser.add_argument("--gpus", type=positive(int), metavar="N",
+                        help="Train on N of them (default: all of this machine's; one of another card).")  # fmt: skip
     parser.add_argument(
         "--last-line",
         action="store_true",
@@ -29,9 +40,9 @@ def run(args: argparse.Namespace) -> None:
     card = card_named(args.card) if args.card else None
     if args.last_line:
         with suppress(Exception):  # it is printed before a training, which must start whatever this knows
-            print(last_line(plan(args.recipe, args.overrides, card, count_tokens=False)))
+            print(last_line(plan(args.recipe, args.overrides, card, count_tokens=False, gpus=args.gpus)))
         return
-    found = plan(args.recipe, args.overrides, card or card_here())
+    found = plan(args.recipe, args.overrides, card, gpus=args.gpus)
     if found.card.is_cpu:
         found = measured_on_cpu(found)
     print("\n".join([*table(found), last_line(found)]))
@@ -48,7 +59,7 @@ def measured_on_cpu(found: Plan) -> Plan:
 
 def last_line(found: Plan) -> str:
     """The plan in one sentence, and what to change if it does not fit."""
-    where = "this machine's memory" if found.card.is_cpu else found.card.name
+    where = "this machine's memory" if found.card.is_cpu else _each(found)
     share = found.needed / found.card.memory
     hours = f", about {_duration(found.seconds)}" if found.seconds else ""
     said = f"plan (estimate): {found.name} needs {found.needed / GB:.1f} GB, {share:.0%} of {where}"
@@ -68,6 +79,7 @@ def table(found: Plan) -> list[str]:
     kept = "gradient checkpointing" if method.recompute else "all layers kept"
     lines = [
         f"{found.name} on {found.card.name} ({found.card.memory / GB:.1f} GB)",
+        *([] if found.card.is_cpu else [f"  figures of   {_each(found)}, which holds {HELD[found.sharding.stage]}"]),
         f"  base model   {shape.parameters / 1e9:.2f} G parameters, "
         f"{shape.num_hidden_layers} layers of {shape.hidden_size}",
         f"  method       {method.kind}{' in 4 bits' if method.bits4 else ''}{' with DoRA' if method.dora else ''}, "
@@ -91,6 +103,11 @@ def table(found: Plan) -> list[str]:
     return lines
 
 
+def _each(found: Plan) -> str:
+    count = found.sharding.processes
+    return f"one {found.card.name}" if count == 1 else f"each of {count} {found.card.name}"
+
+
 def _remedies(found: Plan) -> list[str]:
     """What would save memory, by the part that takes most."""
     method, remedies = found.method, []
@@ -102,6 +119,10 @@ def _remedies(found: Plan) -> list[str]:
         remedies.append(
             f"per_device_train_batch_size={max(found.largest.records // 4, 1)} with gradient_accumulation_steps=4"
         )
+    if found.sharding.stage and found.sharding.processes == 1:
+        remedies.append("--gpus N, if it is spread over N")
+    if method.kind == "full" and found.sharding.processes > 1 and found.sharding.stage < 3:
+        remedies.append("deepspeed=recipes/deepspeed/z3.json")
     if method.kind == "full":
         remedies.append("METHOD=lora")
     elif method.kind == "lora" and not method.bits4 and not found.card.is_cpu:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ner_common.adapters import ADAPTER_CONFIG, ENCODER_FILE, WEIGHTS, is_whole_model
+from ner_common.adapters import ADAPTER_CONFIG, ENCODER_FILE, STATE, WEIGHTS, is_whole_model
 from ner_common.decoding import decode_json
 from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import read_json, read_text
@@ -21,7 +21,6 @@ from ner_common.training_record import TrainingRecord
 from ner_common.weights import stored_tensors
 from ner_data.prompt import FILE_NAME, PromptSpec
 
-STATE = "trainer_state.json"
 FINAL = "checkpoint-final"  # the end of the training, if it is no checkpoint
 PREFIX = "checkpoint-"
 MAKE_SOME = 'train with more of them: make train … ARGS="save_steps=100 save_total_limit=20"'

@@ -10,14 +10,14 @@ import os
 import shutil
 from pathlib import Path
 
-from ner_common.adapters import ADAPTER_CONFIG, ENCODER_FILE, WEIGHTS
+from ner_common.adapters import ADAPTER_CONFIG, ENCODER_FILE, STATE, WEIGHTS
 from ner_common.errors import UserError, rooted
 from ner_common.files import locked, remove_leftovers, temporary_of, whole_folder
 from ner_common.fingerprints import file_fingerprint
 from ner_common.training_record import FILE_NAME as RECORD
 from ner_common.training_record import Selected, add_to_record, load_training_record
 from ner_data.prompt import FILE_NAME
-from ner_eval.checkpoints.candidates import FINAL, STATE, Candidate
+from ner_eval.checkpoints.candidates import FINAL, Candidate
 
 REPLACED = (ADAPTER_CONFIG, ENCODER_FILE, WEIGHTS)  # the weights last: they are what is served
 

@@ -38,7 +38,7 @@ def test_every_recipe_has_a_plan_before_its_download(recipes: Path, cli: Cli, pa
     assert (done.code, done.err) == (0, "")
     last = done.out.splitlines()[-1]
     assert last.startswith(f"plan (estimate): {path.parent.name}/{path.stem} needs ")
-    assert "of A100; " in last and " GB of disk; " in last and " steps, about " in last
+    assert "of one A100; " in last and " GB of disk; " in last and " steps, about " in last
     assert not (recipes.parent / "models").exists()
 
 

@@ -7,6 +7,9 @@ from llamafactory_ner.checks.base_model import base_problems
 from llamafactory_ner.checks.configs import AdapterConfig, read_adapter_config, read_model_config
 from llamafactory_ner.methods import DEFAULT_VIRTUAL_TOKENS, METHODS
 from ner_common.adapters import ENCODER_FILE, is_whole_model
+from ner_common.errors import rooted
+
+OF_A_MODEL = ("config.json", "adapter_config.json", "*.safetensors", "*.bin", "ner_*.json")
 
 
 def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
@@ -34,17 +37,30 @@ def adapter_problems(model_args: Any, finetuning_args: Any) -> list[str]:
     return problems
 
 
-def merging_problems(model_args: Any) -> list[str]:
-    """Problems with merging adapters into a quantised base: the result would not have the full weights."""
-    if model_args.export_dir is None or not model_args.adapter_name_or_path:
+def export_problems(model_args: Any) -> list[str]:
+    """Problems with exporting: the folder is taken, or adapters would be merged into less than the full weights."""
+    if model_args.export_dir is None:
         return []
+    problems = occupied(Path(model_args.export_dir))
     model = model_args.model_name_or_path
-    if model_args.quantization_bit is not None:
-        return ["export: an adapter is merged into full weights; remove quantization_bit"]
     config = read_model_config(Path(model))
-    if config and config.quantization_config:
-        return [f"export: {model} is quantised, and an adapter is merged into full weights; name the folder of those"]
-    return []
+    if not model_args.adapter_name_or_path:
+        return problems
+    if model_args.quantization_bit is not None:
+        problems.append("export: an adapter is merged into full weights; remove quantization_bit")
+    elif config and config.quantization_config:
+        remedy = "and an adapter is merged into full weights; name the folder of those"
+        problems.append(f"export: {model} is quantised, {remedy}")
+    return problems
+
+
+def occupied(folder: Path) -> list[str]:
+    """The problem, if a folder holds a model or its records: what stays would be taken for the new one's."""
+    found = sorted({path.name for pattern in OF_A_MODEL for path in folder.glob(pattern)})
+    if not found:
+        return []
+    named = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+    return [f"export_dir: {rooted(folder)} holds a model already ({named}); remove it, or name another export_dir"]
 
 
 def length_mismatch(adapter: str, config: AdapterConfig, finetuning_args: Any) -> list[str]:

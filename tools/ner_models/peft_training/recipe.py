@@ -113,8 +113,9 @@ def read_recipe(path: Path, overrides: Sequence[str]) -> tuple[Recipe, dict[str,
         raise UserError(f"{rooted(path)}: {error}; correct the recipe or the override") from None
     if problems := [*recipe_problems(path), *_problems(recipe, given)]:
         raise UserError("; ".join(problems))
-    format = suited({"do_train": True, "bf16": recipe.bf16, "use_cpu": recipe.use_cpu})
-    chosen = {name: format[name] for name in ("bf16", "use_cpu") if format[name] != getattr(recipe, name)}
+    told = {name: getattr(recipe, name) for name in ("bf16", "fp16", "use_cpu")}
+    format = suited({"do_train": True, **told})
+    chosen = {name: format[name] for name in told if format[name] != told[name]}
     return replace(recipe, **chosen), given | chosen
 
 

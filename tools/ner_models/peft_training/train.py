@@ -124,8 +124,8 @@ def lora_model(recipe: Recipe) -> Any:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(recipe.model_name_or_path, dtype="auto", use_safetensors=True)
-    if recipe.use_cpu or not torch.accelerator.is_available():
-        model = in_format(model, torch.bfloat16 if recipe.bf16 else torch.float32, frozen=True)
+    wanted = torch.bfloat16 if recipe.bf16 else torch.float16 if recipe.fp16 else torch.float32
+    model = in_format(model, wanted, frozen=True, on_cpu=recipe.use_cpu or not torch.accelerator.is_available())
     model.config.use_cache = False
     targets = split(recipe.lora_target)
     config = LoraConfig(

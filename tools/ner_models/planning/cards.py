@@ -81,6 +81,16 @@ def card_here() -> Card:
     return Card(name, int(mebibytes) << 20, rate)
 
 
+def processes_here() -> int:
+    """How many processes a training on this machine's GPUs starts, by the variables that torchrun is told with."""
+    listed = output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    here = str(len(listed) if visible is None else len(list(filter(None, visible.split(",")))))
+    counts = (os.environ.get("NPROC_PER_NODE", here), os.environ.get("NNODES", "1"))
+    each, nodes = (int(count) if count.isdecimal() else 1 for count in counts)
+    return max(each, 1) * max(nodes, 1)
+
+
 def plain(name: str) -> str:
     """A card's name without what people write differently."""
     return name.lower().removeprefix("nvidia ").replace("geforce ", "").replace(" ", "").replace("-", "")

@@ -11,13 +11,22 @@ from typing import Any
 from llamafactory_ner.checks.datasets import split
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.machine import cpu_number_format
-from ner_models.base_models import FILE_NAME, RECIPES, BaseModel, base_model_of, is_small, load_base_model, model_names
+from ner_models.base_models import (
+    FILE_NAME,
+    RECIPES,
+    SMALL_BYTES,
+    BaseModel,
+    base_model_of,
+    load_base_model,
+    model_names,
+)
 from ner_models.peft_training.recipe import read_given
 from ner_models.planning import memory
 from ner_models.planning.batches import Batch, Lengths, batches, lengths
-from ner_models.planning.cards import Card, card_here
+from ner_models.planning.cards import Card, card_here, processes_here
 from ner_models.planning.shapes import Shape, shape_of
-from ner_models.serving.command import CPU_CACHE_BYTES
+from ner_models.planning.sharding import Sharding, sharding_of
+from ner_models.serving.command import CPU_CACHE_BYTES, FLOAT32, number_format
 
 GB = 1e9
 # Keys of recipes that must be numbers -> the least that they may be.
@@ -36,6 +45,7 @@ class Plan:
     Attributes:
         name: the recipe, as users name it.
         shape, method, card: of the base model, the recipe and the device.
+        sharding: over how many processes, each with a card; sizes and times are of one of them.
         counted: how tokens were counted.
         largest, mean: the batches.
         parts: what the training holds at its peak, by name.
@@ -52,6 +62,7 @@ class Plan:
     shape: Shape
     method: memory.Method
     card: Card
+    sharding: Sharding
     counted: str
     largest: Batch
     mean: Batch
@@ -70,7 +81,13 @@ class Plan:
         return sum(self.parts.values())
 
 
-def plan(recipe: Path, overrides: Sequence[str] = (), card: Card | None = None, count_tokens: bool = True) -> Plan:
+def plan(
+    recipe: Path,
+    overrides: Sequence[str] = (),
+    card: Card | None = None,
+    count_tokens: bool = True,
+    gpus: int | None = None,
+) -> Plan:
     """Estimate what a recipe takes.
 
     Args:
@@ -78,44 +95,49 @@ def plan(recipe: Path, overrides: Sequence[str] = (), card: Card | None = None, 
         overrides: ``key=value``, as for the training.
         card: what it runs on; None: this machine.
         count_tokens: count tokens with the model's tokenizer if it is there (seconds), else estimate them.
+        gpus: how many of the card train; None: as many as a training here would take, one of another card.
 
     Raises:
         UserError: there is no such recipe or model, or nothing tells the sizes of its base model.
     """
     given = read_given(recipe, overrides)
     _check_numbers(recipe, given)
+    processes = gpus or (1 if card else processes_here())
     card = card or card_here()
+    sharding = sharding_of(given, 1 if card.is_cpu else processes)
     model, base = _base(recipe, given)
     shape = shape_of(base, model)
     if shape is None:
         problem = f"{rooted(base)}: not there, and no model.yaml tells its sizes"
         raise UserError(f"{problem}; add shape to {RECIPES}/MODEL/{FILE_NAME}, or put the weights there")
-    number = _number(given, base, card)
+    number = _number(given, card)
     method = memory.method_of(given, shape, number)
     records = _records(given, base, count_tokens)
-    trained, steps, several = _schedule(given, len(records.rests))
+    trained, steps, several = _schedule(given, len(records.rests), sharding.processes)
     size = int(given.get("per_device_train_batch_size") or 8)
     cutoff = int(given.get("cutoff_len") or 2048)
     largest, mean = batches(records, size, several, method.shared, cutoff, int(given.get("seed") or 42))
-    cached = CPU_CACHE_BYTES if card.is_cpu else max(int(card.memory * 0.9) - shape.parameters * number, 0)
+    served = _served_number(shape, base, card)
+    cached = CPU_CACHE_BYTES if card.is_cpu else max(int(card.memory * 0.9) - shape.parameters * served, 0)
     operations = _operations(shape, method, mean) * steps * int(given.get("gradient_accumulation_steps") or 1)
     return Plan(
         name="/".join(recipe.with_suffix("").parts[-2:]),
         shape=shape,
         method=method,
         card=card,
+        sharding=sharding,
         counted=records.counted,
         largest=largest,
         mean=mean,
-        parts=_parts(shape, method, largest, card),
+        parts=_parts(shape, method, sharding, largest, card),
         disk=_disk(given, shape, method, model, base),
         free=shutil.disk_usage(".").free,
         records=trained,
         steps=steps,
         operations=operations,
         seconds=operations / (card.rate * card.share) if card.rate else None,
-        server=memory.server(shape, number, cached, card.is_cpu),
-        cached=cached // memory.key_cache(shape, number),
+        server=memory.server(shape, served, cached, card.is_cpu),
+        cached=cached // memory.key_cache(shape, served),
     )
 
 
@@ -146,12 +168,18 @@ def _base(recipe: Path, given: dict[str, Any]) -> tuple[BaseModel | None, Path]:
     return base_model_of(base), base
 
 
-def _number(given: dict[str, Any], base: Path, card: Card) -> int:
+def _number(given: dict[str, Any], card: Card) -> int:
     """Bytes of a number in training, as `llamafactory_ner.number_format` chooses it."""
     if card.is_cpu:
-        half = given.get("bf16") is True and not is_small(base) and cpu_number_format().name == "bfloat16"
+        half = given.get("bf16") is True and cpu_number_format().name == "bfloat16"
         return 2 if half else 4
     return 2 if given.get("bf16") or given.get("fp16") else 4
+
+
+def _served_number(shape: Shape, base: Path, card: Card) -> int:
+    """Bytes of a number in a server, also of weights that are not there yet."""
+    chosen = number_format(base, cpu=card.is_cpu, small=2 * shape.parameters < SMALL_BYTES)
+    return 4 if chosen.name in FLOAT32 else 2
 
 
 def _records(given: dict[str, Any], base: Path, count_tokens: bool) -> Lengths:
@@ -164,26 +192,26 @@ def _records(given: dict[str, Any], base: Path, count_tokens: bool) -> Lengths:
     return lengths(paths, None)
 
 
-def _schedule(given: dict[str, Any], records: int) -> tuple[int, int, int]:
+def _schedule(given: dict[str, Any], records: int, processes: int) -> tuple[int, int, int]:
     """Records that are trained on, steps of the optimizer, and batches to look at (transformers' own arithmetic)."""
     records = min(records, int(given.get("max_samples") or records))
     held_out = float(given.get("val_size") or 0)
     records -= math.ceil(records * held_out) if held_out < 1 else int(held_out)
     size = int(given.get("per_device_train_batch_size") or 8)
-    each = max(math.ceil(max(records, 1) / size), 1)
+    each = math.ceil(math.ceil(max(records, 1) / size) / processes)
     steps_of_an_epoch = max(math.ceil(each / int(given.get("gradient_accumulation_steps") or 1)), 1)
     most = int(given.get("max_steps") or -1)
     steps = most if most > 0 else math.ceil(float(given.get("num_train_epochs") or 3.0) * steps_of_an_epoch)
     return records, steps, max(min(steps * each // steps_of_an_epoch, MOST_BATCHES), 1)
 
 
-def _parts(shape: Shape, method: memory.Method, batch: Batch, card: Card) -> dict[str, int]:
+def _parts(shape: Shape, method: memory.Method, sharding: Sharding, batch: Batch, card: Card) -> dict[str, int]:
     """What is held at the peak: of a layer computed again and the vocabulary's scores, one or the other exists."""
     layer, scores = memory.working_layer(shape, method, batch), memory.scores(shape, method, batch)
     working = "one layer computed again" if method.recompute else "gradients of one layer"
     return {
-        "weights": memory.weights(shape, method),
-        "trained numbers, gradients, Adam": memory.training_state(shape, method),
+        "weights": memory.weights(shape, method, sharding),
+        "trained numbers, gradients, Adam": memory.training_state(shape, method, sharding),
         "kept of the layers": memory.kept_layers(shape, method, batch),
         working if layer >= scores else "scores of the vocabulary": max(layer, scores),
         "process (Python, torch)" if card.is_cpu else "CUDA and allocator (assumed)": (

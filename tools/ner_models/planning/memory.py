@@ -19,9 +19,12 @@ from typing import Any
 from llamafactory_ner.methods import DEFAULT_VIRTUAL_TOKENS
 from ner_models.planning.batches import Batch
 from ner_models.planning.shapes import Shape
+from ner_models.planning.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Sharding
 
 NF4 = 4.127 / 8  # bytes of a weight with its scales, which are quantised too (Dettmers et al. 2023, arXiv:2305.14314)
-STATE = 12  # bytes for each trained number beside itself: gradient and Adam's two moments
+# Bytes for each trained number: itself, its gradient, the optimizer's state (Adam's two moments; DeepSpeed in 16 bits:
+# and a copy in float32, arXiv:1910.02054, section 3.1).
+TRAINED, TRAINED_BY_DEEPSPEED = (4, 4, 8), (2, 2, 12)
 PIECE = 128  # labels whose scores exist at once: `llamafactory_ner.label_loss.PIECE`
 # Before and beside the model. CPU: Python, torch, llamafactory and the records, measured on 2026-11-29 (docs/log.md).
 PROCESS_ON_CPU = int(0.75e9)
@@ -92,20 +95,29 @@ def _trained(kind: str, given: dict[str, Any], shape: Shape, virtual: int, dora:
     return layers * sum(rank * (ins + outs) + (outs if dora else 0) for outs, ins in shape.linear)
 
 
-def weights(shape: Shape, method: Method) -> int:
-    """Of the base model; those that are trained are float32."""
+def weights(shape: Shape, method: Method, sharding: Sharding) -> int:
+    """Of the base model; those that are trained are float32. If they are divided, a layer at a time is whole."""
     if method.kind == "full":
-        return 4 * shape.parameters
-    if method.bits4:
-        return int(shape.linear_weights * NF4) + (shape.parameters - shape.linear_weights) * method.number
-    return shape.parameters * method.number
+        held = _trained_bytes(method, sharding)[0] * shape.parameters
+    elif method.bits4:
+        held = int(shape.linear_weights * NF4) + (shape.parameters - shape.linear_weights) * method.number
+    else:
+        held = shape.parameters * method.number
+    share = sharding.share(held, WEIGHTS)
+    layer = max(shape.linear_weights // shape.num_hidden_layers, shape.vocab_size * shape.hidden_size)
+    return share if share == held else share + layer * method.number
 
 
-def training_state(shape: Shape, method: Method) -> int:
+def training_state(shape: Shape, method: Method, sharding: Sharding) -> int:
     """What is trained (unless it is the model itself), gradients and Adam's moments; DoRA's copies for its norms."""
-    own = 0 if method.kind == "full" else 4 * method.trained
+    weight, gradient, optimizer = (size * method.trained for size in _trained_bytes(method, sharding))
+    own = 0 if method.kind == "full" else sharding.share(weight, WEIGHTS)
     copies = 2 * 4 * max(outs * ins for outs, ins in shape.linear) if method.dora else 0
-    return own + STATE * method.trained + copies
+    return own + sharding.share(gradient, GRADIENTS) + sharding.share(optimizer, OPTIMIZER) + copies
+
+
+def _trained_bytes(method: Method, sharding: Sharding) -> tuple[int, int, int]:
+    return TRAINED_BY_DEEPSPEED if sharding.deepspeed and method.number == 2 else TRAINED
 
 
 def kept_layers(shape: Shape, method: Method, batch: Batch) -> int:

@@ -235,27 +235,32 @@ def as_word(path: Path) -> str:
     return f"./{path}" if str(path).startswith("-") else str(path)
 
 
-def number_format(base: Path) -> NumberFormat:
+def number_format(base: Path, *, cpu: bool | None = None, small: bool | None = None) -> NumberFormat:
     """The number format to serve a base model in if the user names none.
 
     On a GPU, that of its ``model.yaml``, else vLLM's choice; on a CPU, what suits the CPU, unless ``model.yaml`` says
     float32, the model is small, or its weights have 4 bits. vLLM itself would take bfloat16 on any CPU.
 
+    Args:
+        cpu: whether a CPU serves; None: as the vLLM of this environment does.
+        small: whether the model is small, for weights that are not there yet; None: by their files.
+
     Raises:
         UserError: ``model.yaml`` names one that vLLM does not know.
     """
+    cpu = on_cpu() if cpu is None else cpu
     known = base_model_of(base)
     described = known and str(RECIPES / known.name / FILE_NAME)
     if known and known.dtype not in DTYPES:
         problem = f"dtype: {one_line(known.dtype)} is not one of {', '.join(DTYPES)}; correct it"
         raise UserError(f"{described}: {problem}")
-    if known and (not on_cpu() or known.dtype in FLOAT32):
+    if known and (not cpu or known.dtype in FLOAT32):
         return NumberFormat(known.dtype, f"{described} says so")
-    if not on_cpu():
+    if not cpu:
         return NumberFormat("auto", "vLLM chooses")
     if (config := read_model_config(base)) and stored_scheme(config) == AWQ:
         return NumberFormat("bfloat16", "4-bit weights are not computed in float32")
-    if is_small(base):
+    if is_small(base) if small is None else small:
         return NumberFormat("float32", "a model this small gains nothing from less")
     return cpu_number_format()
 
