@@ -56,7 +56,7 @@ def _result(request: Extract, id: str, found: Recognized) -> Result:
     if found.error is not None:
         return Result(id, None, [f"no answer: {_without_address(found.error)}"])
     entities = []
-    scores = [round(score, 4) for score in found.scores] or [None] * len(found.entities)
+    scores: list[float | None] = [round(score, 4) for score in found.scores] or [None] * len(found.entities)
     for entity, score in zip(found.entities, scores, strict=True):
         wanted = request.labels is None or entity.label in request.labels
         if wanted and (request.threshold is None or score is None or score >= request.threshold):
