@@ -133,9 +133,33 @@ def test_a_file_that_two_formats_read_differently_is_asked_about(
         "rival",
         source.replace("Sample(number, text, tuple(entities)", 'Sample(number, text + "。", tuple(entities)'),
     )
-    with pytest.raises(UserError, match=r"train\.json: cluener and rival both fit \(.*\); choose with --format"):
+    with pytest.raises(
+        UserError, match=r"train\.json: cluener and rival both fit \(.*\); choose with `--format cluener` or `--fo"
+    ):
         detect(Source(put("train.json", LINE)))
     assert detect(Source(Path("train.json")), "rival")[0].format == "rival"
+
+
+def test_variants_of_a_format_that_fit_alike_are_asked_about(workplace: Path, cli: Cli) -> None:
+    """The ends of these spans may be inclusive or exclusive: nothing in the file shows which."""
+    file = put("a.jsonl", '["林晓在云帆科技任经理", [0, 1, "name"], [3, 6, "company"]]\n')
+    assert one_line_error(cli("ner-data", "init", "mine", file)) == (
+        "ner-data: a.jsonl: globalpointer and globalpointer end=exclusive both fit (('林晓在云帆科技任经理', ((0, 2, 'name'), "
+        "(3, 7, 'company'))) against ('林晓在云帆科技任经理', ((0, 1, 'name'), (3, 6, 'company')))); choose with `--format "
+        "globalpointer --option end=inclusive` or `--format globalpointer --option end=exclusive`"
+    )
+    assert "both fit" in one_line_error(cli("ner-data", "init", "mine", file, "--format", "globalpointer"))
+    for end, surfaces in [("inclusive", ["林晓", "云帆科技"]), ("exclusive", ["林", "云帆科"])]:
+        words = ("--format", "globalpointer", "--option", f"end={end}")
+        assert cli("ner-data", "init", end, file, *words).code == 0
+        assert cli("ner-data", "convert", end, "--raw", ".").code == 0
+        (record,) = read_gold(Path(f"data/gold/{end}/train.jsonl"))
+        assert [entity.text for entity in record.gold] == surfaces
+    # A mention of one character, or one at the end of a text, tells.
+    put("a.jsonl", '["林晓在云帆科技任经理", [0, 1, "name"]]\n["林在", [0, 0, "name"]]\n')
+    assert detect(Source(file))[0].options == {}
+    put("a.jsonl", '["林晓在云帆科技任经理", [0, 2, "name"]]\n["林在", [0, 2, "name"]]\n')
+    assert detect(Source(file))[0].options == {"end": "exclusive"}
 
 
 def test_labels_lists_what_a_raw_file_has(workplace: Path, cli: Cli) -> None:
