@@ -13,6 +13,7 @@ from ner_data.detect import detect, guesses
 from ner_data.formats import format_names
 from ner_data.init import init
 from ner_data.source import Source
+from ner_data.splits import splits_of
 from support import Result, one_line_error
 
 Cli = Callable[..., Result]
@@ -80,6 +81,58 @@ def test_the_names_of_files_tell_the_splits(workplace: Path) -> None:
         "dev": "VALIDATION.txt",
         "test": "x.test.txt",
     }
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["devices.jsonl"], "train"),
+        (["interval.json"], "train"),
+        (["latest/admin.jsonl"], "train"),
+        (["my_test/all.txt"], "train"),
+        (["contest.txt"], "train"),
+        (["test/all.txt"], "test"),
+        (["Valid/all.txt"], "dev"),
+        (["a-test.txt"], "test"),
+        (["train/dev.txt", "train/a.txt"], "dev train"),
+        (["test_data/train.txt", "test_data/x_val.txt"], "train dev"),
+        (["eng.train", "eng.testa"], "train test"),
+        (["devset.txt", "trainset.txt", "eng.testB"], "dev train test"),
+        (["msraTrain.txt", "evalBIO.txt"], "train dev"),
+        (["验证集valid.txt", "训练集train.txt"], "dev train"),
+    ],
+)
+def test_whole_words_tell_the_split_those_of_the_file_before_those_of_its_folder(
+    files: list[str], splits: str
+) -> None:
+    found = splits_of([Path(file) for file in files])
+    assert {split: [path] for split, path in zip(splits.split(), map(Path, files), strict=True)} == found
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["source_BIO_2014_cropus.txt", "target_BIO_2014_cropus.txt"], ["train"]),
+        (["tags.txt", "sentences.txt"], ["train"]),
+        (["train/seq.out", "train/seq.in", "dev/seq.in", "dev/seq.out"], ["train", "dev"]),
+        (["train.source", "train.target"], ["train"]),
+        (["a.txt", "b.txt"], ["train"]),  # their content tells
+        (["label.txt", "source.txt", "dev.labels", "dev.text"], ["train", "dev"]),
+    ],
+)
+def test_sentences_and_their_tags_are_told_apart(workplace: Path, files: list[str], splits: list[str]) -> None:
+    words = {"out", "tags", "target", "b", "label", "labels"}
+    tagged = {file for file in files if words & set(re.findall("[a-z]+", file))}
+    paths = [put(file, "B_name I_name O\n" if file in tagged else "林 晓 来\n") for file in files]
+    init("mine", paths)
+    corpus = load_corpus("mine")
+    assert corpus.format == "parallel" and list(corpus.splits) == splits
+    assert {Path(part.tags or "").name for part in corpus.splits.values()} == {Path(file).name for file in tagged}
+
+
+def test_words_tell_which_file_has_the_tags_where_their_content_does_not(workplace: Path) -> None:
+    paths = [put("x.target", "name O\n"), put("x.source", "O B\n")]
+    assert splits_of(paths) == {"train": [Path("x.source"), Path("x.target")]}
 
 
 @pytest.mark.parametrize(
