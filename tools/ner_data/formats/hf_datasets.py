@@ -31,10 +31,10 @@ from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._arrow import columns_of, data_files, metadata, missing, pyarrow, rows, tag_names
 from ner_data.formats._marks import NO_MARKS, bad_mark, has_marks_behind, marked, marks_problem, without_mark
 from ner_data.formats._records import NO_GOLD, Bad, chosen
+from ner_data.formats._words import SPACES, are_words
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
-SPACES = "Latin words (joined with a space)"
 ORPHAN = "tags that continue no mention (start one)"
 STARTS, ENDS, LETTERS = "BSU", "ESLU", "BIMELSU"
 SURVEYED = 2000  # rows that tell whether tokens carry marks
@@ -147,7 +147,7 @@ class Reader(Format):
         starts, length, spaces = [], 0, 0
         before = ""
         for token in tokens:
-            words = self.join == "auto" and _are_words(before, token)
+            words = self.join == "auto" and are_words(before, token)
             spaces += words
             if before and (words or self.join == "space"):
                 parts.append(" ")
@@ -245,12 +245,3 @@ def _entities(text: str, starts: list[int], tokens: list[str], tags: list[str]) 
             spans.append((start, end, label))
         open_label = "" if tag[0] in ENDS else label
     return tuple(Entity(start, end, label, text[start:end]) for start, end, label in spans), orphans
-
-
-def _are_words(before: str, token: str) -> bool:
-    """Whether two tokens are Latin words; two single characters are characters of one."""
-    return len(before) + len(token) > 2 and _is_latin(before[-1:]) and _is_latin(token[:1])
-
-
-def _is_latin(character: str) -> bool:
-    return character.isalnum() and character < "\u0250"
