@@ -14,6 +14,7 @@ import pytest
 from ner_common.errors import UserError
 from ner_data.detect import detect
 from ner_data.formats import hf_datasets
+from ner_data.formats._skipping import EMPTY
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 from raw_files import read
@@ -81,7 +82,7 @@ MALFORMED: list[tuple[str, Content]] = [
     ("a token is null", parquet([row([None], [0])], features())),
     ("an empty token", parquet([row(["a", ""], [0, 0])], features())),
     ("fewer tags than tokens", parquet([row(["a", "b"], [0])], features())),
-    ("no tokens in a row", parquet([row([], [])], features())),
+    ("no tokens in a row", parquet([row([], [0])], features())),
     ("only white space", parquet([row([" "], [0])], features())),
     ("positions in words", parquet([row([f"{c}{n}" for n, c in enumerate("林晓在")], [1, 2, 0])], features())),
     ("not Parquet", b"\x00\x01\x02\x03"),
@@ -139,6 +140,18 @@ def test_names_of_tags_may_be_in_the_column_or_an_option(tmp_path: Path) -> None
     assert sample.entities == (NAME, COMPANY)
     (sample,) = read(hf_datasets, put(parquet([row()]), tmp_path / "a"), gold=True, labels=",".join(NAMES))
     assert sample.entities == (NAME, COMPANY)
+
+
+def test_rows_without_tokens_and_tags_are_skipped_and_counted(tmp_path: Path) -> None:
+    """As msra_ner and peoples_daily_ner have one at the end."""
+    rows = [row([], []), row(id="a"), row([], []), row([], []), row(["没"], [0]), row([], [])]
+    first, second = read(hf_datasets, put(parquet(rows, features()), tmp_path / "a"), gold=True)
+    assert (first.line, first.skipped, first.problem) == (2, (EMPTY,), None)
+    assert (second.line, second.skipped, second.problem) == (5, (EMPTY,) * 3, None)
+    (sample,) = read(hf_datasets, put(parquet([row(["a"], [9]), row([], [])], features()), tmp_path / "a"), gold=True)
+    assert sample.problem and sample.skipped == (EMPTY,)
+    (sample,) = read(hf_datasets, put(parquet([row([], [0]), row([], [])], features()), tmp_path / "a"), gold=True)
+    assert sample.problem and sample.problem[0] == "no text"
 
 
 def test_other_schemes_and_orphans_are_read(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
         problem: ``(reason, message)`` if the sentence cannot be used: a short name for the tally, and what is wrong.
         repairs: names of the documented policies that were applied to read it, one per occurrence.
         labels: if the sentence cannot be used: the labels that it names, as far as they can be read.
+        skipped: names of what was left out of the file before it or, if it is the last one, behind it, one per
+            occurrence; that counts whether or not the sentence can be used.
         identity: its id in the raw file, which must be there only once.
         source: where it came from, if the file says so; otherwise `convert` says file and line.
         file: the file's name within the source, for formats that have a folder of files.
@@ -62,6 +64,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     identity: str | int | None = None
     source: str = ""
     file: str = ""
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         found = self.entities

@@ -10,11 +10,11 @@ A sample row (the names of the numbers are in the file, as features)::
 file, ``labels`` lists these: ``labels: "O,B-name,I-name"``. BIO, BIOES, BMES and BILOU are read alike; a tag that goes
 on where no mention of its label is open starts one, and is counted.
 
-``join`` says what is between tokens: ``none``, ``space``, or ``auto``, a space where both are Latin words, which is
-counted; two single letters or digits are characters of a word. Tokens that carry their positions in words (``科0``, as
-in weibo_ner) are refused, as by `bio`; ``segmentation: true`` drops these on reading. One file per split is written,
-with a character per token, for ``load_dataset("parquet", data_files=…)``.
-"""
+Rows without tokens and tags, as msra_ner has one at its end, are skipped and counted. ``join`` says what is between
+tokens: ``none``, ``space``, or ``auto``, a space where both are Latin words, which is counted; two single letters or
+digits are characters of a word. Tokens that carry their positions in words (``科0``, as in weibo_ner) are refused, as
+by `bio`; ``segmentation: true`` drops these on reading. One file per split is written, with a character per token, for
+``load_dataset("parquet", data_files=…)``."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import Opener, below
@@ -31,6 +33,7 @@ from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._arrow import columns_of, data_files, metadata, missing, pyarrow, rows, tag_names
 from ner_data.formats._marks import NO_MARKS, bad_mark, has_marks_behind, marked, marks_problem, without_mark
 from ner_data.formats._records import NO_GOLD, Bad, chosen
+from ner_data.formats._skipping import EMPTY, with_skipped
 from ner_data.formats._words import SPACES, are_words
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
@@ -79,8 +82,13 @@ class Reader(Format):
             columns = [name for name in (self.tokens, self.tags, "id") if name in there]
             names = tuple(self.labels.split(",")) if self.labels else tag_names(about, path, self.tags)
             file = path.name if path != source.path else ""
-            for number, row in enumerate(chain.from_iterable(rows(path, source, columns)), start=1):
-                yield Piece(number, (names, row), file)
+            numbered = enumerate(chain.from_iterable(rows(path, source, columns)), start=1)
+            for (number, row), skipped in with_skipped((item, self._is_empty(item[1])) for item in numbered):
+                yield Piece(number, (names, row, skipped), file)
+
+    def _is_empty(self, row: dict[str, Any]) -> bool:
+        """Whether a row has neither tokens nor tags."""
+        return row[self.tokens] == [] and row.get(self.tags) in ([], None)
 
     def _columns(self, path: Path) -> tuple[list[str], bytes]:
         """See `columns_of`; there must be one of tokens."""
@@ -106,7 +114,11 @@ class Reader(Format):
             raise UserError(f"{rooted(path)}:{number}: {problem}")
 
     def parse(self, piece: Piece, gold: bool) -> Sample:
-        names, row = piece.content
+        names, row, skipped = piece.content
+        sample = self._sample(piece, names, row, gold)
+        return msgspec.structs.replace(sample, skipped=(EMPTY,) * skipped) if skipped else sample
+
+    def _sample(self, piece: Piece, names: tuple[str, ...] | None, row: dict[str, Any], gold: bool) -> Sample:
         found: list[str] = []
         try:
             tokens = _strings(row[self.tokens], self.tokens)
