@@ -24,7 +24,7 @@ from ner_data.formats._marks import (
     marks_problem,
     without_mark,
 )
-from ner_data.formats._schemes import Scheme, Tag, Unclear, spans, split_tag, tags_of, wrong_tag
+from ner_data.formats._schemes import LETTERS, Scheme, Tag, Unclear, spans, split_tag, tags_of, wrong_tag
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
@@ -40,7 +40,7 @@ POLICIES = (
 )
 SURVEYED = 100_000  # lines that tell what kind of file it is
 _LONGEST = 200  # characters of each that tell it
-_TAG = re.compile(r"O|[A-Z]-\S+")
+_TAG = re.compile(rf"O|[{LETTERS}]-\S+")
 _DOCUMENT = re.compile(r"-DOCSTART-(?:[ \t]+(?:O|[-_]\S*|\(\d+\)))*[ \t]*")
 Rows = list[tuple[int, str]]
 Problem = tuple[str, str]
@@ -262,6 +262,8 @@ class Tagged(Format):
 
     def _problem(self, row: str, char: str, tag: str, before: str, gold: bool) -> Problem | None:
         """Why a line cannot be read (reason, message), given the first column of this line and of the one before."""
+        if not char and row[:1] in (" ", "\t"):
+            return "no character", f"has no character before its tag: {one_line(row)}; {LAYOUT}"
         if not char or not tag:
             return "no tag", f"has no tag: {one_line(row)}; {LAYOUT}"
         if gold and split_tag(tag)[0] not in self.scheme.tags:
