@@ -1,6 +1,8 @@
 """`ner-data init`, `labels` and `formats`: raw files are recognised by what their readers make of them, or asked about."""
 
+import argparse
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +11,13 @@ import yaml
 
 from ner_common.errors import UserError
 from ner_data import load_corpus, read_gold
+from ner_data.arguments import add_detection_arguments, detection
 from ner_data.detect import detect, guesses
 from ner_data.formats import format_names
 from ner_data.init import init
 from ner_data.source import Source
 from ner_data.splits import splits_of
-from support import Result, one_line_error
+from support import ROOT, Result, one_line_error
 
 Cli = Callable[..., Result]
 LINE = '{"text": "甲乙", "label": {"name": {"甲": [[0, 0]]}}}\n'
@@ -213,6 +216,15 @@ def test_variants_of_a_format_that_fit_alike_are_asked_about(workplace: Path, cl
     assert detect(Source(file))[0].options == {}
     put("a.jsonl", '["林晓在云帆科技任经理", [0, 2, "name"]]\n["林在", [0, 2, "name"]]\n')
     assert detect(Source(file))[0].options == {"end": "exclusive"}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_options_are_shown_with_the_format_that_they_need(language: str) -> None:
+    page = (ROOT / f"docs/{language}/how-to/corpora.md").read_text("utf-8")
+    parser = argparse.ArgumentParser()
+    add_detection_arguments(parser)
+    found = [detection(parser.parse_args(shlex.split(words))) for words in re.findall("`([^`]*--option[^`]*)`", page)]
+    assert [how["options"] for how in found] == [{"offsets": "characters"}, {"end": "inclusive"}, {"join": ""}]
 
 
 def test_labels_lists_what_a_raw_file_has(workplace: Path, cli: Cli) -> None:
