@@ -279,3 +279,26 @@ def test_a_lone_surrogate_is_a_bad_record(cli: Cli, raw: Raw, text: str) -> None
     assert "train.json:2: record 2: a \\ud800 to \\udfff without its other half" in one_line_error(cli(*command))
     result = cli(*command, "--skip-bad")
     assert result.code == 0 and "rejected 1 (lone surrogate 1)" in result.out
+
+
+@pytest.mark.parametrize(
+    ("format", "line"),
+    [
+        ("doccano", '{"text": "甲乙", "label": [[0, 2, "n"], [0, 2, "n"], [0, 2, "m"]]}'),
+        (
+            "label_studio",
+            '[{"text": "甲乙", "label": [{"start": 0, "end": 2, "text": "甲乙", "labels": ["n"]}, '
+            '{"start": 0, "end": 2, "text": "甲乙", "labels": ["n", "m"]}]}]',
+        ),
+    ],
+)
+def test_a_mention_that_is_there_twice_is_kept_once_and_counted(
+    workplace: Path, cli: Cli, format: str, line: str
+) -> None:
+    Path("a.jsonl").write_text(line + "\n", "utf-8")
+    assert cli("ner-data", "init", "mine", "a.jsonl", "--format", format).code == 0
+    for nested in ("keep", "outermost"):
+        result = cli("ner-data", "convert", "mine", "--raw", ".", "--nested", nested)
+        assert "rejected 0; mentions that are there twice (kept once): 1" in result.out, result
+        (record,) = read_gold(Path("data/gold/mine/train.jsonl"))
+        assert [entity.label for entity in record.gold] == (["m", "n"] if nested == "keep" else ["m"])

@@ -52,6 +52,11 @@ def test_a_label_without_a_definition_is_loaded(workplace: Path) -> None:
         ("  name: {name: 姓名}", "  []", "labels must be a mapping with at least one entry;"),
         ("file: a.txt", "file: a.txt, golden: false", "splits: train has an unknown golden; known: file, url,"),
         ("file: a.txt", "file: a.txt, gold: maybe", "splits: train: gold must be true or false, not 'maybe';"),
+        (
+            "{file: a.txt}",
+            "{file: a.txt}\n  test: {file: ./a.txt}",
+            "splits: train and test have the same file, './a.txt'; name the file of each;",
+        ),
         ("train:", "valid:", "unknown splits valid; use train, dev, test;"),
         ("title: Mine", "title: [", "not YAML (line 4: "),
         ("title: Mine", "title: 7", "title must be text (quote it), not 7;"),

@@ -1,6 +1,8 @@
 """`ner-data init`, `labels` and `formats`: raw files are recognised by what their readers make of them, or asked about."""
 
+import argparse
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +11,13 @@ import yaml
 
 from ner_common.errors import UserError
 from ner_data import load_corpus, read_gold
+from ner_data.arguments import add_detection_arguments, detection
 from ner_data.detect import detect, guesses
 from ner_data.formats import format_names
 from ner_data.init import init
 from ner_data.source import Source
-from support import Result, one_line_error
+from ner_data.splits import splits_of
+from support import ROOT, Result, one_line_error
 
 Cli = Callable[..., Result]
 LINE = '{"text": "甲乙", "label": {"name": {"甲": [[0, 0]]}}}\n'
@@ -83,6 +87,58 @@ def test_the_names_of_files_tell_the_splits(workplace: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["devices.jsonl"], "train"),
+        (["interval.json"], "train"),
+        (["latest/admin.jsonl"], "train"),
+        (["my_test/all.txt"], "train"),
+        (["contest.txt"], "train"),
+        (["test/all.txt"], "test"),
+        (["Valid/all.txt"], "dev"),
+        (["a-test.txt"], "test"),
+        (["train/dev.txt", "train/a.txt"], "dev train"),
+        (["test_data/train.txt", "test_data/x_val.txt"], "train dev"),
+        (["eng.train", "eng.testa"], "train test"),
+        (["devset.txt", "trainset.txt", "eng.testB"], "dev train test"),
+        (["msraTrain.txt", "evalBIO.txt"], "train dev"),
+        (["验证集valid.txt", "训练集train.txt"], "dev train"),
+    ],
+)
+def test_whole_words_tell_the_split_those_of_the_file_before_those_of_its_folder(
+    files: list[str], splits: str
+) -> None:
+    found = splits_of([Path(file) for file in files])
+    assert {split: [path] for split, path in zip(splits.split(), map(Path, files), strict=True)} == found
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["source_BIO_2014_cropus.txt", "target_BIO_2014_cropus.txt"], ["train"]),
+        (["tags.txt", "sentences.txt"], ["train"]),
+        (["train/seq.out", "train/seq.in", "dev/seq.in", "dev/seq.out"], ["train", "dev"]),
+        (["train.source", "train.target"], ["train"]),
+        (["a.txt", "b.txt"], ["train"]),  # their content tells
+        (["label.txt", "source.txt", "dev.labels", "dev.text"], ["train", "dev"]),
+    ],
+)
+def test_sentences_and_their_tags_are_told_apart(workplace: Path, files: list[str], splits: list[str]) -> None:
+    words = {"out", "tags", "target", "b", "label", "labels"}
+    tagged = {file for file in files if words & set(re.findall("[a-z]+", file))}
+    paths = [put(file, "B_name I_name O\n" if file in tagged else "林 晓 来\n") for file in files]
+    init("mine", paths)
+    corpus = load_corpus("mine")
+    assert corpus.format == "parallel" and list(corpus.splits) == splits
+    assert {Path(part.tags or "").name for part in corpus.splits.values()} == {Path(file).name for file in tagged}
+
+
+def test_words_tell_which_file_has_the_tags_where_their_content_does_not(workplace: Path) -> None:
+    paths = [put("x.target", "name O\n"), put("x.source", "O B\n")]
+    assert splits_of(paths) == {"train": [Path("x.source"), Path("x.target")]}
+
+
+@pytest.mark.parametrize(
     ("files", "words", "problem"),
     [
         ({"a.txt": BIO, "b.txt": BIO}, [], "a.txt: its name does not say which split it is; have train, dev or test"),
@@ -133,9 +189,42 @@ def test_a_file_that_two_formats_read_differently_is_asked_about(
         "rival",
         source.replace("Sample(number, text, tuple(entities)", 'Sample(number, text + "。", tuple(entities)'),
     )
-    with pytest.raises(UserError, match=r"train\.json: cluener and rival both fit \(.*\); choose with --format"):
+    with pytest.raises(
+        UserError, match=r"train\.json: cluener and rival both fit \(.*\); choose with `--format cluener` or `--fo"
+    ):
         detect(Source(put("train.json", LINE)))
     assert detect(Source(Path("train.json")), "rival")[0].format == "rival"
+
+
+def test_variants_of_a_format_that_fit_alike_are_asked_about(workplace: Path, cli: Cli) -> None:
+    """The ends of these spans may be inclusive or exclusive: nothing in the file shows which."""
+    file = put("a.jsonl", '["林晓在云帆科技任经理", [0, 1, "name"], [3, 6, "company"]]\n')
+    assert one_line_error(cli("ner-data", "init", "mine", file)) == (
+        "ner-data: a.jsonl: globalpointer and globalpointer end=exclusive both fit (('林晓在云帆科技任经理', ((0, 2, 'name'), "
+        "(3, 7, 'company'))) against ('林晓在云帆科技任经理', ((0, 1, 'name'), (3, 6, 'company')))); choose with `--format "
+        "globalpointer --option end=inclusive` or `--format globalpointer --option end=exclusive`"
+    )
+    assert "both fit" in one_line_error(cli("ner-data", "init", "mine", file, "--format", "globalpointer"))
+    for end, surfaces in [("inclusive", ["林晓", "云帆科技"]), ("exclusive", ["林", "云帆科"])]:
+        words = ("--format", "globalpointer", "--option", f"end={end}")
+        assert cli("ner-data", "init", end, file, *words).code == 0
+        assert cli("ner-data", "convert", end, "--raw", ".").code == 0
+        (record,) = read_gold(Path(f"data/gold/{end}/train.jsonl"))
+        assert [entity.text for entity in record.gold] == surfaces
+    # A mention of one character, or one at the end of a text, tells.
+    put("a.jsonl", '["林晓在云帆科技任经理", [0, 1, "name"]]\n["林在", [0, 0, "name"]]\n')
+    assert detect(Source(file))[0].options == {}
+    put("a.jsonl", '["林晓在云帆科技任经理", [0, 2, "name"]]\n["林在", [0, 2, "name"]]\n')
+    assert detect(Source(file))[0].options == {"end": "exclusive"}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_options_are_shown_with_the_format_that_they_need(language: str) -> None:
+    page = (ROOT / f"docs/{language}/how-to/corpora.md").read_text("utf-8")
+    parser = argparse.ArgumentParser()
+    add_detection_arguments(parser)
+    found = [detection(parser.parse_args(shlex.split(words))) for words in re.findall("`([^`]*--option[^`]*)`", page)]
+    assert [how["options"] for how in found] == [{"offsets": "characters"}, {"end": "inclusive"}, {"join": ""}]
 
 
 def test_labels_lists_what_a_raw_file_has(workplace: Path, cli: Cli) -> None:

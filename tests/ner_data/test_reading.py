@@ -46,6 +46,7 @@ def test_lines_are_the_same_in_every_encoding(tmp_path: Path, encoding: str, new
         (b"PK\x03\x04xl/workbook", "utf-16", "a.txt: is a ZIP archive or an Excel workbook; unpack it, or save"),
         (b"%PDF-1.7\n", "gb18030", "a.txt: is a PDF document; export its text"),
         (b"\x1f\x8b\x08\x00", "utf-8", "a.txt: is compressed with gzip; unpack it"),
+        (b"PAR1\x15\x04", "utf-8", "a.txt: is a Parquet file; name the format hf_datasets, which reads it"),
         (b"x" * (LONGEST + 1), "utf-8", "a.txt:1: a line of more than 33,554,432 bytes"),
         (("x" * (LONGEST + 1)).encode("utf-16"), "utf-16", "a.txt:1: a line of more than 33,554,432 characters"),
     ],

@@ -154,6 +154,7 @@ def _converted(
     kept: list[Record] = []
     for number, piece in enumerate(map(Piece, *numbered[1]), start=numbered[0] * PIECES + 1):
         sample = work.reader.parse(piece, work.gold)
+        result.repaired.update(sample.skipped)
         records = _records(f"{work.corpus.name}-{work.split}-{number}", sample, work, seen)
         if isinstance(records, list):
             result.repaired.update(sample.repairs)

@@ -15,7 +15,7 @@ class Converted:
     Attributes:
         kept: how many were kept; with ``split_sentences``, of the sentences that they were cut into.
         rejected: how many records were skipped, by reason.
-        repaired: how often each documented policy was applied to a record that was kept.
+        repaired: how often each documented policy was applied to a record that was kept, or left out what is none.
         problems: why records were skipped, one message each, as many as are shown.
         mentions: how many mentions of each label were kept.
         lost: how many skipped records name each label.

@@ -118,6 +118,8 @@ def _problems(name: str, value: Any) -> Iterator[str]:
             yield f"{key} must be a mapping with at least one entry"
     if isinstance(value.get("splits"), dict) and (unknown := set(value["splits"]) - set(SPLITS)):
         yield f"unknown splits {', '.join(sorted(map(_quoted, unknown)))}; use {', '.join(SPLITS)}"
+    if isinstance(value.get("splits"), dict):
+        yield from _shared_files(value["splits"])
     if isinstance(value.get("labels"), dict):
         yield from _label_problems(value["labels"])
 
@@ -142,6 +144,15 @@ def _part_problems(where: str, kind: type[Split] | type[Label], given: Any) -> I
             yield f"{where}: {key} must be {wanted}, not {one_line(value)}"
         elif isinstance(value, str) and key in _RULES and not _RULES[key][0](value):
             yield f"{where}: {key} must be {_RULES[key][1]}, not {one_line(value)}"
+
+
+def _shared_files(splits: dict[Any, Any]) -> Iterator[str]:
+    """Splits that have the file of an earlier one: what is trained on would be scored."""
+    seen: dict[PurePosixPath, str] = {}
+    for split, part in splits.items():
+        file = part.get("file") if isinstance(part, dict) else None
+        if isinstance(file, str) and (other := seen.setdefault(PurePosixPath(file), _quoted(split))) != _quoted(split):
+            yield f"splits: {other} and {_quoted(split)} have the same file, {one_line(file)}; name the file of each"
 
 
 def _label_problems(labels: dict[Any, Any]) -> Iterator[str]:

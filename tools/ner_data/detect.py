@@ -1,12 +1,13 @@
 """Find out which format a raw file has: every reader tries its first records, and the strict ones disagree."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from ner_common.errors import UserError, one_line, rooted
-from ner_data.formats import Format, Sample, format_class, format_names, load_format
+from ner_data.formats import Format, Sample, format_class, format_names, load_format, option_fields
 from ner_data.source import Source
 
 HEAD = 500  # records of each file that every format tries
@@ -52,9 +53,14 @@ class Guess:
         return enough and (self.mentions > 0 or not self.gold)
 
     @property
+    def name(self) -> str:
+        """Its format and options."""
+        return " ".join([self.format, *(f"{key}={_text(value)}" for key, value in self.options.items())])
+
+    @property
     def words(self) -> str:
         """The evidence, in words."""
-        name = " ".join([self.format, *(f"{key}={value}" for key, value in self.options.items())])
+        name = self.name
         if not self.samples:
             return f"{name}: {self.problem}"
         text = f"{name}: {len(self.good)} of the first {len(self.samples)} records can be read"
@@ -105,18 +111,35 @@ def detect(
     """
     found = guesses(source, format, options)
     best = found[0]
-    others = [guess for guess in found if guess.format != best.format and guess.gold == best.gold]
+    rivals = [guess for guess in found[1:] if guess.gold == best.gold]
+    others = [guess for guess in rivals if guess.format != best.format]
     second = others[0] if others and others[0].samples else None
     if not best.fits:
         problem = f"no format fits; nearest is {best.words}"
         raise UserError(f"{rooted(source.path)}: {problem}; see `ner-data formats`, or name one with --format")
-    for other in others:
+    for other in rivals:
         if other.rank == best.rank and _content(other) != _content(best):
-            both = f"{best.format} and {other.format} both fit"
+            both = f"{best.name} and {other.name} both fit"
             first = next((a, b) for a, b in zip(_content(best), _content(other), strict=False) if a != b)
             differ = f"{one_line(first[0], 60)} against {one_line(first[1], 60)}"
-            raise UserError(f"{rooted(source.path)}: {both} ({differ}); choose with --format")
+            choice = f"choose with `{_arguments(best, other)}` or `{_arguments(other, best)}`"
+            raise UserError(f"{rooted(source.path)}: {both} ({differ}); {choice}")
     return best, second
+
+
+def _text(value: Any) -> str:
+    """The value of an option as it is written in a command."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _arguments(guess: Guess, other: Guess) -> str:
+    """How a guess is chosen, and not the other one: of variants of a format, the options that differ are named."""
+    options = dict(guess.options)
+    if guess.format == other.format:
+        defaults = {field.name: field.default for field in option_fields(guess.format)}
+        options = {key: guess.options.get(key, defaults[key]) for key in {**guess.options, **other.options}}
+    words = (f" --option {shlex.quote(f'{key}={_text(value)}')}" for key, value in options.items())
+    return f"--format {guess.format}{''.join(words)}"
 
 
 def _content(guess: Guess) -> list[tuple[str, tuple[tuple[int, int, str], ...]]]:

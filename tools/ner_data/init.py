@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,15 +12,12 @@ from typing import Any
 from ner_common.errors import UserError, counted, escaped, rooted
 from ner_common.files import check_free
 from ner_data.arguments import add_detection_arguments, add_reading_arguments, detection, reading
-from ner_data.corpus import CORPORA, SPLITS, check_name, label_problem, write_description
+from ner_data.corpus import CORPORA, check_name, label_problem, write_description
 from ner_data.described import Corpus, Label, Split
 from ner_data.detect import Guess, detect
 from ner_data.formats import load_format
 from ner_data.source import Source
-
-# Words in file names that tell the split; the last one in the path counts.
-_WORDS = {"train": "train", "dev": "dev|valid(?:ation)?|val|eval", "test": "test"}
-_SPLIT = re.compile("|".join(rf"(?P<{split}>{words})" for split, words in _WORDS.items()), re.IGNORECASE)
+from ner_data.splits import splits_of
 
 
 @dataclass(slots=True)
@@ -75,8 +71,7 @@ def init(
 
     Args:
         name: the corpus.
-        files: its raw files. Their names say which split each one is (train, dev, valid, eval, val or test in any
-            place); a single file is train. Two files of one split are sentences and their tags.
+        files: its raw files; `splits_of` says which split each one is.
         format: their format, if it cannot be found out.
         options: of the format.
         how: ``encoding``, ``nested`` or ``split_sentences``, which the description then holds.
@@ -90,8 +85,8 @@ def init(
     """
     check_name(name)
     check_free(CORPORA / f"{name}.yaml")
-    parts = _splits(files)
     encoding = how.get("encoding", "utf-8")
+    parts = splits_of(files, encoding)
     found = {
         split: contents(Source(paths[0], encoding, paths[1] if paths[1:] else None), format, options)
         for split, paths in parts.items()
@@ -119,25 +114,6 @@ def init(
     )
     write_description(corpus)
     return folder, found
-
-
-def _splits(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The files of each split, in the order of `SPLITS`."""
-    found: dict[str, list[Path]] = {}
-    for path in files:
-        words = [match.lastgroup or "" for match in _SPLIT.finditer("/".join(path.parts[-2:]))]
-        if not words and len(files) > 1:
-            raise UserError(f"{rooted(path)}: its name does not say which split it is; have train, dev or test in it")
-        paths = found.setdefault(words[-1] if words else "train", [])
-        if path in paths or len(paths) == 2:
-            raise UserError(f"{rooted(path)}: the split {words[-1] if words else 'train'} is named twice")
-        paths.append(path)
-    for split, paths in found.items():
-        # Which of two files has the tags: MSRA's are called sentences.txt and tags.txt.
-        paths.sort(key=lambda path: bool(re.search("tag|label", path.name, re.IGNORECASE)))
-        if len(paths) == 2 and not re.search("tag|label", paths[1].name, re.IGNORECASE):
-            raise UserError(f"{rooted(paths[1])}: the split {split} is named twice, first by {rooted(paths[0])}")
-    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _check_alike(parts: Mapping[str, Sequence[Path]], found: Mapping[str, Contents]) -> None:
@@ -168,7 +144,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="raw files; their names say which split each one is (a single one is train)",
+        help="raw files; their names say which split each one is (a single one whose name does not is train)",
     )
     add_detection_arguments(parser)
     add_reading_arguments(parser, described=False)

@@ -25,8 +25,8 @@ _BINARY = {
     b"%PDF": "a PDF document; export its text",
     b"\x1f\x8b": "compressed with gzip; unpack it",
     b"SQLi": "an SQLite database; export its table as CSV",
-    b"PAR1": "a Parquet file; name its folder, which the format hf_datasets reads",
-    b"ARRO": "an Arrow file; name its folder, which the format hf_datasets reads",
+    b"PAR1": "a Parquet file; name the format hf_datasets, which reads it",
+    b"ARRO": "an Arrow file; name the format hf_datasets, which reads it",
 }
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

@@ -11,6 +11,7 @@ import pytest
 
 from ner_data import convert, read_gold
 from ner_data.checking.report import CLASSES
+from ner_data.gold import Record, write_gold
 from support import Result, one_line_error
 
 Cli = Callable[..., Result]
@@ -152,6 +153,16 @@ def test_fix_writes_a_cleaned_copy_and_a_line_for_each_change(gold: Gold, cli: C
     assert {name: found[name]["count"] for name in ("leakage", "conflicts", "boundaries")} == {
         "leakage": 0, "conflicts": 1, "boundaries": 0,
     }  # fmt: skip
+
+
+def test_fix_names_a_mention_that_is_there_twice(gold: Gold, cli: Cli) -> None:
+    """Gold of earlier versions may have some."""
+    path = gold(train=["[a:林晓]来了", "[a:周明]走了"]) / "train.jsonl"
+    first, second = read_gold(path)
+    write_gold(path, [Record("train-1", first.text, first.gold * 2, "train.raw:1"), second])
+    assert cli("ner-data", "check", "tiny", "--fix", "clean").code == 0
+    log = Path("data/raw/clean/changes.log").read_text("utf-8").splitlines()
+    assert log == ["train\ttrain.raw:1\ttrain-1\tmention removed: a [0, 2) '林晓' is there twice"]
 
 
 def test_fix_of_a_train_split_that_dev_has_completely_writes_nothing(gold: Gold, cli: Cli) -> None:

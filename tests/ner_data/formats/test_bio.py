@@ -14,6 +14,7 @@ GOOD = "头 O\n晕 B-症\n\n林 B-人\n晓 I-人\n云 B-公司\n".encode()
 MALFORMED = [
     ("no tag", "甲 O\n乙\n".encode()),
     ("a separator without a tag", "甲 O\n乙 \n".encode()),
+    ("no character", "甲 O\n\tO\n".encode()),
     ("a tag of BIOES or BMES", "甲 S-x\n".encode()),
     ("a tag of BMES", "甲 B-x\n乙 M-x\n丙 E-x\n".encode()),
     ("a tag without a label", "甲 B-\n".encode()),
@@ -72,6 +73,8 @@ def test_bio_i_without_b_starts_a_mention_and_is_counted(tmp_path: Path) -> None
     [
         ("甲 O\n乙\n", "no tag", "line 2"),
         ("甲 O\n乙 \n", "no tag", "line 2"),
+        ("甲 O\n\tO\n", "no character", "line 2 has no character before its tag: '\\tO'; write"),
+        ("甲 O\n B-x\n", "no character", "line 2 has no character before its tag: ' B-x'; write"),
         ("甲 S-x\n", "unknown tag scheme", "'S-x'"),
         ("甲 B-\n", "unknown tag scheme", "'B-'"),
         ("EU NNP B-NP B-x\n", "too many columns", "'EU NNP B-NP B-x'"),
@@ -122,6 +125,12 @@ def test_bio_tokens_of_several_characters_are_text_and_counted(tmp_path: Path) -
     (sample,) = read(bio, write(tmp_path / "a.txt", text), gold=True)
     assert (sample.text, sample.entities) == ("2020年做CT检查10次", (Entity(6, 10, "x", "CT检查"),))
     assert sample.repairs == (bio.LONG,) * 3
+
+
+@pytest.mark.parametrize("token", ["F-16", "A-股", "T-80", "X-光"])
+def test_bio_tokens_that_are_no_tags_of_a_scheme_are_text(tmp_path: Path, token: str) -> None:
+    (sample,) = read(bio, write(tmp_path / "a.txt", f"买 O\n{token} O\n林 B-x\n"), gold=True)
+    assert (sample.problem, sample.text) == (None, f"买{token}林")
 
 
 def test_bio_document_markers_are_skipped_and_counted(tmp_path: Path) -> None:

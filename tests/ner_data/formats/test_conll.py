@@ -9,10 +9,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ner_common.errors import UserError
+from ner_data.detect import detect
 from ner_data.formats import conll
 from ner_data.formats._schemes import SCHEMES
 from ner_data.formats._tagged import LONG, MARKER
+from ner_data.formats._words import SPACES
 from ner_data.gold import Entity, Record
+from ner_data.source import Source
 from raw_files import read, written
 
 GOOD = (
@@ -30,12 +33,9 @@ MALFORMED = [
     ("brackets of CoNLL-2012", b"The DT (ORG*\nUnion NN *)\n"),
     ("a tab at the end", b"EU\tNNP\tB-ORG\t\nrejects\tVBZ\tO\t\n"),
     ("white space around a word", b"EU \tB-ORG\nrejects \tO\n"),
-    ("single characters in two columns", "甲 O\n乙 B-x\n1 O\n2 O\n".encode()),
-    ("single characters in three columns", "甲 NN O\n乙 NN B-x\n1 CD O\n2 CD O\n".encode()),
     ("words that are not the text of the comment", b"# text = EU accepts\nEU B-ORG\nrejects O\n"),
     ("a text that goes on after the words", b"# text = EU rejects it\nEU B-ORG\nrejects O\n"),
     ("a comment after the first word", b"EU B-ORG\n# a comment\nrejects O\n"),
-    ("only comments", b"# one\n\n# two\n"),
     ("a byte-order mark inside the file", b"EU B-ORG\n\xef\xbb\xbfrejects O\n"),
     ("positions in words", "科0 O\n技1 O\n公2 B-x\n".encode()),
     ("Latin-1", "Curaçao B-LOC\nis O\n".encode("latin-1")),
@@ -80,6 +80,11 @@ def test_a_text_without_words_is_counted_as_a_comment(tmp_path: Path) -> None:
     )
     assert (sample.line, sample.text, sample.repairs) == (5, "rejects  it", (conll.COMMENT,) * 2)
     assert sample.entities == (Entity(0, 11, "x", "rejects  it"),)
+
+
+def test_a_file_of_comments_has_no_records(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_bytes(b"# one\n\n# two\n")
+    assert read(conll, tmp_path / "a.conll", gold=True) == []
 
 
 def test_columns_are_numbered_from_1(tmp_path: Path) -> None:
@@ -148,13 +153,27 @@ def test_what_is_wrong_is_named(tmp_path: Path, name: str, reason: str, message:
     assert sample.problem == (reason, message)
 
 
-@pytest.mark.parametrize("name", ["single characters in two columns", "single characters in three columns"])
-def test_single_characters_need_to_be_told_what_is_between_them(tmp_path: Path, name: str) -> None:
-    (tmp_path / "a.conll").write_bytes(dict(MALFORMED)[name])
-    with pytest.raises(UserError, match=r"a\.conll:1: .* use `format: bio` .*, or `options: \{join: ''\}` for none"):
-        read(conll, tmp_path / "a.conll", gold=True)
-    (sample,) = read(conll, tmp_path / "a.conll", gold=True, join="")
-    assert (sample.text, sample.entities, sample.repairs) == ("甲乙12", (Entity(1, 2, "x", "乙"),), ())
+TEXT_OF_CHARACTERS = "2014年" + "甲乙丙丁戊己庚辛壬癸" * 4 + "CT"
+CHARACTERS = "看 NN O\ngame NN B-x\nof NN I-x\nthrones NN I-x\n" + "".join(
+    f"{token} NN O\n" for token in [*TEXT_OF_CHARACTERS[:-2], "CT"]
+)
+
+
+def test_a_file_of_single_characters_has_spaces_between_latin_words_only(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text(CHARACTERS, "utf-8")
+    (sample,) = read(conll, tmp_path / "a.conll", gold=True)
+    assert sample.text == f"看game of thrones {TEXT_OF_CHARACTERS}"
+    assert [entity.text for entity in sample.entities or ()] == ["game of thrones"]
+    assert sorted(sample.repairs) == [SPACES] * 3 + [LONG]
+    best, _ = detect(Source(tmp_path / "a.conll"))
+    assert (best.format, best.options) == ("conll", {})
+
+
+def test_a_comment_with_a_tab_is_no_row_of_the_survey(tmp_path: Path) -> None:
+    """Two columns in the comments of MultiCoNER, four in its rows."""
+    rows = "".join(f"# id {n}\tdomain=zh\n甲 _ _ B-x\n1 _ _ O\n2 _ _ O\n\n" for n in range(9))
+    (tmp_path / "a.conll").write_text(rows, "utf-8")
+    assert {sample.text for sample in read(conll, tmp_path / "a.conll", gold=True)} == {"甲12"}
 
 
 def test_words_that_are_joined_without_spaces_are_counted(tmp_path: Path) -> None:

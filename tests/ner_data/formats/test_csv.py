@@ -9,9 +9,11 @@ import pytest
 
 from ner_common.errors import UserError
 from ner_data.formats import csv
+from ner_data.formats._skipping import EMPTY
 from ner_data.gold import Entity, Record
 from raw_files import read
 from record_files import reasons, written
+from support import Result
 
 GOOD = """id,text,entities
 1,林晓在云帆科技任经理,"[[0, 2, ""name""], [3, 7, ""company""]]"
@@ -78,6 +80,22 @@ def test_cells_may_have_line_breaks_quotes_and_delimiters(tmp_path: Path) -> Non
     first, second = read(csv, put(tmp_path / "a.csv", content), gold=True)
     assert (first.line, first.text, first.entities) == (2, ' a,\n"b"', (Entity(0, 3, "x", " a,"),))
     assert (second.line, second.text) == (5, "c")
+
+
+@pytest.mark.parametrize("name", ["sep=;", '"sep=;"', "SEP=;"])
+def test_excel_may_name_the_delimiter_and_leave_empty_rows(tmp_path: Path, name: str) -> None:
+    content = f"\ufeff{name}\r\ntext;entities;x,y\r\n;;\r\na, b;[];\r\n; ;\r\nb;[[0, 1, x]];\r\n;;\r\n;;;\r\n\r\n"
+    first, second = read(csv, put(tmp_path / "a.csv", content.encode()), gold=True)
+    assert (first.line, first.text, first.entities, first.skipped) == (4, "a, b", (), (EMPTY,))
+    assert (second.line, second.skipped) == (6, (EMPTY,) * 3)
+    assert second.problem and second.problem[0] == "malformed entities"
+
+
+def test_empty_rows_are_counted_by_convert(workplace: Path, cli: Callable[..., Result]) -> None:
+    put(Path("a.csv"), GOOD + b",,\n,,\n")
+    assert cli("ner-data", "init", "mine", "a.csv").code == 0
+    out = cli("ner-data", "convert", "mine", "--raw", ".").out
+    assert "a/gold/mine/train.jsonl: read 2, kept 2, rejected 0; empty rows (skipped): 2\n" in out
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from record_files import reasons, written
 
 GOOD = """["林晓在云帆科技任经理", [0, 1, "name"], [3, 6, "company"], [8, 9, "position"]]
 ["没有人"]
+["林来了", [0, 0, "name"]]
 """.encode()
 MALFORMED: list[tuple[str, bytes]] = [
     ("the end is exclusive, behind the text", '["甲乙", [0, 2, "x"]]'.encode()),
@@ -36,9 +37,10 @@ FIRST = (Entity(0, 2, "name", "林晓"), Entity(3, 7, "company", "云帆科技")
 @pytest.mark.parametrize("content", [GOOD, b"[" + GOOD.strip().replace(b"\n", b",\n") + b"]"])
 def test_lines_and_arrays_are_read_with_inclusive_ends(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jsonl").write_bytes(content)
-    first, second = read(globalpointer, tmp_path / "a.jsonl", gold=True)
+    first, second, third = read(globalpointer, tmp_path / "a.jsonl", gold=True)
     assert (first.line, first.text, first.entities) == (1, "林晓在云帆科技任经理", FIRST)
     assert (second.line, second.text, second.entities) == (2, "没有人", ())
+    assert third.entities == (Entity(0, 1, "name", "林"),)
 
 
 @pytest.mark.parametrize(

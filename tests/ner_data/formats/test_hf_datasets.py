@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from ner_common.errors import UserError
+from ner_data.detect import detect
 from ner_data.formats import hf_datasets
+from ner_data.formats._skipping import EMPTY
 from ner_data.gold import Entity, Record
+from ner_data.source import Source
 from raw_files import read
 from record_files import Content, put, reasons, written
 from support import ROOT
@@ -79,8 +82,9 @@ MALFORMED: list[tuple[str, Content]] = [
     ("a token is null", parquet([row([None], [0])], features())),
     ("an empty token", parquet([row(["a", ""], [0, 0])], features())),
     ("fewer tags than tokens", parquet([row(["a", "b"], [0])], features())),
-    ("no tokens in a row", parquet([row([], [])], features())),
+    ("no tokens in a row", parquet([row([], [0])], features())),
     ("only white space", parquet([row([" "], [0])], features())),
+    ("positions in words", parquet([row([f"{c}{n}" for n, c in enumerate("林晓在")], [1, 2, 0])], features())),
     ("not Parquet", b"\x00\x01\x02\x03"),
     ("an empty file", b""),
     ("a script", {"corpus.py": b"import os\n", "README.md": b""}),
@@ -138,6 +142,18 @@ def test_names_of_tags_may_be_in_the_column_or_an_option(tmp_path: Path) -> None
     assert sample.entities == (NAME, COMPANY)
 
 
+def test_rows_without_tokens_and_tags_are_skipped_and_counted(tmp_path: Path) -> None:
+    """As msra_ner and peoples_daily_ner have one at the end."""
+    rows = [row([], []), row(id="a"), row([], []), row([], []), row(["没"], [0]), row([], [])]
+    first, second = read(hf_datasets, put(parquet(rows, features()), tmp_path / "a"), gold=True)
+    assert (first.line, first.skipped, first.problem) == (2, (EMPTY,), None)
+    assert (second.line, second.skipped, second.problem) == (5, (EMPTY,) * 3, None)
+    (sample,) = read(hf_datasets, put(parquet([row(["a"], [9]), row([], [])], features()), tmp_path / "a"), gold=True)
+    assert sample.problem and sample.skipped == (EMPTY,)
+    (sample,) = read(hf_datasets, put(parquet([row([], [0]), row([], [])], features()), tmp_path / "a"), gold=True)
+    assert sample.problem and sample.problem[0] == "no text"
+
+
 def test_other_schemes_and_orphans_are_read(tmp_path: Path) -> None:
     tags = ["B-x", "E-x", "S-x", "B-x", "M-x", "E-x", "I-y", "I-x", "U-x", "L-x"]
     (sample,) = read(
@@ -164,6 +180,25 @@ def test_tokens_are_joined(tmp_path: Path, join: str, text: str, mention: str) -
     (sample,) = read(hf_datasets, put(parquet([row(tokens, tags)], features()), tmp_path / "a"), gold=True, join=join)
     assert (sample.text, [entity.text for entity in sample.entities or ()]) == (text, [mention])
     assert len(sample.repairs) == (2 if join == "auto" else 0)
+
+
+def test_marks_of_a_word_segmentation_are_dropped_if_told_so_and_init_proposes_it(tmp_path: Path) -> None:
+    """As in weibo_ner: 口0 腔1."""
+    marks = [f"{character}{at % 2}" for at, character in enumerate(TOKENS)]
+    path = put(parquet([row(marks), row(["口0", "腔1", "，"], [0, 0, 0])], features()), tmp_path / "a.parquet")
+    best, _ = detect(Source(path))
+    assert (best.format, best.options) == ("hf_datasets", {"segmentation": True})
+    first, second = best.samples
+    assert (first.text, first.entities, second.text) == ("".join(TOKENS), (NAME, COMPANY), "口腔，")
+    put(parquet([row(["口0", "腔5"], [0, 0])], features()), path)
+    (sample,) = read(hf_datasets, path, gold=True, segmentation=True)
+    assert sample.problem == (
+        "positions in words",
+        "the token 2 has no position in a word, or one that cannot follow '0': '腔5'",
+    )
+    put(parquet([row()], features()), path)
+    with pytest.raises(UserError, match=r"a\.parquet: the characters carry no marks .* remove the option"):
+        read(hf_datasets, path, gold=True, segmentation=True)
 
 
 def test_without_gold_tags_are_not_looked_at(tmp_path: Path) -> None:
@@ -193,6 +228,9 @@ def test_malformed_files_and_rows_have_a_reason(tmp_path: Path) -> None:
         "fewer tags than tokens": "tokens and tags differ",
         "no tokens in a row": "no text",
         "only white space": "no text",
+        "positions in words": "data:1: the tokens carry their positions in words, or other marks of a word segmentation: "
+        "['林0', '晓1', '在2']; remove these digits or letters, or they become text; "
+        "`options: {segmentation: true}` drops them",
         "not Parquet": "data: is neither a Parquet nor an Arrow file",
         "an empty file": "data: is neither a Parquet nor an Arrow file",
         "a script": "data: no state.json, as Dataset.save_to_disk writes it, and no .parquet in this folder; "

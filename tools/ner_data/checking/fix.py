@@ -45,8 +45,9 @@ def fix(corpus: str, name: str) -> Fixed:
     """Write a cleaned copy of a corpus as the corpus ``name``; the corpus itself stays as it is.
 
     In all splits, mentions lose white space and punctuation at their ends (see `ner_data.checking.mentions.core`), and
-    go if nothing remains. Train then loses records with a text that dev or test has, and records whose text and
-    mentions an earlier one has. Copies with other mentions stay: which of them is right is no question for a program.
+    go if nothing remains, or if they are there twice. Train then loses records with a text that dev or test has, and
+    records whose text and mentions an earlier one has. Copies with other mentions stay: which of them is right is no
+    question for a program.
 
     Raises:
         UserError: no such corpus, a gold file is missing or damaged, the name is taken, or train would be empty.
@@ -100,10 +101,13 @@ def _trimmed(record: Record, split: str, fixed: Fixed) -> Record:
     kept: dict[Entity, None] = {}
     for entity in record.entities:
         start, end = core(entity.text)
+        shown = f"{escaped(entity.label)} [{entity.start}, {entity.end}) {one_line(entity.text)}"
+        if entity in kept:
+            fixed.change(split, record, "mention removed", f"{shown} is there twice")
+            continue
         if (start, end) == (0, len(entity.text)):
             kept[entity] = None
             continue
-        shown = f"{escaped(entity.label)} [{entity.start}, {entity.end}) {one_line(entity.text)}"
         if start == end:
             fixed.change(split, record, "mention removed", f"{shown} is nothing but punctuation or space")
             continue

@@ -22,6 +22,8 @@ from ner_data.source import Source
 
 # How sure a model is of its mentions, from 0 to 1, by the record's id; records or mentions may be missing.
 Scores = Mapping[str, Mapping[Entity, float]]
+TWICE = "mentions that are there twice (kept once)"
+ONCE = "A mention that is there twice, with the same place and label, is kept once, and counted."
 
 
 class Piece(NamedTuple):
@@ -41,10 +43,13 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         line: its (first) line in the file, from 1.
         text: the sentence.
-        entities: its entities with half-open character offsets; None if the file has no gold.
+        entities: its entities with half-open character offsets; None if the file has no gold. One that is given twice
+            (a region drawn twice, say) is kept once, and counted in ``repairs``.
         problem: ``(reason, message)`` if the sentence cannot be used: a short name for the tally, and what is wrong.
         repairs: names of the documented policies that were applied to read it, one per occurrence.
         labels: if the sentence cannot be used: the labels that it names, as far as they can be read.
+        skipped: names of what was left out of the file before it or, if it is the last one, behind it, one per
+            occurrence; that counts whether or not the sentence can be used.
         identity: its id in the raw file, which must be there only once.
         source: where it came from, if the file says so; otherwise `convert` says file and line.
         file: the file's name within the source, for formats that have a folder of files.
@@ -59,6 +64,13 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     identity: str | int | None = None
     source: str = ""
     file: str = ""
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        found = self.entities
+        if found and len(found) > 1 and len(kept := dict.fromkeys(found)) < len(found):
+            msgspec.structs.force_setattr(self, "entities", tuple(kept))
+            msgspec.structs.force_setattr(self, "repairs", (*self.repairs, *[TWICE] * (len(found) - len(kept))))
 
 
 class Format(ABC):

@@ -13,6 +13,8 @@ _MARK_BEFORE = re.compile(rf"{_MARK}({HAN})")
 FEW = 1 / 50  # of a file's tokens: fewer that look marked (``维C``) are text
 CHARACTERS = 5  # so many different ones are not marked by chance
 _DROPPED = re.compile(r"(.+?)([0-9]{1,3}|[BMES])", re.DOTALL)
+_CARRY = "the tokens carry their positions in words, or other marks of a word segmentation"
+NO_MARKS = "the characters carry no marks of a word segmentation, but `segmentation` is true; remove the option"
 _AFTER = {"": "BS", "B": "ME", "M": "ME", "E": "BS", "S": "BS"}  # what follows each letter
 
 
@@ -39,6 +41,21 @@ def marked(tokens: Mapping[str, int], least: int = 2) -> set[str]:
         if most or many:
             return set(found)
     return set()
+
+
+def has_marks_behind(tokens: Mapping[str, int]) -> bool:
+    """Whether there are marks that `without_mark` drops."""
+    return any(map(MARK_AFTER.fullmatch, marked(tokens, least=1)))
+
+
+def marks_problem(shown: str, drop: str) -> str:
+    """What is wrong with tokens that carry marks, some of which are shown; ``drop`` is the option that drops them."""
+    return f"{_CARRY}: {shown}; remove these digits or letters, or they become text; {drop} drops them"
+
+
+def bad_mark(before: str, shown: str) -> tuple[str, str]:
+    """Why a sentence cannot be read if `without_mark` finds none: (reason, message)."""
+    return "positions in words", f"has no position in a word, or one that cannot follow {before}: {shown}"
 
 
 def without_mark(token: str, before: str) -> tuple[str, str] | None:

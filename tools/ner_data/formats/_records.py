@@ -12,12 +12,13 @@ import msgspec
 from ner_common.decoding import decode_json, has_lone_surrogate
 from ner_common.errors import UserError, escaped, one_line
 from ner_common.files import Opener
-from ner_data.formats import Format, Piece, Sample
+from ner_data.formats import ONCE, Format, Piece, Sample
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
 KEPT: tuple[str, ...] = (
     "Touching, nested and crossing mentions, and those across line breaks, are kept.",
+    ONCE,
     "There is no way to write a discontinuous mention in it.",
 )
 NO_GOLD = "set `gold: false` for a split without labels"

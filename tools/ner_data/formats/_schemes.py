@@ -29,9 +29,9 @@ Span = tuple[int, int, str]  # first token, the one after the last, label
 BROKEN = "broken mention"
 OUTSIDE: Tag = ("O", "")
 NEEDLESS = "B- where nothing touches (starts a mention, as I- does in IOB1)"
-_LETTERS = "BIMESWLU"
+LETTERS = "BIMESWLU"
 _TAG = re.compile(
-    rf"(?P<first>[{_LETTERS}{_LETTERS.lower()}])[-_](?P<label>\S+)|(?P<before>\S+)[-_](?P<last>[{_LETTERS}])"
+    rf"(?P<first>[{LETTERS}{LETTERS.lower()}])[-_](?P<label>\S+)|(?P<before>\S+)[-_](?P<last>[{LETTERS}])"
 )
 
 

@@ -15,8 +15,16 @@ from ner_common.errors import one_line
 from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
-from ner_data.formats._marks import MARK_AFTER, marked, without_mark
-from ner_data.formats._schemes import Scheme, Tag, Unclear, spans, split_tag, tags_of, wrong_tag
+from ner_data.formats._marks import (
+    MARK_AFTER,
+    NO_MARKS,
+    bad_mark,
+    has_marks_behind,
+    marked,
+    marks_problem,
+    without_mark,
+)
+from ner_data.formats._schemes import LETTERS, Scheme, Tag, Unclear, spans, split_tag, tags_of, wrong_tag
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
@@ -32,7 +40,7 @@ POLICIES = (
 )
 SURVEYED = 100_000  # lines that tell what kind of file it is
 _LONGEST = 200  # characters of each that tell it
-_TAG = re.compile(r"O|[A-Z]-\S+")
+_TAG = re.compile(rf"O|[{LETTERS}]-\S+")
 _DOCUMENT = re.compile(r"-DOCSTART-(?:[ \t]+(?:O|[-_]\S*|\(\d+\)))*[ \t]*")
 Rows = list[tuple[int, str]]
 Problem = tuple[str, str]
@@ -95,10 +103,8 @@ def check_marks(source: Source, tokens: Counter[str], cut: Callable[[str], Itera
     if found := marked(tokens):
         rows = ((number, row) for number, row in source.lines() if not found.isdisjoint(cut(row)))
         line, row = next(rows, (1, next(iter(found))))
-        problem = "the tokens carry their positions in words, or other marks of a word segmentation"
-        remedy = "remove these digits or letters, or they become text"
-        drop = "`format: bio` (bioes, bmes) with `options: {segmentation: true}` drops them"
-        raise source.wrong(line, f"{problem}: {one_line(row)}; {remedy}; {drop}")
+        drop = "`format: bio` (bioes, bmes) with `options: {segmentation: true}`"
+        raise source.wrong(line, marks_problem(one_line(row), drop))
 
 
 def mentions(
@@ -193,10 +199,8 @@ class Tagged(Format):
             tokens[token] += count
             tags[tag] += count
         if self.segmentation:
-            found = marked(tokens, least=1)
-            if not any(map(MARK_AFTER.fullmatch, found)):
-                problem = "the characters carry no marks of a word segmentation, but `segmentation` is true"
-                raise source.wrong(1, f"{problem}; remove the option")
+            if not has_marks_behind(tokens):
+                raise source.wrong(1, NO_MARKS)
         else:
             check_marks(source, tokens, lambda row: [_cut(row)[0]])
         check_ends(source, tags, self.scheme)
@@ -228,8 +232,7 @@ class Tagged(Format):
             char, tag = _cut(row)
             if self.segmentation and char:
                 if not (parts := without_mark(char, mark)):
-                    message = f"has no position in a word, or one that cannot follow {one_line(mark)}: {one_line(row)}"
-                    return _bad(rows, number, ("positions in words", message))
+                    return _bad(rows, number, bad_mark(one_line(mark), one_line(row)))
                 char, mark = parts
             parsed = split_tag(tag)
             plain = len(char) == 1 and char not in "O\ufeff" and len(before) < 2 and parsed[0] in known
@@ -259,6 +262,8 @@ class Tagged(Format):
 
     def _problem(self, row: str, char: str, tag: str, before: str, gold: bool) -> Problem | None:
         """Why a line cannot be read (reason, message), given the first column of this line and of the one before."""
+        if not char and row[:1] in (" ", "\t"):
+            return "no character", f"has no character before its tag: {one_line(row)}; {LAYOUT}"
         if not char or not tag:
             return "no tag", f"has no tag: {one_line(row)}; {LAYOUT}"
         if gold and split_tag(tag)[0] not in self.scheme.tags:

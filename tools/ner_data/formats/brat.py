@@ -28,7 +28,7 @@ from typing import NamedTuple
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.files import Opener
 from ner_data.described import Corpus
-from ner_data.formats import Format, Piece, Sample
+from ner_data.formats import ONCE, Format, Piece, Sample
 from ner_data.formats._records import NO_GOLD, Bad, entity
 from ner_data.gold import Entity, Record
 from ner_data.source import REMEDY, Source, Unreadable
@@ -64,6 +64,7 @@ class Reader(Format):
     policies = (
         "Touching, nested and crossing mentions are kept; a document with a discontinuous mention is refused.",
         "A mention across line breaks is written as fragments, as brat does.",
+        ONCE,
     )
 
     def pieces(self, source: Source) -> Iterator[Piece]:

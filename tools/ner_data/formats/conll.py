@@ -13,8 +13,8 @@ the last column). ``scheme`` is bio (IOB2), iob1 (as CoNLL-2003 was published), 
 the brackets of OntoNotes and CoNLL-2012 (``(ORG*``) are not read.
 
 ``join`` is put between the words: by default (``auto``) a space between two that are both not Chinese or Japanese
-where they meet, otherwise nothing; ``" "`` and ``""`` do so everywhere. A file of single characters is refused with
-``auto``, because it would put spaces into numbers: two columns are read by `bio` and the like, more with ``join: ""``.
+where they meet, otherwise nothing; ``" "`` and ``""`` do so everywhere. If nearly all tokens are single characters,
+``auto`` puts a space only between Latin words, as in `hf_datasets`, and counts it: not into ``2 0 1 4``.
 A comment ``# text = …`` before the words is the text as it was, as in CoNLL-U: the words must make it up but for white
 space.
 
@@ -48,6 +48,7 @@ from ner_data.formats._tagged import (
     sentences,
     survey,
 )
+from ner_data.formats._words import SPACES, are_words
 from ner_data.gold import Record
 from ner_data.source import Source
 
@@ -82,7 +83,7 @@ class Reader(Format):
         *POLICIES[:-1],
         "White space is what a comment `# text` says; a mention cannot start or end with it; no line breaks.",
     )
-    variants = ({}, *({"scheme": name} for name in SCHEMES if name != "bio"), {"join": ""})
+    variants = ({}, *({"scheme": name} for name in SCHEMES if name != "bio"))
 
     def __post_init__(self) -> None:
         if problem := scheme_problem(self.scheme):
@@ -95,37 +96,38 @@ class Reader(Format):
     def pieces(self, source: Source) -> Iterator[Piece]:
         """The rows of each sentence, its text if a comment has it, and how many markers and other comments precede it.
 
+        The last part: whether the tokens of the file are single characters.
+
         Raises:
-            UserError: see `Source.lines`; or the tokens are single characters, or carry marks of a word segmentation;
-                or the tags are BIO, but should not be.
+            UserError: see `Source.lines`; or the tokens carry marks of a word segmentation; or the tags are BIO, but
+                should not be.
         """
-        self._check(source)
+        single = self._check(source)
         skipped: list[str] = []
         for piece in sentences(source):
             rows, markers = piece.content
             kept, text = self._without_comments(rows)
             skipped += [MARKER] * markers + [COMMENT] * (len(rows) - len(kept) - bool(kept and text))
             if kept:
-                yield Piece(kept[0][0], (kept, text, tuple(skipped)))
+                yield Piece(kept[0][0], (kept, text, tuple(skipped), single))
                 skipped = []
 
-    def _check(self, source: Source) -> None:
+    def _check(self, source: Source) -> bool:
+        """Refuse what `pieces` says; otherwise whether the tokens are single characters."""
         tags: Counter[str] = Counter()
         words: Counter[str] = Counter()
         rows = survey(source)
         for row, count in rows.items():
             columns = _columns(row)
-            if len(columns) >= self._width:
+            if len(columns) >= self._width and not self._is_comment(row, columns):
                 tags[columns[self.column - 1]] += count
                 words[columns[self.words - 1]] += count
         check_ends(source, tags, SCHEMES[self.scheme])
         if any(row.startswith(_TEXT) for row in rows):
-            return
+            return False
         check_marks(source, words, lambda row: _columns(row)[self.words - 1 :][:1])
         single = sum(count for word, count in words.items() if len(word) == 1)
-        if self.join == "auto" and single > SINGLE * words.total():
-            problem = "the tokens are single characters, not words: are there spaces between letters and digits?"
-            raise source.wrong(1, f"{problem} use `format: bio` (bioes, bmes), or `options: {{join: ''}}` for none")
+        return single > SINGLE * words.total()
 
     @property
     def _width(self) -> int:
@@ -140,15 +142,19 @@ class Reader(Format):
         for at in range(start):
             row = rows[at][1]
             columns = _columns(row)
-            tagged = len(columns) >= self._width and split_tag(columns[self.column - 1])[0]
-            if tagged and width in (0, len(columns)) and not _KEY.match(row):
+            if width in (0, len(columns)) and not self._is_comment(row, columns):
                 return rows[at:], text
             if row.startswith(_TEXT):
                 text = row.removeprefix(_TEXT)
         return rows[start:], text
 
+    def _is_comment(self, row: str, columns: list[str]) -> bool:
+        """Whether a row starts with ``#`` and is no word with its tag."""
+        tagged = len(columns) >= self._width and split_tag(columns[self.column - 1])[0]
+        return row.startswith("#") and (not tagged or bool(_KEY.match(row)))
+
     def parse(self, piece: Piece, gold: bool) -> Sample:
-        rows, text, repairs = piece.content
+        rows, text, repairs, single = piece.content
         first = rows[0][0]
         words: list[str] = []
         tags: list[str] = []
@@ -159,10 +165,14 @@ class Reader(Format):
                 return self._bad(rows, number, problem)
             words.append(columns[self.words - 1])
             tags.append(columns[self.column - 1])
-        if text is None and not self.join:
-            repairs += (LONG,) * sum(len(word) > 1 for word in words)
+        if text is None:
+            gaps = self._gaps(words, single)
+            if not self.join or (single and self.join == "auto"):
+                sides = zip(words, ["", *gaps], [*gaps, ""], strict=True)
+                repairs += (LONG,) * sum(len(word) > 1 and not (one or other) for word, one, other in sides)
+                repairs += (SPACES,) * sum(map(bool, gaps))
         try:
-            text, starts = self._joined(words) if text is None else (text, _placed(text, words))
+            text, starts = _joined(words, gaps) if text is None else (text, _placed(text, words))
             if not gold:
                 return Sample(first, text, None, repairs=repairs)
             ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
@@ -194,17 +204,13 @@ class Reader(Format):
         tags = (columns[self.column - 1] for _, row in rows if len(columns := _columns(row)) >= max(2, self.column))
         return Sample(rows[0][0], "", None, (problem[0], f"line {number} {problem[1]}"), labels=labels_of(tags))
 
-    def _joined(self, words: list[str]) -> tuple[str, list[int]]:
-        """The text, and where each word starts in it."""
-        if self.join == "auto":
-            gaps = ["" if _CJK.match(one[-1]) or _CJK.match(next[0]) else " " for one, next in pairwise(words)]
-        else:
-            gaps = [self.join] * (len(words) - 1)
-        starts, at = [], 0
-        for word, gap in zip(words, [*gaps, ""], strict=True):
-            starts.append(at)
-            at += len(word) + len(gap)
-        return "".join(part for pair in zip(words, [*gaps, ""], strict=True) for part in pair), starts
+    def _gaps(self, words: list[str], single: bool) -> list[str]:
+        """What is between the words of a sentence; ``single``: those of its file are single characters."""
+        if self.join != "auto":
+            return [self.join] * (len(words) - 1)
+        if single:
+            return [" " if are_words(one, other) else "" for one, other in pairwise(words)]
+        return ["" if _CJK.match(one[-1]) or _CJK.match(other[0]) else " " for one, other in pairwise(words)]
 
     def refusal(self, record: Record) -> Problem | None:
         if problem := refusal(record):
@@ -234,6 +240,15 @@ class Reader(Format):
 
 def _columns(row: str) -> list[str]:
     return row.split("\t") if "\t" in row else [column for column in row.split(" ") if column]
+
+
+def _joined(words: list[str], gaps: list[str]) -> tuple[str, list[int]]:
+    """The text of words with something between them, and where each one starts in it."""
+    starts, at = [], 0
+    for word, gap in zip(words, [*gaps, ""], strict=True):
+        starts.append(at)
+        at += len(word) + len(gap)
+    return "".join(part for pair in zip(words, [*gaps, ""], strict=True) for part in pair), starts
 
 
 def _placed(text: str, words: list[str]) -> list[int]:

@@ -6,16 +6,18 @@ A sample file::
     1,林晓在云帆科技任经理,"[[0, 2, ""name""], [3, 7, ""company""]]"
 
 The first row has the names of the columns; ``text`` and ``entities`` are options. The delimiter is the ``,``, ``;`` or
-tab with which the first row has the column of the text. Spans are JSON: ``[start, end, "label"]``, or objects with
-``start`` and ``end`` (or ``start_offset`` and ``end_offset``) and ``label`` or ``labels``, as Label Studio's CSV has
-them; if they have ``text`` too, it is compared. Ends are exclusive, and offsets count characters; a line break in a
-cell is one, whether it is written as CR LF or LF. ``[]`` has no mentions; an empty cell has no gold, unless the row
-has an ``annotation_id``: Label Studio writes annotations without regions so.
+tab with which the first row has the column of the text; Excel may name it in a line before, ``sep=;``. Rows whose
+cells are all empty (``,,``), which Excel leaves at the end, are skipped and counted. Spans are JSON: ``[start, end,
+"label"]``, or objects with ``start`` and ``end`` (or ``start_offset`` and ``end_offset``) and ``label`` or ``labels``,
+as Label Studio's CSV has them; if they have ``text`` too, it is compared. Ends are exclusive, and offsets count
+characters; a line break in a cell is one, whether it is written as CR LF or LF. ``[]`` has no mentions; an empty cell
+has no gold, unless the row has an ``annotation_id``: Label Studio writes annotations without regions so.
 
 Files are written with a byte-order mark, without which Excel does not read them as UTF-8.
 """
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +31,12 @@ from ner_common.files import Opener
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._records import KEPT, NO_GOLD, Bad, check_strings, entity, fields_in, labels_in
+from ner_data.formats._skipping import EMPTY, with_skipped
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
 DELIMITERS = ",;\t"
+_DELIMITER = re.compile(r'"?sep=(?P<delimiter>[,;\t|])"?', re.IGNORECASE)
 ROW = 2 << 20  # characters; a longer row has a quote that nothing closes
 FORM = '[[0, 2, "label"], ...]'
 OBJECT = '[start, end, "label"] or {"start": 0, "end": 2, "label": "label"}'
@@ -51,7 +55,7 @@ class Reader(Format):
     title = "CSV with a column of spans (Excel)"
     files = ".csv"
     nested = True
-    policies = KEPT
+    policies = (*KEPT, "Rows whose cells are all empty are skipped, and counted.")
 
     def pieces(self, source: Source) -> Iterator[Piece]:
         """The names of the columns and the cells of each row.
@@ -61,16 +65,21 @@ class Reader(Format):
         """
         csv.field_size_limit(2 * ROW)
         lines = ((number, line) for number, line in source.lines())
-        number, header = next(((number, line) for number, line in lines if line.strip()), (1, ""))
-        delimiter, columns = self._header(source, number, header)
-        for start, row in _rows(source, lines, number, delimiter):
-            if row:
-                yield Piece(start, (columns, row))
+        written = ((number, line) for number, line in lines if line.strip())
+        number, header = next(written, (1, ""))
+        delimiters = DELIMITERS
+        if named := _DELIMITER.fullmatch(header):
+            delimiters = named["delimiter"]
+            number, header = next(written, (number, ""))
+        delimiter, columns = self._header(source, number, header, delimiters)
+        rows = (row for row in _rows(source, lines, number, delimiter) if row[1])
+        for (start, row), skipped in with_skipped((row, not any(map(str.strip, row[1]))) for row in rows):
+            yield Piece(start, (columns, row, skipped))
 
-    def _header(self, source: Source, number: int, header: str) -> tuple[str, tuple[str, ...]]:
-        """The delimiter, and the names of the columns."""
+    def _header(self, source: Source, number: int, header: str, delimiters: str) -> tuple[str, tuple[str, ...]]:
+        """The delimiter, one of some, and the names of the columns."""
         found = []
-        for delimiter in DELIMITERS:
+        for delimiter in delimiters:
             try:
                 (names,) = csv.reader([header], delimiter=delimiter, strict=True)
             except (csv.Error, ValueError):
@@ -87,7 +96,11 @@ class Reader(Format):
         return delimiter, columns
 
     def parse(self, piece: Piece, gold: bool) -> Sample:
-        columns, row = piece.content
+        columns, row, skipped = piece.content
+        sample = self._sample(piece.line, columns, row, gold)
+        return msgspec.structs.replace(sample, skipped=(EMPTY,) * skipped) if skipped else sample
+
+    def _sample(self, line: int, columns: tuple[str, ...], row: list[str], gold: bool) -> Sample:
         named: set[str] = set()
         try:
             if len(row) != len(columns):
@@ -98,13 +111,13 @@ class Reader(Format):
             if not text.strip():
                 raise Bad("no text", f"the cell of {one_line(self.text)} is empty")
             if not gold:
-                return Sample(piece.line, text, None, identity=identity)
+                return Sample(line, text, None, identity=identity)
             spans = self._spans(cells)
             named = labels_in(spans, frozenset({"label", "labels"}))
             entities = sorted(found for span in spans for found in _entities(text, span))
-            return Sample(piece.line, text, tuple(entities), identity=identity)
+            return Sample(line, text, tuple(entities), identity=identity)
         except Bad as bad:
-            return Sample(piece.line, "", None, bad.problem, labels=frozenset(named))
+            return Sample(line, "", None, bad.problem, labels=frozenset(named))
 
     def _spans(self, cells: dict[str, str]) -> list[Any]:
         if self.entities not in cells:

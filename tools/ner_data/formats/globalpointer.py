@@ -4,9 +4,10 @@ A sample record (the end is the mention's last character)::
 
     ["林晓在云帆科技任经理", [0, 1, "name"], [3, 6, "company"], [8, 9, "position"]]
 
-The records do not say what the mentions are, so nothing shows that a file has exclusive ends, except an end behind the
-text or an empty mention: look at `ner-data preview`, and set ``end: exclusive`` for such a file. A record without
-mentions and one of a split without gold look the same.
+The records do not say what the mentions are, so nothing shows which ends a file has, except a mention of one character
+or at the end of a text. Without one, ``ner-data init`` asks for ``--format globalpointer --option end=inclusive`` or
+``end=exclusive``; `ner-data preview` shows what becomes of them. A record without mentions and one of a split without
+gold look the same.
 """
 
 from collections.abc import Iterable, Iterator

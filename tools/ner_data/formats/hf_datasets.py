@@ -10,16 +10,20 @@ A sample row (the names of the numbers are in the file, as features)::
 file, ``labels`` lists these: ``labels: "O,B-name,I-name"``. BIO, BIOES, BMES and BILOU are read alike; a tag that goes
 on where no mention of its label is open starts one, and is counted.
 
-``join`` says what is between tokens: ``none``, ``space``, or ``auto``, a space where both are Latin words, which is
-counted; two single letters or digits are characters of a word. One file per split is written, with a character per
-token, for ``load_dataset("parquet", data_files=…)``.
-"""
+Rows without tokens and tags, as msra_ner has one at its end, are skipped and counted. ``join`` says what is between
+tokens: ``none``, ``space``, or ``auto``, a space where both are Latin words, which is counted; two single letters or
+digits are characters of a word. Tokens that carry their positions in words (``科0``, as in weibo_ner) are refused, as
+by `bio`; ``segmentation: true`` drops these on reading. One file per split is written, with a character per token, for
+``load_dataset("parquet", data_files=…)``."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import Opener, below
@@ -27,13 +31,16 @@ from ner_common.parallel import chunks
 from ner_data.described import Corpus
 from ner_data.formats import Format, Piece, Sample
 from ner_data.formats._arrow import columns_of, data_files, metadata, missing, pyarrow, rows, tag_names
+from ner_data.formats._marks import NO_MARKS, bad_mark, has_marks_behind, marked, marks_problem, without_mark
 from ner_data.formats._records import NO_GOLD, Bad, chosen
+from ner_data.formats._skipping import EMPTY, with_skipped
+from ner_data.formats._words import SPACES, are_words
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
-SPACES = "Latin words (joined with a space)"
 ORPHAN = "tags that continue no mention (start one)"
 STARTS, ENDS, LETTERS = "BSU", "ESLU", "BIMELSU"
+SURVEYED = 2000  # rows that tell whether tokens carry marks
 GROUP = 10_000  # rows of a Parquet file that are written at a time
 
 
@@ -45,13 +52,16 @@ class Reader(Format):
     tags: str = "ner_tags"
     labels: str = ""
     join: str = "auto"
+    segmentation: bool = False
 
     title = "Hugging Face datasets: Parquet, or a folder of save_to_disk"
     files = ".parquet, folder"
     nested = False
+    variants = ({}, {"segmentation": True})
     policies = (
         "Touching mentions of a label, and mentions across line breaks, are kept.",
         "A tag that goes on where no mention of its label is open starts one, and is counted.",
+        "Marks of a word segmentation (科0 技1, 科B 技E) are refused; `segmentation: true` drops them on reading.",
     )
 
     def __post_init__(self) -> None:
@@ -61,25 +71,59 @@ class Reader(Format):
         """The names of the tags, and the tokens, tags and id of each row; its number is the line.
 
         Raises:
-            UserError: pyarrow is missing; there is no such dataset; or it has no column of tokens.
+            UserError: pyarrow is missing; there is no such dataset; it has no column of tokens; or the tokens carry
+                the marks of a word segmentation, or none although they should.
         """
+        self._check_marks(source)
         for path in data_files(source.path):
-            there, about = columns_of(path)
-            if self.tokens not in there:
-                raise missing(path, self.tokens, "tokens", there)
+            there, about = self._columns(path)
             if len(set(there)) < len(there):
                 raise UserError(f"{rooted(path)}: has two columns of the same name: {escaped(', '.join(there))}")
             columns = [name for name in (self.tokens, self.tags, "id") if name in there]
             names = tuple(self.labels.split(",")) if self.labels else tag_names(about, path, self.tags)
             file = path.name if path != source.path else ""
-            for number, row in enumerate(chain.from_iterable(rows(path, source, columns)), start=1):
-                yield Piece(number, (names, row), file)
+            numbered = enumerate(chain.from_iterable(rows(path, source, columns)), start=1)
+            for (number, row), skipped in with_skipped((item, self._is_empty(item[1])) for item in numbered):
+                yield Piece(number, (names, row, skipped), file)
+
+    def _is_empty(self, row: dict[str, Any]) -> bool:
+        """Whether a row has neither tokens nor tags."""
+        return row[self.tokens] == [] and row.get(self.tags) in ([], None)
+
+    def _columns(self, path: Path) -> tuple[list[str], bytes]:
+        """See `columns_of`; there must be one of tokens."""
+        there, about = columns_of(path)
+        if self.tokens not in there:
+            raise missing(path, self.tokens, "tokens", there)
+        return there, about
+
+    def _check_marks(self, source: Source) -> None:
+        """Survey the first rows of the first file: are there marks of a word segmentation, as the option says?"""
+        path = data_files(source.path)[0]
+        self._columns(path)
+        silent = replace(source, tick=lambda _: None)
+        cells = [row[self.tokens] for row in islice(chain.from_iterable(rows(path, silent, [self.tokens])), SURVEYED)]
+        lists = [cell if isinstance(cell, list) else [] for cell in cells]
+        tokens = Counter(token for cell in lists for token in cell if isinstance(token, str))
+        if self.segmentation:
+            if not has_marks_behind(tokens):
+                raise UserError(f"{rooted(path)}: {NO_MARKS}")
+        elif found := marked(tokens):
+            number, cell = next((at, cell) for at, cell in enumerate(lists, start=1) if not found.isdisjoint(cell))
+            problem = marks_problem(one_line(cell, 60), "`options: {segmentation: true}`")
+            raise UserError(f"{rooted(path)}:{number}: {problem}")
 
     def parse(self, piece: Piece, gold: bool) -> Sample:
-        names, row = piece.content
+        names, row, skipped = piece.content
+        sample = self._sample(piece, names, row, gold)
+        return msgspec.structs.replace(sample, skipped=(EMPTY,) * skipped) if skipped else sample
+
+    def _sample(self, piece: Piece, names: tuple[str, ...] | None, row: dict[str, Any], gold: bool) -> Sample:
         found: list[str] = []
         try:
             tokens = _strings(row[self.tokens], self.tokens)
+            if self.segmentation:
+                tokens = _unmarked(tokens)
             text, starts, spaces = self._text(tokens)
             repairs = (SPACES,) * spaces
             identity = row.get("id")
@@ -115,7 +159,7 @@ class Reader(Format):
         starts, length, spaces = [], 0, 0
         before = ""
         for token in tokens:
-            words = self.join == "auto" and _are_words(before, token)
+            words = self.join == "auto" and are_words(before, token)
             spaces += words
             if before and (words or self.join == "space"):
                 parts.append(" ")
@@ -167,6 +211,19 @@ def _strings(cell: Any, column: str) -> list[str]:
     return cell
 
 
+def _unmarked(tokens: list[str]) -> list[str]:
+    """The tokens without the marks behind them."""
+    found: list[str] = []
+    mark = ""
+    for token in tokens:
+        if not (parts := without_mark(token, mark)):
+            reason, message = bad_mark(one_line(mark), one_line(token))
+            raise Bad(reason, f"the token {len(found) + 1} {message}")
+        token, mark = parts
+        found.append(token)
+    return found
+
+
 def _tags(cell: list[Any], names: tuple[str, ...] | None) -> list[str]:
     """The names of the tags of a row."""
     tags = []
@@ -200,12 +257,3 @@ def _entities(text: str, starts: list[int], tokens: list[str], tags: list[str]) 
             spans.append((start, end, label))
         open_label = "" if tag[0] in ENDS else label
     return tuple(Entity(start, end, label, text[start:end]) for start, end, label in spans), orphans
-
-
-def _are_words(before: str, token: str) -> bool:
-    """Whether two tokens are Latin words; two single characters are characters of one."""
-    return len(before) + len(token) > 2 and _is_latin(before[-1:]) and _is_latin(token[:1])
-
-
-def _is_latin(character: str) -> bool:
-    return character.isalnum() and character < "\u0250"

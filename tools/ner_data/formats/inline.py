@@ -20,7 +20,7 @@ from pathlib import Path
 from ner_common.errors import one_line
 from ner_common.files import Opener
 from ner_data.described import Corpus
-from ner_data.formats import Format, Piece, Sample
+from ner_data.formats import ONCE, Format, Piece, Sample
 from ner_data.gold import Entity, Record
 from ner_data.source import Source
 
@@ -41,6 +41,7 @@ class Reader(Format):
     policies = (
         "Mentions that touch or are nested are kept; crossing ones, and those with gaps, cannot be written.",
         "Two braces in the text, or one next to a mark, cannot be written; nor can a line break.",
+        ONCE,
     )
 
     def pieces(self, source: Source) -> Iterator[Piece]:
