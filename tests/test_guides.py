@@ -32,8 +32,11 @@ ELSEWHERE = {
     ".venv-train/bin/ner-model import-prefix": "tests/ner_models/chatglm3/test_import_prefix.py, on a checkpoint made for it",
 }
 FOREGROUND = ("make api", ".venv/bin/ner-eval api")
-# Commands that end with 1 because they find something.
-FINDS = "--strict leakage,conflicts"
+# Words of commands that do not end with 0 here -> their exit code, and what they say.
+OTHERWISE = {
+    "--strict leakage,conflicts": (1, "leakage"),  # it finds some
+    "--suspects": (2, "no likely annotation error"),  # in 20 sentences of a generated corpus
+}
 TEXTS = "林晓在云帆科技任职。\n海腾传媒宣布任命费舍尔·布朗为首席产品秘书。\n"
 
 
@@ -85,8 +88,10 @@ class Reader:
                 done = subprocess.run(
                     _shell(code), cwd=self.folder, env=self._environment(), capture_output=True, text=True
                 )
-                self.said += done.stdout + done.stderr
-                assert done.returncode == (1 if FINDS in code else 0), f"{code}\n{self.said[-4000:]}"
+                said = done.stdout + done.stderr
+                status, words = next((ends for part, ends in OTHERWISE.items() if part in code), (0, ""))
+                assert done.returncode == status and words in said, f"{code}\n{said[-4000:]}"
+                self.said += said
 
     def _on_our_ports(self, code: str) -> str:
         code = code.replace(":8080/", f":{self.api_port}/").replace(":9000/", f":{self.port}/")
