@@ -28,7 +28,8 @@ GPU = "# needs a GPU"
 # What is run elsewhere, or nowhere: the first words of its block.
 ELSEWHERE = {
     "docker build": "tests/test_containers.py",
-    "make merge": "tests/test_quantize.py and tests/ner_models/test_export_gguf.py, in environments of their own",
+    "make merge": "tests/ner_models/test_export_gguf.py, with a converter of its own",
+    "make quantize": "tests/test_quantize.py, in an environment of its own",
     ".venv-train/bin/ner-model import-prefix": "tests/ner_models/chatglm3/test_import_prefix.py, on a checkpoint made for it",
 }
 FOREGROUND = ("make api", ".venv/bin/ner-eval api")
@@ -169,12 +170,13 @@ def published(reader: Reader) -> None:
         reader.run(f"make data CORPUS={name} RAW={shared / name}")
     (reader.folder / "models").mkdir(exist_ok=True)
     (reader.folder / "models/qwen2.5-0.5b").symlink_to(ROOT / "data/nano")
-    notes = reader.folder / "notes.jsonl"
-    lines = []
-    for day in range(10, 70):
-        spans = [[0, 4, "日期"], [5, 9, "人名"]]
-        lines.append({"text": f"第{day}日，林晓{day}在云帆科技任职。今天下雨了。", "label": spans})
-    notes.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    names = {"name": "人名", "company": "日期"}  # whatever it is, the page does without it
+    notes = []
+    for line in (reader.folder / "data/gold/demo/train.jsonl").read_text("utf-8").splitlines()[:200]:
+        record = json.loads(line)
+        spans = [[e["start"], e["end"], names[e["label"]]] for e in record["entities"] if e["label"] in names]
+        notes.append(json.dumps({"text": record["text"], "label": spans}, ensure_ascii=False) + "\n")
+    (reader.folder / "notes.jsonl").write_text("".join(notes), "utf-8")
     (reader.folder / "chatter.txt").write_text("今天天气不错。\n吃饭了吗？\n", "utf-8")
     reader.run(".venv/bin/ner-data init notes notes.jsonl")
     reader.run("make data CORPUS=notes RAW=.")
