@@ -192,6 +192,9 @@ MISTAKES = [
     ("ner-eval", "publish nosuch"),
     ("ner-eval", "select nosuch --model m"),
     ("ner-eval", "track nosuch --tracker tensorboard"),
+    ("ner-eval", "api --model =x"),
+    ("ner-eval", "calibrate nosuch"),
+    ("ner-eval", "export nosuch --format doccano --output x"),
 ]
 # fmt: on
 
