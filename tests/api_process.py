@@ -54,6 +54,7 @@ class Api:
         self._up.set()
 
     def __enter__(self) -> "Api":
+        messages.collect()  # takes a second, which tests of time must not meet later
         assert self._up.wait(60) and self.process.poll() is None, self.log
         self.client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
         return self
