@@ -179,7 +179,7 @@ def _own(function: ast.AST) -> Iterator[ast.AST]:
 def _said(node: ast.AST, function: ast.AST) -> Iterator[ast.expr]:
     """The texts that a node says to the user: what is raised, listed as a problem, or named by a function for it."""
     name = getattr(function, "name", "")
-    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) != "Failed":
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) not in ANSWERED:
         yield from node.exc.args[-1:]  # the first of several is the reason that is counted
     elif isinstance(node, ast.Call):
         called = ast.unparse(node.func)
