@@ -5,26 +5,17 @@ foreground go on until the page ends.
 """
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
-from make_support import OURS
 from ner_docs import names
-from support import ROOT, free_port
-from test_readme import blocks, read
-from test_tutorial import TRAINING, copy_of_repository, steps
+from reader import Reader, commands, copy_of_repository, data_of_the_tutorial
+from support import ROOT
 
-GPU = "# needs a GPU"
 # What is run elsewhere, or nowhere: the first words of its block.
 ELSEWHERE = {
     "docker build": "tests/test_containers.py",
@@ -32,7 +23,6 @@ ELSEWHERE = {
     "make quantize": "tests/test_quantize.py, in an environment of its own",
     ".venv-train/bin/ner-model import-prefix": "tests/ner_models/chatglm3/test_import_prefix.py, on a checkpoint made for it",
 }
-FOREGROUND = ("make api", ".venv/bin/ner-eval api")
 # Words of commands that do not end with 0 here -> their exit code, and what they say.
 OTHERWISE = {
     "--strict leakage,conflicts": (1, "leakage"),  # it finds some
@@ -43,90 +33,26 @@ TEXTS = "林晓在云帆科技任职。\n海腾传媒宣布任命费舍尔·布�
 
 def pages() -> list[str]:
     """The pages with commands that need no GPU, without the tutorial, which has a test of its own."""
-    return [name for name in names("en") if name != "tutorial.md" and commands(name)]
+    return [name for name in names("en") if name != "tutorial.md" and run_here(name)]
 
 
-def commands(name: str) -> list[str]:
-    """The blocks of commands of a page that are run here."""
-    found = [code for kind, code in blocks(read(f"docs/en/{name}")) if kind == "bash"]
-    return [code for code in found if not code.startswith((GPU, *ELSEWHERE))]
+def run_here(name: str) -> list[str]:
+    return [code for code in commands(name) if not code.startswith(tuple(ELSEWHERE))]
 
 
 def test_what_is_run_elsewhere_is_there() -> None:
-    found = [code for name in names("en") for kind, code in blocks(read(f"docs/en/{name}")) if kind == "bash"]
+    found = [code for name in names("en") for code in commands(name)]
     for words, where in ELSEWHERE.items():
         assert any(code.startswith(words) for code in found), words
         for path in re.findall(r"tests/[\w/]+\.py", where):
             assert (ROOT / path).is_file(), path
 
 
-def _shell(code: str) -> list[str]:
-    return ["bash", "-euo", "pipefail", "-c", code]
-
-
-class Reader:
-    """Somebody with a copy of the repository, who runs what the pages say on ports of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.said = folder, ""
-        self.port, self.api_port = free_port(), free_port()
-        self._running = ExitStack()
-
-    def __enter__(self) -> "Reader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._running.close()
-        self.run("make stop")
-
-    def run(self, block: str) -> None:
-        """Run a block, command by command."""
-        for line in block.replace("\\\n", " ").splitlines():
-            code = self._on_our_ports(line.strip())
-            if code.startswith(FOREGROUND):
-                self._start(code)
-            elif code and not code.startswith("#"):
-                done = subprocess.run(
-                    _shell(code), cwd=self.folder, env=self._environment(), capture_output=True, text=True
-                )
-                said = done.stdout + done.stderr
-                status, words = next((ends for part, ends in OTHERWISE.items() if part in code), (0, ""))
-                assert done.returncode == status and words in said, f"{code}\n{said[-4000:]}"
-                self.said += said
-
-    def _on_our_ports(self, code: str) -> str:
-        code = code.replace(":8080/", f":{self.api_port}/").replace(":9000/", f":{self.port}/")
-        code = code.replace("--model NAME", "--model nano-lora-demo")
-        if re.match(r"\.venv/bin/ner-eval (extract|predict|calibrate|api)", code) and "--base-url" not in code:
-            code += f" --base-url http://127.0.0.1:{self.port}/v1"
-        return f"{code} --port {self.api_port}" if code.startswith(".venv/bin/ner-eval api") else code
-
-    def _environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if name not in OURS}
-        return inherited | {"PORT": str(self.port), "API_PORT": str(self.api_port)}
-
-    def _start(self, code: str) -> None:
-        """Start a service, in place of the one that may run."""
-        self._running.close()
-        process = subprocess.Popen(_shell(code), cwd=self.folder, env=self._environment(), start_new_session=True)
-        self._running.callback(process.wait, 60)
-        self._running.callback(os.killpg, process.pid, signal.SIGTERM)
-        for _ in range(300):
-            assert process.poll() is None, code
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.api_port}/health", trust_env=False).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                time.sleep(0.2)
-        pytest.fail(f"{code}: does not listen")
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository in which nano was trained on demo by the shipped recipe."""
     folder: Path = copy_of_repository(tmp_path_factory.mktemp("trained"))
-    reader = Reader(folder)
-    reader.run("make data train MODEL=nano CORPUS=demo")
+    Reader(folder).run("make data train MODEL=nano CORPUS=demo")
     return folder
 
 
@@ -135,7 +61,7 @@ def reader(trained: Path, tmp_path: Path) -> Iterator[Reader]:
     folder = tmp_path / "copy"
     shutil.copytree(trained, folder, symlinks=True)
     (folder / "texts.txt").write_text(TEXTS, "utf-8")
-    with Reader(folder) as reader:
+    with Reader(folder, OTHERWISE) as reader:
         yield reader
 
 
@@ -146,9 +72,7 @@ def annotated(reader: Reader) -> None:
 
 def walked(reader: Reader) -> None:
     """What the tutorial made, its adapter aside; new texts; nobody corrects anything."""
-    for code in steps():
-        if code.startswith(TRAINING):
-            break
+    for code in data_of_the_tutorial():
         reader.run(code)
     shutil.copytree(reader.folder / "saves/nano/lora/demo", reader.folder / "saves/nano/lora/notes-split")
     gold = (reader.folder / "data/gold/demo/train.jsonl").read_text("utf-8").splitlines()[-150:]
@@ -218,7 +142,7 @@ BEFORE: dict[tuple[str, int], Callable[[Reader], None]] = {
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", pages())
 def test_every_command_of_a_page_runs(reader: Reader, name: str) -> None:
-    for number, code in enumerate(commands(name)):
+    for number, code in enumerate(run_here(name)):
         if before := BEFORE.get((name, number)):
             before(reader)
         reader.run(code)
