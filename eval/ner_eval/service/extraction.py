@@ -21,13 +21,15 @@ NO_SCORES = "scores: the engine has none; leave scores and threshold out"
 AWAY = 5  # seconds that clients are told to wait while no engine answers
 
 
-def check_labels(model: Model, labels: list[str] | None) -> None:
+def check_wanted(model: Model, request: Extract) -> None:
     """Raises:
-    Failed: 422: the model was not trained for one of them.
+    Failed: 422: the model was not trained for one of the labels, or takes less context.
     """
-    if unknown := [label for label in labels or () if label not in model.spec.labels]:
+    if unknown := [label for label in request.labels or () if label not in model.spec.labels]:
         known = ", ".join(model.spec.labels)
         raise Failed(422, f"labels: {model.name} has no label {one_line(unknown[0])}; it has {known}")
+    if request.context > (most := model.spec.longest_text // 2):
+        raise Failed(422, f"context: {model.name} takes at most {most} characters before a piece")
 
 
 async def results(model: Model, request: Extract) -> AsyncGenerator[Result, None]:
@@ -36,7 +38,7 @@ async def results(model: Model, request: Extract) -> AsyncGenerator[Result, None
     Raises:
         Failed: 503: no engine answers, or they refuse every request.
     """
-    asker = model.asker(request.scores or request.threshold is not None)
+    asker = model.asker(request)
     with _as_failures():
         if len(wanted := request.wanted) == 1:  # without the queue of a batch
             ((id, text),) = wanted

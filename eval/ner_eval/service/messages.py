@@ -36,6 +36,13 @@ class Extract(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="seconds until the request ends without an answer, at most the service's own"),
     ] = None
+    context: Annotated[
+        Annotated[int, Meta(ge=0)],
+        Meta(description="up to so many characters before each piece are shown to the model"),
+    ] = 0
+    passes: Annotated[
+        Annotated[int, Meta(ge=1, le=4)], Meta(description="how often long sentences are cut, each time elsewhere")
+    ] = 1
     stream: Annotated[bool, Meta(description="JSON lines; the same as Accept: application/x-ndjson")] = False
 
     @property

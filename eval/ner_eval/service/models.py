@@ -14,6 +14,7 @@ from ner_eval.inference.asker import Asker
 from ner_eval.inference.client import Client, Connection
 from ner_eval.inference.request import sampling
 from ner_eval.inference.served_model import Exchanged, Served, choose_prompt, find_model, require_unchanged, serves
+from ner_eval.service.messages import Extract
 
 LOOK_S = 2.0  # between two looks at what the engines serve
 
@@ -40,10 +41,13 @@ class Model:
     trust: Trust
     version: str
 
-    def asker(self, confidence: bool) -> Asker:
-        """One for a request; with ``confidence``, entities get scores, calibrated if the model's folder says how."""
+    def asker(self, request: Extract) -> Asker:
+        """One for a request; scores are calibrated if the model's folder says how."""
         how = (self.structured, self.connection.openai_only, self.connection.concurrency)
-        return Asker(self.client, self.name, self.spec, *how, confidence=confidence, trust=self.trust)
+        return Asker(
+            self.client, self.name, self.spec, *how, context=request.context, passes=request.passes,
+            confidence=request.scores or request.threshold is not None, trust=self.trust,
+        )  # fmt: skip
 
     async def ready(self) -> bool:
         return await serves(self.client, self.name)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ner_common.errors import one_line
 from ner_eval.service.access import Keys, RateLimit
-from ner_eval.service.extraction import NO_SCORES, check_labels, in_time, late, results
+from ner_eval.service.extraction import NO_SCORES, check_wanted, in_time, late, results
 from ner_eval.service.failures import HUNG_UP, Failed
 from ner_eval.service.messages import Extract, Extracted, Problem, Result, read_request
 from ner_eval.service.metrics import Metrics
@@ -118,14 +118,14 @@ class Service:
         """The model that is asked, and how many seconds that may take.
 
         Raises:
-            Failed: 404: there is no such model; 413: too many texts; 422: the model has no such label; 429: the client
+            Failed: 404: there is no such model; 413: too many texts; 422: see `check_wanted`; 429: the client
                 sends too many texts in too short a time.
         """
         count, most = len(request.wanted), self.limits.texts
         if count > most:
             raise Failed(413, f"{count:,} texts, more than {most:,}; send them in several requests")
         model = self._model(request.model)
-        check_labels(model, request.labels)
+        check_wanted(model, request)
         http.state.model, http.state.texts = model.name, count
         if wait := self._rates.wait(client, max(1, count)):
             raise Failed(429, f"more than {self.limits.rate:g} texts per second; wait {wait:.1f} s", wait)

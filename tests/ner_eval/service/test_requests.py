@@ -33,6 +33,24 @@ def test_one_text_many_and_a_document_are_answered_in_the_same_form(api) -> None
     assert all(document["text"][e["start"] : e["end"]] == e["text"] for e in result["entities"])
 
 
+def test_a_document_is_asked_with_context_and_in_several_passes(api, engine: Faulty) -> None:
+    text = "".join(f"第{n:02}人在云帆科技任经理。" for n in range(10))  # pieces of 13 characters
+    (result,) = api.extract({"text": text, "context": 13}).json()["results"]
+    assert sorted(engine.asked)[1] == text[:26] and len(engine.asked) == 10
+    # Each answer names the first two characters, which are context but in the first piece.
+    assert [(e["start"], e["end"]) for e in result["entities"]] == [(0, 2)]
+    engine.asked.clear()
+    sentence = "甲乙丙丁戊己庚辛壬癸" * 10
+    (once,) = api.extract({"text": sentence}).json()["results"]
+    asked, twice = len(engine.asked), api.extract({"text": sentence, "passes": 2}).json()["results"][0]
+    assert len(engine.asked) > 2 * asked
+    assert twice["entities"] and all(e["text"] == sentence[e["start"] : e["end"]] for e in twice["entities"])
+    assert len(twice["entities"]) > len(once["entities"])
+    assert api.refused(422, {"text": text, "context": 31}) == (
+        "context: nano takes at most 30 characters before a piece"
+    )
+
+
 def test_only_wanted_labels_and_scores_are_returned(api, engine: Faulty) -> None:
     engine.script = giving([("name", "林晓", 0.9), ("company", "云帆科技", 0.5)])
     everything = api.extract({"text": TEXT, "scores": True}).json()["results"][0]["entities"]
@@ -119,6 +137,9 @@ def api_json() -> dict[str, str]:
         (422, b'{"document": {"text": "a"}}', "id"),
         (422, b'{"text": "a", "treshold": 0.5}', "treshold"),
         (422, b'{"text": "a", "deadline": 0}', "deadline"),
+        (422, b'{"text": "a", "context": -1}', "context"),
+        (422, b'{"text": "a", "passes": 0}', "passes"),
+        (422, b'{"text": "a", "passes": 1000}', "passes"),
     ],
 )
 def test_a_body_that_is_no_request_is_refused(api, engine: Faulty, status: int, content: bytes, said: str) -> None:
@@ -199,7 +220,19 @@ def test_the_description_names_every_field_and_every_status(api) -> None:
     }
     fields = described["components"]["schemas"]["Extract"]["properties"]
     assert fields.keys() == {
-        *("text", "texts", "document", "model", "labels", "threshold", "scores", "deadline", "stream")
+        *(
+            "text",
+            "texts",
+            "document",
+            "model",
+            "labels",
+            "threshold",
+            "scores",
+            "deadline",
+            "context",
+            "passes",
+            "stream",
+        )
     }
     referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)))
     assert referred <= described["components"]["schemas"].keys()
