@@ -34,7 +34,8 @@ def draw(corpus: Corpus, gold: dict[str, list[Record]], count: int, seed: int) -
     held_out = {record.text for split, records in gold.items() if split != "train" for record in records}
     records = able(gold["train"], held_out)
     labels = {label.id for label in corpus.labels}
-    if len({record.text for record in records}) <= count:
+    texts = len({record.text for record in records})
+    if texts <= count:
         raise UserError(
             f"{corpus.name}: {count} demonstrations leave nothing to train on: its training split has "
             f"{len(records)} records that no other split has; ask for fewer"
@@ -48,10 +49,10 @@ def draw(corpus: Corpus, gold: dict[str, list[Record]], count: int, seed: int) -
     drawn = random.Random(seed).sample(records, len(records))
     if chosen := _choose(drawn, labels, count):
         return chosen
-    enough = next(more for more in range(count + 1, len(labels) + 1) if _choose(drawn, labels, more))
-    raise UserError(
-        f"{corpus.name}: {count} demonstrations cannot show its {len(labels)} labels; ask for {enough} or more"
-    )
+    larger = range(count + 1, min(len(labels) + 1, texts))
+    enough = next((more for more in larger if _choose(drawn, labels, more)), None)
+    remedy = f"ask for {enough} or more" if enough else "nor can more, with some left to train on; ask for none"
+    raise UserError(f"{corpus.name}: {count} demonstrations cannot show its {len(labels)} labels; {remedy}")
 
 
 def _choose(drawn: Sequence[Record], labels: Iterable[str], count: int) -> list[Record] | None:
