@@ -45,7 +45,8 @@ with the tokenizer of Qwen2.5, on {machine}. Counts do not depend on the machine
   missing to 1, even a perfect model loses: surfaces are located from left to right, which misses the place of one that
   also occurs unlabelled before it. `inline` says where each mention is.
 - **Left out**: entities of all splits that the form cannot write (in `inline`, those that cross another).
-- **Forced by**: what `--structured` can force the form by; `grammar` also keeps surfaces to what the text has.
+- **Forced by**: what `--structured` can force the form by; `grammar` also keeps surfaces to what the text has,
+  and lets `inline` mark no entity inside another.
 - **Prompt without the text**: system and user turn in the chat template. All records have it in common, so it is
   computed once per step in training with `share_prompt`, and once at all by a server with a prefix cache. Definitions
   and demonstrations are part of it; the second copy of `--repeat-text` is not."""

@@ -2,7 +2,7 @@
 
 ::
 
-    make bench-train MODEL=nano CORPUS=demo
+    make bench-train MODEL=nano CORPUS=demo ARGS="--micro-batch 8"     # a small model wants short rows
     make bench-train MODEL=DIR CORPUS=cluener ARGS="--micro-batch 8 --keep-layers"     # a folder with weights
     make bench-train MODEL=nano CORPUS=demo ARGS="--steps 20 disable_gradient_checkpointing=true"   # of both
 

@@ -17,14 +17,15 @@ def chinese(rng: random.Random, length: int) -> str:
 
 
 def alpaca_records(count: int, seed: int) -> list[dict[str, str]]:
-    """Records whose answer copies a span of the input; lengths differ, so batches are padded."""
+    """Records whose answer copies a span of the input; lengths differ, so batches are padded. A third ask otherwise."""
     rng = random.Random(seed)
     records = []
-    for _ in range(count):
+    for number in range(count):
         text = chinese(rng, rng.randrange(4, 40))
         start = rng.randrange(len(text) - 2)
         answer = json.dumps([{"label": rng.choice(LABELS), "text": text[start : start + 2]}], ensure_ascii=False)
-        records.append({"instruction": "找出实体。", "input": text, "output": answer, "system": "你是助手。"})
+        asked = "找出实体。" if number % 3 else "列出文本中的所有实体。"
+        records.append({"instruction": asked, "input": text, "output": answer, "system": "你是助手。"})
     return records
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from shared_prompt_support import DESCENT, difference, weights_of
+
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
 
@@ -27,41 +29,22 @@ def launch(args: dict[str, object], folder: Path, processes: int, **extra: str) 
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("method", ["lora", "p_tuning", "prefix_tuning"])
 def test_two_processes_train_what_one_process_trains_with_twice_the_batch(method, recipe, tmp_path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-
-    prompts = []
-    for processes, batch in ((1, 4), (2, 2)):
-        out = tmp_path / str(processes)
-        args = recipe(finetuning_type=method, output_dir=str(out), per_device_train_batch_size=batch)
+    def trained(name: str, processes: int, **changes: object) -> Path:
+        args = recipe(**({"finetuning_type": method} | DESCENT | changes), output_dir=str(tmp_path / name))
         done = launch(args, tmp_path, processes)
         assert done.returncode == 0, done.stderr[-3000:]
-        assert json.loads((out / "ner_training.json").read_text())["recipe"] == str(
-            tmp_path / f"recipe{processes}.yaml"
-        )
-        prompts.append(load_file(out / "adapter_model.safetensors")["prompt_embeddings"])
-    assert torch.allclose(prompts[0], prompts[1], atol=1e-3)
+        record = json.loads((tmp_path / name / "ner_training.json").read_text())
+        assert record["recipe"] == str(tmp_path / f"recipe{processes}.yaml")
+        return tmp_path / name
 
-
-def test_two_processes_that_share_prompts_train_what_one_process_trains_with_padded_batches(
-    recipe, tmp_path: Path
-) -> None:
-    import torch
-    from safetensors.torch import load_file
-
-    adapters = []
-    for processes, batch in ((1, 4), (2, 2)):
-        out = tmp_path / str(processes)
-        lora = {"finetuning_type": "lora", "num_virtual_tokens": None, "optim": "sgd", "learning_rate": 0.05}
-        args = recipe(**lora, output_dir=str(out), per_device_train_batch_size=batch, share_prompt=processes > 1)
-        done = launch(args, tmp_path, processes)
-        assert done.returncode == 0, done.stderr[-3000:]
-        adapters.append(load_file(out / "adapter_model.safetensors"))
-    trained = [name for name in adapters[0] if "lora_B" in name]  # zero before training
-    one, two = (torch.cat([adapter[name].flatten() for name in trained]) for adapter in adapters)
-    assert (one - two).norm() / one.norm() < 1e-4
+    virtual = {"num_virtual_tokens": None} if method == "lora" else {}
+    start = trained("start", 1, **virtual, learning_rate=1e-30, max_steps=1)
+    one = trained("one", 1, **virtual)
+    for name, shares in (("two", False), ("two that share", True)):
+        two = trained(name, 2, **virtual, per_device_train_batch_size=2, share_prompt=shares)
+        assert difference(*map(weights_of, (two, one, start))) < 1e-4
 
 
 def test_a_refusal_is_printed_once_by_two_processes(recipe, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from chatglm_support import bare_glm
+from llamafactory_ner.shared_rows import IGNORED, shared_row
+from shared_prompt_support import padded, records
 
 pytestmark = pytest.mark.train
 
@@ -65,6 +67,32 @@ def test_recomputation_gives_the_same_gradients(method: str) -> None:
     for kept, recomputed in zip(*gradients, strict=True):
         assert kept.abs().max() > 0
         assert torch.allclose(kept, recomputed, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_that_shares_its_prompt_has_the_gradients_of_the_padded_batch(method: str) -> None:
+    import torch
+
+    from llamafactory_ner.shared_attention import IMPLEMENTATIONS
+    from llamafactory_ner.workflow import read_shared_rows
+
+    model, features = build(method).train(), records("two prompts")
+
+    def loss_and_gradients(batch):
+        model.zero_grad()
+        loss = model(**batch, num_items_in_batch=batch["labels"].ne(IGNORED).sum()).loss
+        loss.backward()
+        return loss.detach(), torch.cat([p.grad.flatten() for p in model.prompt_encoder.parameters()])
+
+    loss, expected = loss_and_gradients(padded(features))
+    read_shared_rows(model, "sdpa")
+    shared_loss, found = loss_and_gradients(shared_row(features))
+    assert torch.allclose(shared_loss, loss, rtol=1e-5)
+    assert (found - expected).norm() / expected.norm() < 1e-5
+    # On a CPU without gradients, and not compiled.
+    model.get_base_model().set_attn_implementation(IMPLEMENTATIONS["flex_attention"])
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        assert torch.allclose(model(**shared_row(features)).loss, loss, rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -7,50 +7,9 @@ import pytest
 
 from chatglm_support import bare_glm
 from llamafactory_ner.shared_rows import GROUP_COST, IGNORED, grouped, shared_row
+from shared_prompt_support import KINDS, VOCABULARY, padded, records, tokens
 
 pytestmark = pytest.mark.train
-
-VOCABULARY = 256
-PROMPTS = {"one prompt": (40,), "two prompts": (40, 25), "no common token": (0,)}
-
-
-def tokens(rng: random.Random, count: int) -> list[int]:
-    return [rng.randrange(2, VOCABULARY) for _ in range(count)]
-
-
-def record(rng: random.Random, prompt: list[int], all_labelled: bool = False) -> dict[str, list[int]]:
-    text, answer = tokens(rng, rng.randrange(1, 30)), tokens(rng, rng.randrange(1, 12))
-    before = prompt + text
-    return {"input_ids": before + answer, "labels": (before if all_labelled else [IGNORED] * len(before)) + answer}
-
-
-def records(kind: str, count: int = 8) -> list[dict[str, list[int]]]:
-    rng = random.Random(kind)
-    if kind == "one record":
-        return [record(rng, tokens(rng, 40))]
-    if kind == "labels in the prompt":
-        prompt = tokens(rng, 40)
-        return [record(rng, prompt, all_labelled=True) for _ in range(count)]
-    if kind == "one the beginning of another, two the same":
-        made = records("one prompt")
-        beginning = {name: values[:45] for name, values in made[0].items()}
-        return [*made, beginning, dict(made[1])]
-    prompts = [tokens(rng, length) for length in PROMPTS[kind]]
-    return [record(rng, prompts[n % len(prompts)]) for n in range(count)]
-
-
-def padded(features):
-    import torch
-
-    longest = max(len(feature["input_ids"]) for feature in features)
-
-    def column(name: str, filler: int):
-        return torch.tensor([f[name] + [filler] * (longest - len(f[name])) for f in features])
-
-    mask = column("labels", 0) * 0
-    for row, feature in zip(mask, features, strict=True):
-        row[: len(feature["input_ids"])] = 1
-    return {"input_ids": column("input_ids", 0), "labels": column("labels", IGNORED), "attention_mask": mask}
 
 
 def qwen2(**sizes):
@@ -78,13 +37,26 @@ def nano():
     return AutoModelForCausalLM.from_pretrained(ROOT / "data/nano")
 
 
+def values_of_another_width():
+    import torch
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"num_key_value_heads": 4, "q_lora_rank": 32, "kv_lora_rank": 32, "first_k_dense_replace": 2}
+    widths = {"qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 16}
+    return DeepseekV3ForCausalLM(
+        DeepseekV3Config(vocab_size=VOCABULARY, initializer_range=0.1, n_routed_experts=8, **shape, **widths)
+    )
+
+
 MODELS = {
     "two key heads, tied": lambda: qwen2(num_key_value_heads=2, tie_word_embeddings=True),
     "one key head, untied": lambda: qwen2(num_key_value_heads=1, tie_word_embeddings=False),
     "glm": bare_glm,
     "nano": nano,
+    "values of another width": values_of_another_width,
 }
-KINDS = [*PROMPTS, "one record", "labels in the prompt", "one the beginning of another, two the same"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,7 +94,31 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(name: str, kind: str) 
         assert torch.allclose(flex, model(**shared_row(features), use_cache=False).loss, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*MODELS, "qwen3", "llama"])
+@pytest.mark.parametrize("name", ["glm", "two key heads, tied"])
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_a_batch_without_labels_has_no_loss_and_no_gradient(name: str, in_pieces: bool) -> None:
+    """All were cut off; the other batches of a step have some."""
+    import torch
+
+    from llamafactory_ner import label_loss, shared_attention
+
+    shared_attention.register()
+    model = MODELS[name]()
+    model.set_attn_implementation(shared_attention.IMPLEMENTATIONS["sdpa"])
+    if in_pieces:
+        model.get_output_embeddings().weight.requires_grad_(False)
+        label_loss.register(model)
+    features = [r | {"labels": [IGNORED] * len(r["labels"])} for r in records("one prompt")]
+    loss = model(**shared_row(features), use_cache=False, num_items_in_batch=torch.tensor(10)).loss
+    loss.backward()
+    assert loss == 0
+    assert all(weights.grad is None or not weights.grad.any() for weights in model.parameters())
+
+
+LOSS_IN_PIECES = [name for name in MODELS if name != "values of another width"]
+
+
+@pytest.mark.parametrize("name", [*LOSS_IN_PIECES, "qwen3", "llama"])
 def test_the_loss_in_pieces_has_the_same_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

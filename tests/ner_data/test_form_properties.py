@@ -55,10 +55,10 @@ def check_round_trips(form: str, count: int) -> int:
         if form in ORDERED:
             assert found == wanted, record
         elif form == "json_grouped":
+            # By label; of overlapping ones, two with the same text are found from left to right.
+            same = Counter if number % 2 == 0 else list
             for label in LABELS:
-                assert Counter(m for m in found if m[0] == label) == Counter(m for m in wanted if m[0] == label), (
-                    record
-                )
+                assert same(m for m in found if m[0] == label) == same(m for m in wanted if m[0] == label), record
         else:
             spans = [
                 (m.start, *span, m.label, m.text)

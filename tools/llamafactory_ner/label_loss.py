@@ -19,7 +19,7 @@ MODEL_TYPES = ("glm", "llama", "qwen2", "qwen3")
 def register(model: Any) -> None:
     """Make a causal language model of transformers compute its loss in pieces, if it is one of `MODEL_TYPES`.
 
-    A model whose output layer is trained, or has hooks or adapters of its own, keeps the loss of transformers.
+    A model whose output layer is trained, or has adapters, keeps the loss of transformers.
     """
     head = model.get_output_embeddings()
     if (

@@ -43,11 +43,12 @@ def shared_sdpa(
 
     Args:
         query: [1, heads, own + tokens, width], where own are the virtual tokens that are fed to the model (p_tuning).
-        key, value: [1, key heads, virtual + tokens, width], where virtual are all virtual tokens.
+        key, value: [1, key heads, virtual + tokens, width], where virtual are all virtual tokens; values may have a
+            width of their own.
         shared_prompt: the layout of the row's tokens.
 
     Returns:
-        [1, own + tokens, heads, width]
+        [1, own + tokens, heads, width of the values]
     """
     if shared_prompt is None:
         return _plain(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
@@ -108,10 +109,10 @@ def _attend_rests(
 
     The query heads that share a key head are laid one after the other along the length, so keys are not repeated.
     """
-    records, heads, longest, width = query.shape
-    key_heads = key.shape[1]
+    records, heads, longest, _ = query.shape
+    key_heads, width = value.shape[1], value.shape[3]
     queries_per_key = heads // key_heads
-    query = query.reshape(records, key_heads, queries_per_key * longest, width)
+    query = query.reshape(records, key_heads, queries_per_key * longest, -1)
     mask = pad(group["mask"], (key.shape[2] - group["mask"].shape[3], 0), value=True)  # all see the virtual tokens
     mask = mask.repeat(1, 1, queries_per_key, 1)
     output = scaled_dot_product_attention(query, key, value, attn_mask=mask, **options)

@@ -99,8 +99,11 @@ def shared_row(features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "input_ids": torch.tensor([row]),
         "position_ids": torch.tensor([positions]),
         "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool),
-        "labels": torch.tensor([[label for record in labels for label in record if label != IGNORED]]),
-        "shift_labels": torch.tensor([targets]),
+        # Also if there are none.
+        "labels": torch.tensor(
+            [[label for record in labels for label in record if label != IGNORED]], dtype=torch.long
+        ),
+        "shift_labels": torch.tensor([targets], dtype=torch.long),
         "logits_to_keep": torch.tensor(kept, dtype=torch.long),
     }
 

@@ -4,6 +4,7 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from llamafactory_ner.methods import PEFT_LORA, is_set
+from llamafactory_ner.number_format import trains_on_cpu
 
 REMEDY = "or set share_prompt: false"
 # Arguments of llamafactory and of transformers' trainer, and what to do instead.
@@ -25,7 +26,13 @@ UNSUPPORTED = {
     "compute_accuracy": "unset it, and score with `ner-eval`",
     "predict_with_generate": "unset it, and use `ner-eval predict`",
 }
+# Of a model's configuration: what the attention to a shared prompt does not do, or does in another way.
+DIFFERING = {
+    "attn_logit_softcapping": "its attention is not torch's",
+    "attention_dropout": "what drops out would be the same for all records of a batch",
+}
 ATTENTION = ("auto", "sdpa")
+FLEX = "flex_attention"
 
 
 def sharing_problems(given: Mapping[str, Any]) -> list[str]:
@@ -44,6 +51,16 @@ def sharing_problems(given: Mapping[str, Any]) -> list[str]:
             f"share_prompt does not work with flash_attn: {attention}, which cannot mask records from one another: "
             "use flash_attn: sdpa, or share_prompt_attention: flex_attention on a GPU"
         )
+    if given.get("share_prompt_attention") == FLEX and trains_on_cpu(given):
+        problems.append(
+            f"share_prompt_attention: {FLEX} does not train on a CPU, where torch has no gradients for it: use sdpa"
+        )
+    if not is_set(given.get("ignore_pad_token_for_loss", True)):
+        problems.append(
+            "share_prompt does not work with ignore_pad_token_for_loss: false: unset it, rows have no padding"
+        )
+    if given.get("include_num_input_tokens_seen") == "non_padding":
+        problems.append("share_prompt does not work with include_num_input_tokens_seen: non_padding: use all")
     return ["; ".join(problems) + f"; {REMEDY}"] if problems else []
 
 
@@ -72,6 +89,9 @@ def model_problem(config: Any, architecture: Any, forward: Container[str], longe
     supported = getattr(architecture, "_supports_attention_backend", False) and architecture._supports_sdpa
     if not supported or getattr(architecture, "_is_stateful", False) or "logits_to_keep" not in forward:
         return f"{architecture.__name__} does not let its attention be replaced"
+    for name, effect in DIFFERING.items():
+        if value := getattr(config, name, None):
+            return f"its config.json has {name}: {value}, and {effect}"
     kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
     window = getattr(config, "sliding_window", None)
     if unknown := kinds - {"full_attention", "sliding_attention"}:

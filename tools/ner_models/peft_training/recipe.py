@@ -15,6 +15,7 @@ from llamafactory_ner.checks.arguments import base_folder_problem, tracker_probl
 from llamafactory_ner.checks.configs import Line, read_adapter_config
 from llamafactory_ner.checks.datasets import dataset_problems, split
 from llamafactory_ner.checks.recipe import recipe_problems, template_problem
+from llamafactory_ner.checks.sharing import sharing_problems
 from llamafactory_ner.methods import PEFT_LORA
 from llamafactory_ner.number_format import suited
 from ner_common.decoding import convert, decode_yaml
@@ -162,6 +163,7 @@ def _problems(recipe: Recipe, given: dict[str, Any]) -> list[str]:
         found.append("dataset names no data set")
     model = recipe.model_name_or_path
     found += filter(None, [base_folder_problem(model) or template_problem(model, recipe.template)])
+    found += sharing_problems(given)
     return found + dataset_problems(given, recipe.dataset_dir) + tracker_problems(given)
 
 
