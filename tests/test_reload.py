@@ -1,6 +1,7 @@
 """`ner-model reload` on a real vLLM server, while clients ask it without a pause."""
 
 import json
+import re
 import subprocess
 import threading
 import time
@@ -178,3 +179,34 @@ def test_after_each_reload_a_server_answers_as_one_that_was_started_with_that_ad
     assert answers[0] == expected and answers[2] == expected
     assert answers[1][0] != expected[0] and answers[1][1] == expected[1]
     assert asker.answers("nano-lora") == answers[1][0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_engines_behind_one_address_answer_as_one_and_are_reloaded_together(server: Served, adapter: Path) -> None:
+    """vLLM's data parallelism."""
+    port = free_port()
+    words = ("--reloadable", "--port", port, "--vllm-args", "--data-parallel-size 2")
+    started = ner_model(server.folder, "serve", f"nano-lora={adapter}", *words)
+    assert started.returncode == 0, started.stderr
+    one, two = Asker(server.base_url, server.folder, 40), Asker(f"http://127.0.0.1:{port}/v1", server.folder, 40)
+
+    def answered() -> dict[str, float]:
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+        found: dict[str, float] = {}
+        for engine, count in re.findall(r'^vllm:request_success_total\{.*engine="(\d+)".*\} (\S+)$', metrics, re.M):
+            found[engine] = found.get(engine, 0) + float(count)
+        return found
+
+    try:
+        assert two.answers("nano-lora") == (before := one.answers("nano-lora"))
+        first = answered()
+        for place in (server.port, port):
+            assert ner_model(server.folder, "reload", f"nano-lora={OTHER}", "--port", place).returncode == 0
+        assert two.answers("nano-lora") == one.answers("nano-lora") != before
+        second = answered()
+    finally:
+        ner_model(server.folder, "stop", "--port", port)
+        ner_model(server.folder, "reload", "--rollback", "nano-lora", "--port", server.port)
+    assert first.keys() == second.keys() == {"0", "1"}
+    assert all(0 < first[engine] < second[engine] for engine in first)
