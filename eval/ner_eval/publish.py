@@ -125,6 +125,7 @@ def write_result(folder: Path, training: Training, records: int | None, more: di
         "training_records": 0 if bare else records or records_trained(training.arguments),
         "prompt": prompt_facts(manifest),
         "answers_per_s": round(answers["scored"] / manifest.seconds, 2) if manifest.seconds else None,
+        "number_format": training.number_format,
         **more,
     }
     if manifest.selected:

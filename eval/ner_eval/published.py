@@ -9,13 +9,14 @@
      "base": "nano", "training_records": 1800, "curve": "lora",
      "prompt": {"answer_form": "json_list", "fingerprint": "0123456789abcdef", "definitions": false,
                 "demonstrations": 0, "text_twice": false},
-     "answers_per_s": 12.5}
+     "answers_per_s": 12.5, "number_format": "float32"}
 
 and "selected" (`ner_common.training_record`) if `ner-eval select` chose the checkpoint; in "prompt", "shots" (nearest
 or fixed) if the demonstrations are those of `ner-eval predict --shots`.
 
-Files of earlier versions lack the last five; "answers_per_s" is null unless all records were asked in one go. The
-result of an untrained base model names ``model.yaml`` as its recipe, and was trained on nothing.
+Files of earlier versions lack the last six; "number_format" is that of the training; "answers_per_s" is null unless
+all records were asked in one go. The result of an untrained base model names ``model.yaml`` as its recipe, and was
+trained on nothing.
 """
 
 import re
@@ -94,6 +95,7 @@ class Published(Struct, frozen=True, forbid_unknown_fields=True):
     prompt: Prompted | None = None
     selected: Selected | None = None
     answers_per_s: Amount | None = None
+    number_format: Literal["", "float32", "bfloat16", "float16"] = ""
 
     def __post_init__(self) -> None:
         # These two stand in the tables as code, in which nothing can be escaped.
@@ -150,7 +152,7 @@ class Published(Struct, frozen=True, forbid_unknown_fields=True):
         return (
             f"{self.train_seconds / 60:.1f} min{epochs}" if self.train_seconds else "–",
             f"{self.gpu_memory_gb:.1f} GB" if self.gpu_memory_gb else "–",
-            cell(self.hardware),
+            cell(self.hardware) + (f", {self.number_format}" if self.number_format else ""),
             f"`{self.commit}`",
         )
 

@@ -36,6 +36,14 @@ class Training(Struct, frozen=True):
     arguments: dict[str, Any] = {}
     base: str | None = None
 
+    @property
+    def number_format(self) -> str:
+        """What it computed in, as recorded; "" if unknown."""
+        if not self.arguments:
+            return ""
+        found = (name for key, name in (("bf16", "bfloat16"), ("fp16", "float16")) if self.arguments.get(key))
+        return next(found, "float32")
+
 
 def untrained(base: str, adapter: Path | None, recipe: Path | None, records: int | None) -> Training:
     """The training of a base model that has none.

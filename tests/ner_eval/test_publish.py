@@ -211,6 +211,10 @@ def test_an_adapter_elsewhere_is_published_with_the_recipe_that_is_named(
     value = stored()
     assert (value["recipe"], value["trained_on"], value["base"]) == ("recipes/nano/lora.yaml", "demo", "qwen05b")
     assert (value["training_records"], value["curve"], value["train_seconds"]) == (900, "lora", 60.0)
+    assert value["number_format"] == "float32"
+    record(elsewhere, bf16=True)
+    assert cli("ner-eval", "publish", scored, *words).code == 0 and stored()["number_format"] == "bfloat16"
+    assert ", bfloat16 |" in Path("docs/benchmarks.md").read_text()
     prompt = value["prompt"]
     assert (prompt["answer_form"], prompt["demonstrations"], prompt["definitions"]) == ("json_list", 0, False)
     assert "| `nano/lora` | – | demo | 900 | json_list | none |" in Path("docs/benchmarks.md").read_text()

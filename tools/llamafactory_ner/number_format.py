@@ -5,6 +5,7 @@ would let it emulate bfloat16. What is written on the command line (``bf16=true`
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from llamafactory_ner.checks.refusal import note
@@ -64,7 +65,7 @@ def emulates_bfloat16() -> bool:
     return torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def trains_on_cpu(given: dict[str, Any]) -> bool:
+def trains_on_cpu(given: Mapping[str, Any]) -> bool:
     """Whether the host would train on the CPU."""
     if is_set(given.get("use_cpu")):
         return True
