@@ -100,6 +100,7 @@ def test_the_names_of_files_tell_the_splits(workplace: Path) -> None:
         (["train/dev.txt", "train/a.txt"], "dev train"),
         (["test_data/train.txt", "test_data/x_val.txt"], "train dev"),
         (["eng.train", "eng.testa"], "train test"),
+        (["esp.testb", "esp.train", "esp.testa"], "test train dev"),
         (["devset.txt", "trainset.txt", "eng.testB"], "dev train test"),
         (["msraTrain.txt", "evalBIO.txt"], "train dev"),
         (["验证集valid.txt", "训练集train.txt"], "dev train"),

@@ -27,6 +27,7 @@ def _words(known: dict[str, str]) -> re.Pattern[str]:
     )
 
 
+_TEST = re.compile("(?i)(?<![a-z])test([ab])(?![a-z])")
 _SPLIT, _ROLE = _words(_SPLITS), _words(_ROLES)
 
 
@@ -35,11 +36,15 @@ def splits_of(files: Sequence[Path], encoding: str = "utf-8") -> dict[str, list[
 
     A word in a file's own name tells, the last one; otherwise one in the name of its folder, which for a single file
     must be that word. Without such words a single file, and two of which one has the tags of the other, are train.
+    ``testa`` beside ``testb`` is dev, as in CoNLL-2002 and 2003, unless another file is.
 
     Raises:
         UserError: the name of one of several files does not say which split it is; or a split is named twice.
     """
     named = {path: _named(path, len(files) == 1) for path in files}
+    tests = {path: found[1].lower() for path in files if (found := _TEST.search(path.name))}
+    if {*tests.values()} == {"a", "b"} and "dev" not in named.values():
+        named |= {path: "dev" for path, letter in tests.items() if letter == "a"}
     nameless = [path for path in files if not named[path]]
     if len(files) > 1 and nameless and not (len(nameless) == 2 and _pair(nameless, encoding)):
         problem = "its name does not say which split it is; have train, dev or test in it"
