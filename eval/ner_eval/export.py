@@ -2,7 +2,8 @@
 
 ``RUN`` is a run, or a file that ``ner-eval extract --output`` wrote. If the model was asked with ``--confidence``,
 formats that have a place for scores get them, and ``--uncertain N`` writes the N texts that the model was least sure
-of, the least sure one first. ``--suspects`` writes gold instead: the records of a run with likely annotation errors,
+of, the least sure one first. (Votes, of ``extract --samples``, are scores of entities, and say nothing of a text in
+which none was named.) ``--suspects`` writes gold instead: the records of a run with likely annotation errors,
 those of the report, to be annotated again.
 """
 
@@ -142,7 +143,10 @@ def export_extracted(
             kept.append(text)
     if uncertain:
         if kept and all(text.certainty == -inf for text in kept):
-            raise UserError(f"{rooted(file)}: has no scores; extract with --confidence into another --output")
+            problem = "has no scores; extract with --confidence"
+            if asked.voted:
+                problem = "its scores are votes, which do not rank texts; extract with --confidence, without --samples,"
+            raise UserError(f"{rooted(file)}: {problem} into another --output")
         kept = _least_certain(kept, lambda text: text.certainty, uncertain, done)
     labels = asked.labels or sorted({entity.label for text in kept for entity in text.record.gold})
     corpus = Corpus(file.stem, "", "", "", "gold", {}, tuple(Label(label, label) for label in labels))

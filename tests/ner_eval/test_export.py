@@ -237,6 +237,27 @@ def test_extracted_texts_are_written_with_scores_the_least_certain_first(extract
     assert [line["label"] for line in lines] == [[[0, 3, "name"]]] * 6
 
 
+def test_votes_are_scores_of_entities_but_do_not_rank_texts(work: Path, ner_eval) -> None:
+    async def undecided(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return scored([] if body["seed"] == 2 else [("name", "林晓", 0.5)], logprobs=None)
+
+    Path("new.txt").write_text("林晓在云帆\n", "utf-8")
+    with Faulty(undecided) as server:
+        asked = ("--prompt", "data/alpaca/demo.prompt.json", "--base-url", server.base_url, "--wait", 0)
+        words = ("--model", "nano", "--samples", 4, "--output", "new.jsonl")
+        assert ner_eval("extract", "new.txt", *words, *asked).code == 0
+    words = ("export", "new.jsonl", "--format", "label_studio", "--output", "out")
+    ended = ner_eval(*words, "--uncertain", 1)
+    assert (ended.code, Path("out").exists()) == (2, False)
+    assert ended.lines == [
+        "ner-eval: new.jsonl: its scores are votes, which do not rank texts; extract with --confidence, without "
+        "--samples, into another --output"
+    ]
+    assert ner_eval(*words).code == 0
+    (task,) = json.loads(Path("out/new.json").read_text("utf-8"))
+    assert [one["score"] for one in task["predictions"][0]["result"]] == [0.75]
+
+
 @pytest.mark.parametrize("format", ["alpaca", "bio", "cluener", "hf_datasets", "messages", "uie"])
 def test_extracted_texts_are_read_back(extracted: Path, ner_eval, format: str) -> None:
     ended = ner_eval("export", "new.jsonl", "--format", format, "--output", "out")
