@@ -17,6 +17,7 @@ from support import ROOT, Result
 from test_readme import FENCE, PAGES, PROGRAMS, Cli, blocks, read, tables
 
 GPU = {"en": "# needs a GPU", "zh": "# 需要 GPU"}
+DOCKER = {"en": "# needs Docker", "zh": "# 需要 Docker"}
 # Targets that load the base model, which may need a GPU.
 LOADING = {
     "train",
@@ -119,6 +120,13 @@ def test_commands_that_need_a_gpu_say_so(name: str) -> None:
     for code in bash(name):
         marked = code.startswith(f"{GPU[language(name)]}\n")
         assert marked == any(needs_gpu(words) for words in lines(code)), code
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_of_docker_say_that_they_need_it(name: str) -> None:
+    for code in bash(name):
+        marked = code.startswith(f"{DOCKER[language(name)]}\n")
+        assert marked == any(words[0] == "docker" for words in lines(code)), code
 
 
 def test_everything_that_is_generated_is_there(tmp_path: Path) -> None:
