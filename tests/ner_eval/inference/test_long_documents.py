@@ -193,7 +193,7 @@ def test_more_context_than_half_of_a_piece_is_refused(work: Path, ner_eval) -> N
 
 
 # With line breaks, the pieces are the records, so only a wrong cut or offset can lose anything. One after the other, 11
-# of the 60 get an end mark that they lack as records. Where these are not told apart, this adapter loses 3 points.
+# of the 60 get an end mark that they lack as records, and more than the bound is lost where ends are not found.
 @pytest.mark.serve
 @pytest.mark.parametrize(("as_sentence", "most"), [(on_a_line, 0.01), (ended, 0.02)])
 def test_a_document_loses_hardly_anything(
