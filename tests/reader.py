@@ -18,15 +18,23 @@ from make_support import OURS, link, link_environments
 from support import ROOT, free_port
 from test_readme import blocks, read
 
-GPU = "# needs a GPU"
+NEEDS = ("# needs a GPU", "# needs Docker")  # how blocks begin for which this machine lacks something
 # Commands that run until they are stopped.
 FOREGROUND = ("make api", ".venv/bin/ner-eval api")
 
 
+def examples(page: str) -> list[tuple[str, str]]:
+    """The blocks of a page of ``docs/en`` that run here, with their kind: commands (bash), and Python.
+
+    Both languages have the same.
+    """
+    found = blocks(read(f"docs/en/{page}"))
+    return [(kind, code) for kind, code in found if kind in ("bash", "python") and not code.startswith(NEEDS)]
+
+
 def commands(page: str) -> list[str]:
-    """The blocks of commands of a page of ``docs/en`` that need no GPU. Both languages have the same."""
-    found = [code for kind, code in blocks(read(f"docs/en/{page}")) if kind == "bash"]
-    return [code for code in found if not code.startswith(GPU)]
+    """The blocks of commands of a page."""
+    return [code for kind, code in examples(page) if kind == "bash"]
 
 
 def data_of_the_tutorial() -> list[str]:
@@ -63,23 +71,29 @@ class Reader:
         self._running.close()
         self.run("make stop")
 
-    def run(self, block: str) -> None:
-        """Run a block, command by command."""
+    def run(self, block: str, kind: str = "bash") -> None:
+        """Run a block: Python as a whole, commands one by one."""
+        if kind == "python":
+            code = self._on_our_ports(block)
+            return self._end([".venv/bin/python", "-c", code], code)
         for line in block.replace("\\\n", " ").splitlines():
             code = self._on_our_ports(line.strip())
             if code.startswith(FOREGROUND):
                 self._start(code)
             elif code and not code.startswith("#"):
-                done = subprocess.run(
-                    _shell(code), cwd=self.folder, env=self._environment(), capture_output=True, text=True
-                )
-                said = done.stdout + done.stderr
-                status, words = next((ends for part, ends in self._otherwise.items() if part in code), (0, ""))
-                assert done.returncode == status and words in said, f"{code}\n{said[-4000:]}"
-                self.said += said
+                self._end(_shell(code), code)
+
+    def _end(self, command: list[str], code: str) -> None:
+        """Run something to its end, which has to be the one that is expected of its code."""
+        done = subprocess.run(command, cwd=self.folder, env=self._environment(), capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        status, words = next((ends for part, ends in self._otherwise.items() if part in code), (0, ""))
+        assert done.returncode == status and words in said, f"{code}\n{said[-4000:]}"
+        self.said += said
 
     def _on_our_ports(self, code: str) -> str:
         code = code.replace(":8080/", f":{self.api_port}/").replace(":9000/", f":{self.port}/")
+        code = code.replace(":8000/", f":{self.port}/")
         code = code.replace("--model NAME", "--model nano-lora-demo")
         if re.match(r"\.venv/bin/ner-eval (extract|predict|calibrate|api)", code) and "--base-url" not in code:
             code += f" --base-url http://127.0.0.1:{self.port}/v1"

@@ -1,6 +1,8 @@
 """What the benchmarks count and compare."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,10 @@ import pytest
 
 from bench import floor, training
 from bench.floor import Sizes, Work
+from make_support import link, link_environments
+from ner_data.gold import Entity, read_gold
+from ner_eval.confidence.tokens import certainty
+from ner_eval.runs.predictions import read_predictions
 from support import ROOT
 
 IGNORED = -100
@@ -106,3 +112,49 @@ def test_both_train_on_the_same_but_for_how_records_are_laid_out(monkeypatch: py
         assert one["per_device_train_batch_size"] * one["gradient_accumulation_steps"] == training.RECORDS
         assert (one["max_samples"], one["lora_rank"], one["learning_rate"]) == (96, 16, 2e-4)
     json.dumps(given)
+
+
+WALK = "--model nano --corpus demo --split test --limit 20 --start 60 --pool 40 --step 20 -- num_train_epochs=6"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_walk_corrects_what_the_model_is_least_sure_of_and_a_second_start_trains_nothing(
+    checkout: Path, chain: Path
+) -> None:
+    link(checkout, "data/nano", "tests/bench")
+    link_environments(checkout)
+    for name, source in (("data/corpora", ROOT), ("data/gold/demo", chain), ("data/alpaca", chain)):
+        shutil.copytree(source / name, checkout / name)
+
+    def said() -> list[str]:
+        words = [".venv/bin/python", "tests/bench/correction.py", *WALK.split()]
+        done = subprocess.run(words, cwd=checkout, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.splitlines()
+
+    def gold(name: str, split: str = "train") -> dict[str, tuple[Entity, ...]]:
+        return {record.text: record.gold for record in read_gold(checkout / f"data/gold/{name}/{split}.jsonl")}
+
+    lines = said()
+    assert [line.split("  micro F1 ")[0].split() for line in lines if "micro F1" in line] == [
+        ["first", "60", "sentences"],
+        ["least", "certain", "80", "sentences"],
+        ["random", "80", "sentences"],
+    ]
+    first, corrected, drawn = gold("walk"), gold("walk-least-certain-1"), gold("walk-random-1")
+    assert (len(first), len(corrected), len(drawn)) == (60, 80, 80)
+    assert first.items() <= corrected.items() <= gold("demo").items() and first.items() <= drawn.items()
+    ranked = sorted(read_predictions(checkout / "runs/walk-on-walk-new-dev"), key=lambda one: certainty(one.tokens))
+    texts = {record.id: record.text for record in read_gold(checkout / "data/gold/walk-new/dev.jsonl")}
+    assert len(ranked) == 40 and corrected.keys() - first.keys() == {texts[one.id] for one in ranked[:20]}
+    results = [json.loads(path.read_text("utf-8")) for path in checkout.glob("recipes/nano/results/walk*-test.json")]
+    # A tenth of the sentences is held out.
+    assert sorted((result["training_records"], result["curve"]) for result in results) == [
+        (54, "least certain; random"),
+        (72, "least certain"),
+        (72, "random"),
+    ]
+    trained = {path: path.stat().st_mtime_ns for path in checkout.glob("saves/nano/lora/walk*/adapter_model.*")}
+    assert len(trained) == 3 and said() == lines
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained

@@ -1,4 +1,4 @@
-"""The commands of the guides, page by page, as a reader runs them. Both languages have the same.
+"""The commands and the Python of the guides, page by page, as a reader runs them. Both languages have the same.
 
 What a page takes for granted (an adapter, texts, somebody's corpus) is made first. Commands that start a server in the
 foreground go on until the page ends.
@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from ner_docs import names
-from reader import Reader, commands, copy_of_repository, data_of_the_tutorial
+from reader import Reader, copy_of_repository, data_of_the_tutorial, examples
 from support import ROOT
 
 # What is run elsewhere, or nowhere: the first words of its block.
 ELSEWHERE = {
-    "docker build": "tests/test_containers.py",
     "make merge": "tests/ner_models/test_export_gguf.py, with a converter of its own",
     "make quantize": "tests/test_quantize.py, in an environment of its own",
     ".venv-train/bin/ner-model import-prefix": "tests/ner_models/chatglm3/test_import_prefix.py, on a checkpoint made for it",
@@ -32,16 +31,25 @@ TEXTS = "林晓在云帆科技任职。\n海腾传媒宣布任命费舍尔·布�
 
 
 def pages() -> list[str]:
-    """The pages with commands that need no GPU, without the tutorial, which has a test of its own."""
+    """The pages with something to run here, without the tutorial, which has a test of its own."""
     return [name for name in names("en") if name != "tutorial.md" and run_here(name)]
 
 
-def run_here(name: str) -> list[str]:
-    return [code for code in commands(name) if not code.startswith(tuple(ELSEWHERE))]
+def run_here(name: str) -> list[tuple[str, str]]:
+    return [(kind, code) for kind, code in examples(name) if not code.startswith(tuple(ELSEWHERE))]
+
+
+def test_python_of_a_page_runs_in_its_turn_and_asks_our_server(tmp_path: Path) -> None:
+    assert [kind for kind, _ in run_here("how-to/service.md")] == ["bash", "bash", "python", "bash"]
+    reader = Reader(copy_of_repository(tmp_path))
+    reader.run('import ner_eval\n\nprint("http://127.0.0.1:8000/v1")', "python")
+    assert reader.said == f"http://127.0.0.1:{reader.port}/v1\n"
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        reader.run("1 / 0", "python")
 
 
 def test_what_is_run_elsewhere_is_there() -> None:
-    found = [code for name in names("en") for code in commands(name)]
+    found = [code for name in names("en") for _, code in examples(name)]
     for words, where in ELSEWHERE.items():
         assert any(code.startswith(words) for code in found), words
         for path in re.findall(r"tests/[\w/]+\.py", where):
@@ -142,8 +150,8 @@ BEFORE: dict[tuple[str, int], Callable[[Reader], None]] = {
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", pages())
 def test_every_command_of_a_page_runs(reader: Reader, name: str) -> None:
-    for number, code in enumerate(run_here(name)):
+    for number, (kind, code) in enumerate(run_here(name)):
         if before := BEFORE.get((name, number)):
             before(reader)
-        reader.run(code)
+        reader.run(code, kind)
     assert reader.said and "Traceback" not in reader.said

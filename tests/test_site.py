@@ -3,8 +3,10 @@
 import argparse
 import html
 import importlib
+import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +15,11 @@ import yaml
 
 from make_support import make, targets
 from ner_docs import GENERATED, LANGUAGES, LINE, assemble, commands, messages, names, page, recipes
-from support import ROOT, Result
+from support import ROOT, Result, free_port
 from test_readme import FENCE, PAGES, PROGRAMS, Cli, blocks, read, tables
 
 GPU = {"en": "# needs a GPU", "zh": "# 需要 GPU"}
+DOCKER = {"en": "# needs Docker", "zh": "# 需要 Docker"}
 # Targets that load the base model, which may need a GPU.
 LOADING = {
     "train",
@@ -121,6 +124,13 @@ def test_commands_that_need_a_gpu_say_so(name: str) -> None:
         assert marked == any(needs_gpu(words) for words in lines(code)), code
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_of_docker_say_that_they_need_it(name: str) -> None:
+    for code in bash(name):
+        marked = code.startswith(f"{DOCKER[language(name)]}\n")
+        assert marked == any(words[0] == "docker" for words in lines(code)), code
+
+
 def test_everything_that_is_generated_is_there(tmp_path: Path) -> None:
     assert assemble(tmp_path) == 2 * len(names("en"))
     for code in LANGUAGES:
@@ -211,6 +221,69 @@ def test_messages_of_mistakes_are_in_the_list(workplace: Path, cli: Cli, program
 def test_messages_of_make_are_in_the_list() -> None:
     for words in (["train", "MODEL=nosuch"], ["data", "TRACK=nosuch"]):
         assert known(make(*words).stderr), words
+
+
+# A Python that makes environments in which nothing can be installed.
+UNABLE = """#!/bin/sh
+mkdir -p "$4/bin"
+printf '#!/bin/sh\\necho no such index\\nexit 1\\n' >"$4/bin/pip"
+chmod +x "$4/bin/pip"
+"""
+
+
+def test_what_goes_wrong_with_environments_is_in_the_list(checkout: Path) -> None:
+    python = checkout / "python"
+    python.write_text(UNABLE)
+    python.chmod(0o755)
+    (checkout / ".venv").mkdir()
+    for words, said in (
+        ((".venv/.locked", "PYTHON="), "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=…"),
+        ((".venv/.locked", f"PYTHON={python}"), ".venv: installation failed; see .venv/install.log"),
+        ((".venv/.ready", "-o", ".venv/.locked"), ".venv: installing this package failed; see .venv/install.log"),
+    ):
+        ended = make(*words, folder=checkout)
+        assert ended.returncode == 2 and said in ended.stderr.splitlines(), ended.stderr
+        assert any(message.speaker == "make" and message.says(said) for message in messages.collect())
+    assert known("requirements/base.txt: not audited (no such index); repeat it where the index can be reached")
+
+
+def test_what_the_container_refuses_is_in_the_list(tmp_path: Path) -> None:
+    ended = subprocess.run([ROOT / "deploy/serve-entry"], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert [message.speaker for message in messages.collect() if message.says(ended.stderr)] == ["container"]
+
+
+def test_what_the_page_of_the_service_says_of_failures_is_in_the_list() -> None:
+    told = re.findall(r"^.*tell\(.*, true\);.*$", read("eval/ner_eval/service/page/page.js"), re.MULTILINE)
+    names = {name for line in told for name in re.findall(r'say\("(\w+)"\)', line)}
+    assert {"nothing", "need_key", "unreachable"} <= names <= set(messages.ON_THE_PAGE)
+    for strings in json.loads(read("eval/ner_eval/service/page/strings.json")).values():
+        assert all(known(strings[name]) for name in messages.ON_THE_PAGE)
+
+
+def test_notices_are_in_the_list(workplace: Path, cli: Cli) -> None:
+    Path("texts.txt").write_text("林晓在云帆\n", "utf-8")
+    server = ("--model", "m", "--base-url", f"http://127.0.0.1:{free_port()}/v1", "--wait", "0.2")
+    waiting, refusal = cli("ner-eval", "extract", "texts.txt", *server).err.splitlines()
+    assert waiting.endswith("waiting up to 0 s for it") and known(waiting) and known(refusal)
+    for command in ("fetch", "convert"):
+        assert cli("ner-data", command, "demo").code == 0
+    notes = [line for line in cli("ner-data", "augment", "demo", "more").out.splitlines() if line.startswith("note: ")]
+    assert notes and all(map(known, notes))
+    for line in (
+        "note: scores are calibrated on 80 held-out entities (saves/nano/lora/demo/ner_calibration.json)",
+        "warning: saves/x: has another ner_prompt.json; clients must ask with it now",
+        "llamafactory_ner: warning: cluener_train: no prompt spec (CORPUS.prompt.json) beside the file, so the adapter "
+        "gets no ner_prompt.json",
+        "http://127.0.0.1:8000/v1 answers again",
+    ):
+        assert known(line), line
+
+
+def test_a_name_that_is_imported_as_another_is_told_from_that_of_its_module() -> None:
+    """tuner.py has FILE_NAME of three modules, two of them under other names."""
+    (text,) = [m.text for m in messages.collect() if "so their prompt is unknown and" in m.text]
+    assert text.endswith("gets no ner_prompt.json")
 
 
 def test_explanations_are_of_messages_that_exist() -> None:

@@ -38,4 +38,7 @@ def test_the_tutorial_ends_with_a_service_that_finds_entities(reader: Reader) ->
     assert scores and float(scores[1]) > 0.3  # 0.56 when it was written; untrained 0.01
     assert (reader.folder / "runs/nano-lora-notes-split-test/report.html").is_file()
     (line,) = [text for text in reader.said.splitlines() if '"id": "texts.txt:1"' in text]
-    assert json.loads(line)["entities"] is not None
+    answer, _ = json.JSONDecoder().raw_decode(reader.said[reader.said.index('{"model"') :])
+    assert answer["model"] == "nano-lora-notes-split"
+    (result,) = answer["results"]  # of the same text, from the same model
+    assert result["entities"] is not None and result["entities"] == json.loads(line)["entities"]

@@ -1,11 +1,12 @@
-"""Every message with which our programs refuse something, found in their code.
+"""Every message with which our programs refuse something, warn of it or note it, found in their code.
 
-What an error is raised with is a template: ``{path}: no such file; {remedy}``. Where a variable in it was given one of
-a few texts in the same function, or is a constant of ours, each of them makes a message of its own. What hand-written
-explanations there are is in docs/messages.yaml.
+What an error is raised with, or a notice is told as, is a template: ``{path}: no such file; {remedy}``. Where a
+variable in it was given one of a few texts in the same function, or is a constant of ours, each of them makes a
+message of its own. What hand-written explanations there are is in docs/messages.yaml.
 """
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,18 +26,38 @@ SPEAKERS = {
     "llamafactory-cli": "tools/llamafactory_ner",
     "*": "tools/ner_common",
 }
+MAKE, CONTAINER, PAGE = "make", "container", "page"
+ENTRY, STRINGS = "deploy/serve-entry", "eval/ner_eval/service/page/strings.json"
+# What the service's page says when something did not work: names of its strings.
+ON_THE_PAGE = ("nothing", "unreachable", "need_key", "no_scores", "not_copied")
 TITLES = {
-    "en": {"*": "Any program", "make": "make", "llamafactory-cli": "Training: what our plugin says before it starts"},
-    "zh": {"*": "所有程序", "make": "make", "llamafactory-cli": "训练：插件在开始前的检查"},
+    "en": {
+        "*": "Any program",
+        "llamafactory-cli": "Training: what our plugin says before it starts",
+        CONTAINER: "The container `serve`",
+        PAGE: "The page of the service",
+    },
+    "zh": {
+        "*": "所有程序",
+        "llamafactory-cli": "训练：插件在开始前的检查",
+        CONTAINER: "容器 `serve`",
+        PAGE: "服务的网页",
+    },
 }
-# Lists of problems that are raised together, and functions that name them.
-LISTS = {"problems", "complaints"}
+# Lists of problems that are raised together, or of notes that are told together, and functions that name them.
+LISTS = {"problems", "complaints", "warnings", "conflicts"}
+NOTES = {"notes", "prepared.notes"}  # others are what a report says
 NAMING = re.compile(
-    r"problem|complain|refus|lack|differ|why|misplaced|unfit|check|loss|wrong|undecodable|^fault$|^too_"
+    r"problem|complain|refus|lack|differ|doubt|why|misplaced|unfit|check|loss|wrong|undecodable|^fault$|^too_"
+    r"|^(store_\w+|limits|_rare|_balance)$"
 )
+# Functions that tell the user a line, and how a line begins that is a notice wherever it is printed.
+TELLING = {"tell", "notice", "notice_once", "note", "_note", "warn", "say"}
+OPENINGS = ("note: ", "warning: ")
 # What the service answers instead of entities: the call that makes it -> the position of the message.
 ANSWERED = {"Failed": 1, "_fail": 2, "Problem": 0}
 PLACEHOLDER = re.compile(r"\{[\w …]*\}")
+WRAPPED = re.compile(r"[\w-]+: \{\w+\}")  # a line of another message, with the name of a program before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +92,15 @@ def collect() -> tuple[Message, ...]:
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts[1:]).removesuffix(".__init__")
             for text in _of_module(path):
                 found.setdefault(Message(speaker, module, text))
-    for text in _of_make((ROOT / "Makefile").read_text("utf-8")):
-        found.setdefault(Message("make", "Makefile", text))
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for text in (*_of_make(makefile), *_echoed(makefile)):
+        found.setdefault(Message(MAKE, "Makefile", text))
+    for text in _echoed((ROOT / ENTRY).read_text("utf-8")):
+        found.setdefault(Message(CONTAINER, ENTRY, text))
+    strings = json.loads((ROOT / STRINGS).read_text("utf-8"))
+    for name in ON_THE_PAGE:
+        for language in ("en", "zh"):
+            found.setdefault(Message(PAGE, STRINGS.removeprefix("eval/"), strings[language][name]))
     return tuple(found)
 
 
@@ -83,7 +111,7 @@ def page(language: str = "en") -> str:
 
 def _lines(language: str) -> Iterator[str]:
     explanations = explained()
-    for speaker in ("make", *SPEAKERS):
+    for speaker in (MAKE, *SPEAKERS, CONTAINER, PAGE):
         yield f"\n### {TITLES[language].get(speaker, speaker)}"
         before = ""
         for message in collect():
@@ -118,13 +146,22 @@ def _of_make(makefile: str) -> Iterator[str]:
             yield text.strip()
 
 
+def _echoed(script: str) -> Iterator[str]:
+    """What a recipe of make or a shell script prints to standard error."""
+    plain = re.sub(r"\$+\([^()]*\)", "{…}", script)
+    for text in re.findall(r'echo "([^"]*)" >&2', plain):
+        yield re.sub(r"\$+(\w+)", r"{\1}", text)
+
+
 def _of_module(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text("utf-8"))
     constants = Scope(_constants(path))
     for function, scope in _functions(tree, constants):
         for node in _own(function):
             for expression in _said(node, function):
-                whole = (text for text in texts(expression, scope) if not text.endswith(": "))
+                whole = (
+                    text for text in texts(expression, scope) if not (text.endswith(": ") or WRAPPED.fullmatch(text))
+                )
                 yield from (text for text in whole if " " in text and len(words(text)) > 1)
 
 
@@ -139,16 +176,16 @@ def _constants(path: Path) -> dict[str, list[ast.expr]]:
             for folder in ("tools", "eval"):
                 other = ROOT / folder / f"{node.module.replace('.', '/')}.py"
                 if other.is_file():
-                    names = [alias.name for alias in node.names if alias.name.isupper()]
-                    found |= {name: _constants(other)[name] for name in names if name in _constants(other)}
+                    theirs = _constants(other)
+                    names = {alias.asname or alias.name: alias.name for alias in node.names if alias.name.isupper()}
+                    found |= {ours: theirs[name] for ours, name in names.items() if name in theirs}
     return found
 
 
 def _functions(tree: ast.AST, outer: Scope) -> Iterator[tuple[ast.AST, Scope]]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            ends = [end.end_lineno or 0 for end in _own(node) if isinstance(end, ast.Raise | ast.Return)]
-            scope = Scope({}, outer, ends)
+            scope = Scope({}, outer, list(_ends(node)))
             for inner in _own(node):
                 if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
                     scope.names.setdefault(inner.targets[0].id, []).append(inner.value)
@@ -158,6 +195,15 @@ def _functions(tree: ast.AST, outer: Scope) -> Iterator[tuple[ast.AST, Scope]]:
             yield from _functions(node, scope)
         else:
             yield from _functions(node, outer)
+
+
+def _ends(function: ast.AST) -> Iterator[tuple[int, int]]:
+    """The first and the last line of each block of a function that ends with a return or a raise."""
+    for node in (function, *_own(function)):
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list) and block and isinstance(block[-1], ast.Raise | ast.Return):
+                yield block[0].lineno, block[-1].end_lineno or 0
 
 
 def _unpack(node: ast.Assign, scope: Scope) -> None:
@@ -177,7 +223,10 @@ def _own(function: ast.AST) -> Iterator[ast.AST]:
 
 
 def _said(node: ast.AST, function: ast.AST) -> Iterator[ast.expr]:
-    """The texts that a node says to the user: what is raised, listed as a problem, or named by a function for it."""
+    """The texts that a node says to the user.
+
+    They are raised, told, listed as a problem, or named by a function for it.
+    """
     name = getattr(function, "name", "")
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) not in ANSWERED:
         yield from node.exc.args[-1:]  # the first of several is the reason that is counted
@@ -190,9 +239,20 @@ def _said(node: ast.AST, function: ast.AST) -> Iterator[ast.expr]:
             yield from node.args[ANSWERED[called] :][:1]
         elif called in ("Bad", "_Document"):
             yield from node.args[-1:]
-        elif method == "append" and owner.split(".")[-1] in LISTS:
+        elif method == "append" and (owner.split(".")[-1] in LISTS or owner in NOTES):
             yield from node.args
+        elif method in TELLING or called in TELLING or (called == "print" and _is_notice(node)):
+            yield from node.args[:1]
+    elif isinstance(node, ast.AugAssign):
+        yield from [node.value] if ast.unparse(node.target) in NOTES else []
     elif isinstance(node, ast.Yield | ast.Return) and node.value and NAMING.search(name):
         yield node.value
     elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[0], ast.Constant):
         yield node.elts[1]  # the reason that is counted, and what is wrong with a record
+
+
+def _is_notice(call: ast.Call) -> bool:
+    """Whether something is printed to standard error, or begins as a notice."""
+    if any(keyword.arg == "file" and ast.unparse(keyword.value) == "sys.stderr" for keyword in call.keywords):
+        return True
+    return bool(call.args) and any(text.startswith(OPENINGS) for text in texts(call.args[0], Scope()))

@@ -16,22 +16,23 @@ MOST = 12  # variants of one message
 class Scope:
     """What the variables of a function, or the constants of a module, are given.
 
-    ``ends`` are the lines where the function returns or raises.
+    ``ends`` are the first and the last line of each block that ends with a return or a raise.
     """
 
     names: dict[str, list[ast.expr]] = field(default_factory=dict)
     outer: "Scope | None" = None
-    ends: list[int] = field(default_factory=list)
+    ends: list[tuple[int, int]] = field(default_factory=list)
 
     def values(self, name: str, line: int) -> list[ast.expr]:
-        """What a variable may be in a line: what it was given since the last end, or else the last time."""
+        """What a variable may be in a line: what it was given before, but not in a block that has ended since."""
         if name not in self.names:
             return self.outer.values(name, line) if self.outer else []
         if not self.outer:
             return self.names[name]
         earlier = [value for value in self.names[name] if value.lineno < line]
-        since = max((end for end in self.ends if end < line), default=0)
-        return [value for value in earlier if value.lineno > since] or earlier[-1:]
+        over = [(first, last) for first, last in self.ends if last < line]
+        reaching = [value for value in earlier if not any(first <= value.lineno <= last for first, last in over)]
+        return reaching or earlier[-1:]
 
 
 def texts(node: ast.expr, scope: Scope, depth: int = 4) -> list[str]:

@@ -2,17 +2,20 @@
 
 ``RUN`` is a run, or a file that ``ner-eval extract --output`` wrote. If the model was asked with ``--confidence``,
 formats that have a place for scores get them, and ``--uncertain N`` writes the N texts that the model was least sure
-of, the least sure one first. ``--suspects`` writes gold instead: the records of a run with likely annotation errors,
+of, the least sure one first. (Votes, of ``extract --samples``, are scores of entities, and say nothing of a text in
+which none was named.) ``--suspects`` writes gold instead: the records of a run with likely annotation errors,
 those of the report, to be annotated again.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from ner_common.commands import positive
 from ner_common.errors import UserError, counted, rooted
@@ -23,6 +26,7 @@ from ner_data.described import Corpus, Label
 from ner_data.export import Exported, summary
 from ner_data.export import export as export_records
 from ner_data.gold import Entity, Record
+from ner_eval.arguments import add_threshold_arguments, wanted_scores
 from ner_eval.confidence.tokens import certainty
 from ner_eval.confidence.trust import Trust, Wanted
 from ner_eval.metrics.judged import scored, trust_of
@@ -31,12 +35,15 @@ from ner_eval.report import training_gold
 from ner_eval.reporting.data import training_surfaces
 from ner_eval.reporting.mention_errors import pair
 from ner_eval.reporting.suspects import suspects
-from ner_eval.runs.extracted import read_extracted
+from ner_eval.runs.extracted import Text, read_extracted
 from ner_eval.runs.manifest import run_folder
 
 T = TypeVar("T")
 REFUSED, UNANSWERED, SURE = "refused by the server", "no answer yet", "the model is surer of them"
 RIGHT = "no likely annotation error in them"
+UNSURE = "lower scores than wanted"
+UNSCORED = "has no scores; extract with --confidence"
+VOTED = "its scores are votes, which do not rank texts; extract with --confidence, without --samples,"
 
 
 @dataclass(slots=True)
@@ -67,6 +74,7 @@ def export(
     gold: Path | None = None,
     partial: bool = False,
     uncertain: int = 0,
+    wanted: Wanted | None = None,
 ) -> Predicted:
     """Write the texts that a run asked for with the mentions of the answers, as ``output/SPLIT`` in a format.
 
@@ -80,9 +88,11 @@ def export(
         gold: the gold file, if it has moved since the run; it may have no entities.
         partial: write what is answered even if other records have no answer yet.
         uncertain: write so many records, those that the model was least sure of (`certainty`), the least sure first.
+        wanted: which mentions are kept by their scores; those whose scores are unknown are.
 
     Raises:
-        UserError: see `ner_data.export` and `load_run`; the folder exists; or the run knows nothing of certainty.
+        UserError: see `ner_data.export` and `load_run`; the folder exists; or the run has no scores, or none with
+            which the precision is reached.
     """
     folder = run_folder(run)
     manifest, records, predictions = read_run(folder, gold)
@@ -97,11 +107,11 @@ def export(
     if refused := len(records) - missing - len(kept):
         done.skipped[REFUSED] = refused
     has_scores = bool(manifest.sampling.get("logprobs"))
+    if (uncertain or wanted) and not has_scores:
+        raise UserError(f"{rooted(folder)}: has no scores; predict with --confidence into another --run")
     if uncertain:
-        if not has_scores:
-            raise UserError(f"{rooted(folder)}: has no scores; predict with --confidence into another --run")
         kept = _least_certain(kept, lambda record: certainty(predictions[record.id].tokens), uncertain, done)
-    trust = trust_of(manifest, Wanted()) if has_scores else Trust()
+    trust = trust_of(manifest, wanted or Wanted()) if has_scores else Trust()
     answers = (answer(record, predictions[record.id], manifest) for record in kept)
     scores: dict[str, dict[Entity, float]] = {}
     predicted = _predicted(answers, manifest.prompt.labels, trust, scores, done)
@@ -123,17 +133,21 @@ def export_extracted(
     nested: str = "keep",
     skip_bad: bool = False,
     uncertain: int = 0,
+    threshold: float | None = None,
 ) -> Predicted:
     """Write the texts in a file of ``ner-eval extract --output`` with their entities, as ``output/NAME`` in a format.
 
     Args:
         file: NAME.jsonl, with its manifest.
         output, format, options, nested, skip_bad, uncertain: see `export`.
+        threshold: keep entities with a score of at least that, as it is in the file, and those without a score.
 
     Raises:
-        UserError: see `ner_data.export` and `read_extracted`; the folder exists; or nothing is known of certainty.
+        UserError: see `ner_data.export` and `read_extracted`; the folder exists; or the file has no scores.
     """
     asked, texts = read_extracted(file)
+    if threshold is not None and not asked.confidence:
+        raise UserError(f"{rooted(file)}: {UNSCORED} into another --output")
     done, kept = Predicted(output / file.stem), []
     for text in texts:
         if text.record.entities is None:
@@ -142,8 +156,11 @@ def export_extracted(
             kept.append(text)
     if uncertain:
         if kept and all(text.certainty == -inf for text in kept):
-            raise UserError(f"{rooted(file)}: has no scores; extract with --confidence into another --output")
+            problem = VOTED if asked.voted else UNSCORED
+            raise UserError(f"{rooted(file)}: {problem} into another --output")
         kept = _least_certain(kept, lambda text: text.certainty, uncertain, done)
+    if threshold is not None:
+        kept = [_surer(text, threshold, done) for text in kept]
     labels = asked.labels or sorted({entity.label for text in kept for entity in text.record.gold})
     corpus = Corpus(file.stem, "", "", "", "gold", {}, tuple(Label(label, label) for label in labels))
     scores = {text.record.id: text.scores for text in kept}
@@ -201,6 +218,14 @@ def export_suspects(
     return done
 
 
+def _surer(text: Text, threshold: float, done: Predicted) -> Text:
+    """A text without the entities whose scores are lower; counts them."""
+    low = {entity for entity, score in text.scores.items() if score < threshold}
+    done.left_out[UNSURE] += len(low)
+    entities = tuple(entity for entity in text.record.gold if entity not in low)
+    return replace(text, record=msgspec.structs.replace(text.record, entities=entities))
+
+
 def _least_certain(texts: Iterable[T], certainty: Callable[[T], float], count: int, done: Predicted) -> list[T]:
     """The texts that the model was least sure of, the least sure one first; counts the others."""
     ranked = sorted(texts, key=certainty)
@@ -230,7 +255,10 @@ def _predicted(
                 entities.append(Entity(*span, mention.label, mention.text))
         record = answered.record
         if answered.tokens:
-            scores[record.id] = {entity: trust.score(raw) for entity, raw in scored(answered, labels).items()}
+            known = {entity: trust.score(raw) for entity, raw in scored(answered, labels).items()}
+            scores[record.id] = {entity: score for entity, score in known.items() if trust.keeps(entity.label, score)}
+            entities = [entity for entity in entities if entity not in known or entity in scores[record.id]]
+            done.left_out[UNSURE] += len(known) - len(scores[record.id])
         yield Record(record.id, record.text, tuple(sorted(entities)), record.source)
 
 
@@ -262,6 +290,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="write only the N records that the model was least sure of, the least sure first (needs --confidence)",
     )
+    add_threshold_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -269,16 +298,21 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--train is for --suspects; leave it out")
     how = {name: getattr(args, name) for name in ("format", "nested", "skip_bad")}
     how["options"] = parse_options(args.format, args.option)
+    wanted = wanted_scores(args)
+    if wanted and args.suspects:
+        raise UserError("--suspects writes gold, which has no scores; leave out --threshold and --precision")
     if (file := Path(args.run)).is_file():
         if args.suspects or args.gold or args.partial:
             raise UserError("--suspects, --gold and --partial are for runs; leave them out")
-        done = export_extracted(file, args.output, uncertain=args.uncertain, **how)
+        if wanted.precision is not None:
+            raise UserError("--precision is for runs; give a --threshold, or extract with --precision")
+        done = export_extracted(file, args.output, uncertain=args.uncertain, threshold=args.threshold, **how)
     elif args.suspects:
         done = export_suspects(args.run, args.output, train=args.train, gold=args.gold, partial=args.partial, **how)
     else:
-        given = {"gold": args.gold, "partial": args.partial, "uncertain": args.uncertain}
+        given = {"gold": args.gold, "partial": args.partial, "uncertain": args.uncertain, "wanted": wanted}
         done = export(args.run, args.output, **given, **how)
     print(summary(done.path, done.written))
-    for what, counts in (("records", +done.skipped), ("mentions", done.left_out)):
+    for what, counts in (("records", +done.skipped), ("mentions", +done.left_out)):
         if counts:
             print(f"note: {what} that are not written: {counts.total()} ({counted(counts)})")

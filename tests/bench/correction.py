@@ -78,7 +78,8 @@ class Walk:
         """What the annotator gives back is a corpus; with the one before it is the next."""
         folder, merged = self.work / f"{name}-corrected", f"{name}-merged"
         write_doccano(folder / "corrected.jsonl", (self.gold[text] for text in texts))
-        self.chain.run(".venv", "ner-data", "init", folder.name, folder / "corrected.jsonl")
+        if not Path("data/corpora", f"{folder.name}.yaml").exists():
+            self.chain.run(".venv", "ner-data", "init", folder.name, folder / "corrected.jsonl")
         self.chain.run(".venv", "ner-data", "convert", folder.name, "--raw", folder)
         if not Path("data/raw", merged).exists():
             self.chain.run(".venv", "ner-data", "merge", merged, before, folder.name)

@@ -59,7 +59,11 @@ def test_a_calibration_is_stored_and_used_by_everything_that_shows_scores(
     ended = ner_eval("extract", "t.txt", "--model", "nano-lora-demo", *where, "--precision", 1, "--wait", 0)
     assert [entity["label"] for entity in json.loads(ended.out)["entities"]] == ["name"]
     assert "1 entities with lower scores left out" in ended.err
+    (sure,) = Recognizer(server.base_url, "nano-lora-demo", precision=1).predict(["林40在云帆"])
+    assert [entity.label for entity in sure] == ["name"]
     run = next(Path("runs").glob("nano-lora-demo-calibrate/*/"))
+    ended = ner_eval("export", run, "--precision", 1, "--format", "doccano", "--output", "out")
+    assert "mentions that are not written: 60 (lower scores than wanted 60)" in ended.out, ended.err
     ended = ner_eval("score", run, "--precision", 1)
     assert "calibrated (platt)" in ended.out and "lost: 0 right ones and 60 wrong ones" in ended.out
     assert "kept (20): precision 1.0000, recall 0.5000" in ended.out

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from browser import chromium
 from faulty import Faulty, completion, failure
+from ner_common.errors import UserError
 from ner_eval import Recognizer
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import read_predictions
@@ -168,6 +169,18 @@ def test_the_library_returns_scores_beside_the_entities(work: Path) -> None:
         assert found[0].scores == (pytest.approx(0.9), pytest.approx(0.4))
         assert found[1].entities == () == found[1].scores
         assert Recognizer(server.base_url, "nano", prompt=PROMPT).recognize(["林晓在云帆"])[0].scores == ()
+
+
+def test_the_library_leaves_out_what_is_below_a_threshold(work: Path) -> None:
+    with Faulty(two) as server:
+        recognizer = Recognizer(server.base_url, "nano", prompt=PROMPT, threshold=0.5)
+        (found,) = recognizer.recognize(["林晓在云帆"])
+        assert all(body["logprobs"] is True for body in server.bodies)
+        assert [entity.label for entity in found.entities] == ["name"] and found.scores == (pytest.approx(0.9),)
+        assert [entity.label for entity in found.dropped] == ["company"]
+        assert recognizer.predict(["林晓在云帆"]) == [list(found.entities)]
+        with pytest.raises(UserError, match=r"the model has no ner_calibration\.json to choose a threshold by"):
+            Recognizer(server.base_url, "nano", prompt=PROMPT, precision=0.9).predict(["林晓在云帆"])
 
 
 def test_score_and_report_show_what_scores_are_worth_and_what_a_threshold_loses(work: Path, ner_eval) -> None:

@@ -153,10 +153,29 @@ def test_fewer_records_than_wanted_are_all_written(sure: None, ner_eval) -> None
 
 def test_without_scores_nothing_is_uncertain(workplace, make_run, ner_eval) -> None:
     make_run(RECORDS, ANSWERS)
-    ended = ner_eval("export", "./run", "--format", "doccano", "--uncertain", 1, "--output", "out")
-    assert ended.code == 2
-    assert ended.lines == ["ner-eval: run: has no scores; predict with --confidence into another --run"]
+    for option in ("--uncertain", "--threshold"):
+        ended = ner_eval("export", "./run", "--format", "doccano", option, 1, "--output", "out")
+        assert ended.code == 2
+        assert ended.lines == ["ner-eval: run: has no scores; predict with --confidence into another --run"]
     assert not Path("out").exists()
+
+
+def test_mentions_of_a_run_with_lower_scores_are_left_out_and_counted(sure: None, ner_eval) -> None:
+    words = ("export", "sure", "--format", "doccano", "--output")
+    ended = ner_eval(*words, "out", "--threshold", 0.515)
+    assert ended.out == (
+        "out/test: read 6, kept 6, rejected 0\nnote: mentions that are not written: 3 (lower scores than wanted 3)\n"
+    ), ended.err
+    lines = [json.loads(line) for line in Path("out/test.jsonl").read_text("utf-8").splitlines()]
+    assert [line["text"][:3] for line in lines if line["label"]] == ["林02", "林04", "林05"]
+    assert ner_eval(*words, "all", "--threshold", 0.19).out == "all/test: read 6, kept 6, rejected 0\n"
+    ended = ner_eval(*words, "none", "--precision", 0.9)
+    assert ended.code == 2 and "the model has no ner_calibration.json to choose a threshold by" in ended.lines[0]
+    ended = ner_eval(*words, "none", "--suspects", "--threshold", 0.5)
+    assert ended.lines == [
+        "ner-eval: --suspects writes gold, which has no scores; leave out --threshold and --precision"
+    ]
+    assert not Path("none").exists()
 
 
 def test_gold_that_is_probably_wrong_is_written_to_be_annotated_again(workplace, make_run, ner_eval) -> None:
@@ -235,6 +254,45 @@ def test_extracted_texts_are_written_with_scores_the_least_certain_first(extract
     assert ner_eval("export", "new.jsonl", "--format", "doccano", "--output", "all").code == 0
     lines = [json.loads(line) for line in Path("all/new.jsonl").read_text("utf-8").splitlines()]
     assert [line["label"] for line in lines] == [[[0, 3, "name"]]] * 6
+
+
+def test_entities_of_extracted_texts_with_lower_scores_are_left_out_and_counted(extracted: Path, ner_eval) -> None:
+    words = ("export", "new.jsonl", "--format", "doccano", "--output")
+    ended = ner_eval(*words, "out", "--threshold", 0.51, "--uncertain", 3)
+    assert ended.out == (
+        "out/new: read 3, kept 3, rejected 0\nnote: records that are not written: 3 (the model is surer of them 3)\n"
+        "note: mentions that are not written: 2 (lower scores than wanted 2)\n"
+    ), ended.err
+    lines = [json.loads(line) for line in Path("out/new.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["text"][:3], len(line["label"])) for line in lines] == [("林03", 0), ("林00", 0), ("林01", 1)]
+    ended = ner_eval(*words, "none", "--precision", 0.9)
+    assert ended.lines == ["ner-eval: --precision is for runs; give a --threshold, or extract with --precision"]
+    manifest = Path("new.jsonl.manifest.json")
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text("utf-8")), "confidence": ""}), "utf-8")
+    ended = ner_eval(*words, "none", "--threshold", 0.5)
+    assert ended.lines == ["ner-eval: new.jsonl: has no scores; extract with --confidence into another --output"]
+    assert not Path("none").exists()
+
+
+def test_votes_are_scores_of_entities_but_do_not_rank_texts(work: Path, ner_eval) -> None:
+    async def undecided(server: Faulty, body: dict[str, Any]) -> web.Response:
+        return scored([] if body["seed"] == 2 else [("name", "林晓", 0.5)], logprobs=None)
+
+    Path("new.txt").write_text("林晓在云帆\n", "utf-8")
+    with Faulty(undecided) as server:
+        asked = ("--prompt", "data/alpaca/demo.prompt.json", "--base-url", server.base_url, "--wait", 0)
+        words = ("--model", "nano", "--samples", 4, "--output", "new.jsonl")
+        assert ner_eval("extract", "new.txt", *words, *asked).code == 0
+    words = ("export", "new.jsonl", "--format", "label_studio", "--output", "out")
+    ended = ner_eval(*words, "--uncertain", 1)
+    assert (ended.code, Path("out").exists()) == (2, False)
+    assert ended.lines == [
+        "ner-eval: new.jsonl: its scores are votes, which do not rank texts; extract with --confidence, without "
+        "--samples, into another --output"
+    ]
+    assert ner_eval(*words).code == 0
+    (task,) = json.loads(Path("out/new.json").read_text("utf-8"))
+    assert [one["score"] for one in task["predictions"][0]["result"]] == [0.75]
 
 
 @pytest.mark.parametrize("format", ["alpaca", "bio", "cluener", "hf_datasets", "messages", "uie"])

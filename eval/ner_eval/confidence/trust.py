@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from ner_common.errors import UserError, rooted
+from ner_common.errors import UserError, one_line, rooted
 from ner_common.fingerprints import weights_fingerprint
 from ner_eval.confidence.calibration import FILE_NAME, Calibration, load
 from ner_eval.confidence.curves import Judged, curve, threshold_of
@@ -30,10 +30,10 @@ class Wanted:
     samples: int = 0
 
     def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be a score from 0 to 1, not {self.threshold}")
-        if self.precision is not None and not 0 < self.precision <= 1:
-            raise ValueError(f"precision must be above 0 and up to 1, not {self.precision}")
+        if self.threshold is not None and not _is_share(self.threshold):
+            raise ValueError(f"threshold must be a score from 0 to 1, not {one_line(self.threshold)}")
+        if self.precision is not None and not (_is_share(self.precision) and self.precision):
+            raise ValueError(f"precision must be above 0 and up to 1, not {one_line(self.precision)}")
         if self.threshold is not None and self.precision is not None:
             raise ValueError("threshold and precision both say what is kept; give one of them")
         if self.per_label and self.precision is None:
@@ -48,6 +48,10 @@ class Wanted:
 
     def __bool__(self) -> bool:
         return self.cuts or self.samples > 0
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ner_common.errors import one_line
 from ner_data.gold import Entity
 from ner_data.prompt import FILE_NAME, PromptSpec
-from ner_eval.confidence.trust import Trust, trust_in
+from ner_eval.confidence.trust import Trust, Wanted, trust_in
 from ner_eval.inference.asker import Asker
 from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.failures import RecordRefused, ServerUnavailable
@@ -53,10 +53,14 @@ class Recognizer:
         context, passes: for texts longer than those of the training, see `Asker`.
         confidence: whether `recognize` also returns scores; calibrated if the folder of the prompt, or the one that
             the server serves the model from, has a calibration (`ner-eval calibrate`).
+        threshold: keep only entities with a score of at least that, and those whose scores are unknown.
+        precision: keep entities from the score on from which that share was right on the held-out records, which
+            needs a calibration; with ``per_label``, from one for each label.
 
     Raises:
         ValueError: an argument is out of its range.
-        UserError (when asked): no server answers, it does not serve the model, or it fails; there is no prompt spec.
+        UserError (when asked): no server answers, it does not serve the model, or it fails; there is no prompt spec,
+            or no calibration that a precision needs.
     """
 
     base_url: str | Sequence[str]
@@ -70,9 +74,13 @@ class Recognizer:
     context: int = 0
     passes: int = 1
     confidence: bool = False
+    threshold: float | None = None
+    precision: float | None = None
+    per_label: bool = False
 
     def __post_init__(self) -> None:
         self._connection()
+        self._wanted()
         for name, least in (("context", 0), ("passes", 1)):
             if type(value := getattr(self, name)) is not int or value < least:
                 raise ValueError(f"{name} must be a whole number from {least}, not {one_line(value)}")
@@ -82,6 +90,9 @@ class Recognizer:
     def _connection(self) -> Connection:
         urls = [self.base_url] if isinstance(self.base_url, str) else self.base_url
         return Connection(urls, self.api_key, self.timeout, self.patience, 0, self.concurrency)
+
+    def _wanted(self) -> Wanted:
+        return Wanted(self.threshold, self.precision, self.per_label)
 
     def predict(self, texts: Iterable[str]) -> list[list[Entity]]:
         """The entities of every text, with offsets into it (half-open, in characters), sorted by position.
@@ -128,12 +139,12 @@ class Recognizer:
                 if path and path.is_dir():
                     folder, path = path, path / FILE_NAME
                 spec = choose_prompt(path, served.folder, None, (), False)
-            trust = Trust()
-            if self.confidence:
-                trust = trust_in(folder, spec.fingerprint, structured=self.structured)
+            trust, wanted = Trust(), self._wanted()
+            if confidence := self.confidence or wanted.cuts:
+                trust = trust_in(folder, spec.fingerprint, wanted, structured=self.structured)
             asker = Asker(
                 client, self.model, spec, self.structured, concurrency=self.concurrency,
-                context=self.context, passes=self.passes, confidence=self.confidence, trust=trust,
+                context=self.context, passes=self.passes, confidence=confidence, trust=trust,
             )  # fmt: skip
             tasks = [asyncio.create_task(asker.recognize(text, f"text {n}")) for n, text in enumerate(texts)]
             try:

@@ -59,6 +59,11 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confidence: str = ""  # how scores were computed (`ner_eval.confidence.trust.Trust`); empty: none
     labels: tuple[str, ...] | None = None  # earlier versions did not write them
 
+    @property
+    def voted(self) -> bool:
+        """Whether scores are votes of drawn answers, without log-probabilities."""
+        return self.confidence.startswith("votes of ")
+
 
 class _Line(msgspec.Struct):
     """What continuing a file needs of a line; a text has fields of its own."""
