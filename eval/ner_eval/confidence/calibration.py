@@ -30,7 +30,7 @@ from ner_common.files import read_json, write_json
 from ner_eval.confidence.curves import Judged
 
 FILE_NAME = "ner_calibration.json"
-AGAIN = "calibrate again (ner-eval calibrate), or remove the file"
+AGAIN = "calibrate again with `ner-eval calibrate`, or remove the file"
 METHODS = ("isotonic", "platt")
 LEAST = 50  # entities to learn from
 LEAST_EACH = 5  # right ones, and wrong ones

@@ -116,8 +116,10 @@ async def follow(models: dict[str, Model]) -> None:
 def _model(
     name: str, path: Path | None, structured: str, connection: Connection, client: Client, served: Served
 ) -> Model:
-    """Raises:
-    UserError: there is no prompt, or its answer form cannot be forced.
+    """How the engines' model is asked; a calibration that does not fit is named in a notice, and not used.
+
+    Raises:
+        UserError: there is no prompt, or its answer form cannot be forced.
     """
     folder, prompt = served.folder, path
     known = bool(folder and (folder / FILE_NAME).is_file())
@@ -130,6 +132,10 @@ def _model(
     spec = choose_prompt(prompt, folder, None, (), False)
     sampling(spec, structured, connection.openai_only)  # raises if the answer form cannot be forced
     weights = weights_fingerprint(folder)
-    trust = trust_in(folder, spec.fingerprint, structured=structured, weights=weights)
+    trust = Trust()
+    try:
+        trust = trust_in(folder, spec.fingerprint, structured=structured, weights=weights)
+    except UserError as error:  # few requests want scores, and all want the prompt of the weights that answer
+        client.notice_once(f"{error}; the scores of {name} are not calibrated")
     version = f"{name} {weights}" if weights else name
     return Model(name, path, structured, connection, client, served, spec, trust, version)

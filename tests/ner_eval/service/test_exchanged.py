@@ -9,6 +9,8 @@ from aiohttp import web
 from api_process import Api, until
 from faulty import Faulty, failure
 from ner_data.prompt import FILE_NAME, PromptSpec, instruction
+from ner_eval.confidence.calibration import Calibration, save
+from scored_answers import giving
 
 OLD, NEW = ("name", "company"), ("name", "animal")
 
@@ -20,6 +22,13 @@ def version(folder: Path, labels: tuple[str, ...], weights: bytes) -> Path:
     PromptSpec("demo", "系统。", asked, labels, "json_list", 64, longest_text=60).save(folder / FILE_NAME)
     (folder / "adapter_model.safetensors").write_bytes(weights)
     return folder
+
+
+def calibrated_before(folder: Path) -> None:
+    """Put a calibration into a model's folder that was made for weights which it held earlier."""
+    entities = tuple(("name", n / 60, n % 2 == 0) for n in range(60))
+    how = (PromptSpec.load(folder / FILE_NAME).fingerprint, "0" * 16, "off", "platt", (1.0, 0.0), ())
+    save(folder, Calibration(1, "demo", *how, 0.1, 0.1, entities))
 
 
 def labels(api: Api) -> tuple[str, ...]:
@@ -63,6 +72,28 @@ def test_a_folder_that_was_trained_into_again_counts_once_the_engine_has_it(tmp_
         assert labels(api) == OLD
         engine.models = {"nano": tmp_path / "2"}
         until(lambda: labels(api) == NEW)
+
+
+@pytest.mark.parametrize("named", ["NAME", "NAME=DIR"])
+def test_a_calibration_of_other_weights_keeps_nobody_from_the_prompt_of_those_that_are_served(
+    tmp_path: Path, named: str
+) -> None:
+    old, new = version(tmp_path / "1", OLD, b"1"), version(tmp_path / "2", NEW, b"2")
+    calibrated_before(old)
+    calibrated_before(new)
+    with Faulty(giving([("name", "林晓", 0.9)]), models={"nano": old}) as engine:
+        word = "nano" if named == "NAME" else f"nano={old}"
+        with Api("--model", word, "--base-url", engine.base_url) as api:
+            engine.models = {"nano": new}
+            until(lambda: labels(api) == NEW)
+            (result,) = api.extract({"text": "林晓在", "labels": ["name"], "scores": True}).json()["results"]
+            assert "animal" in engine.bodies[-1]["messages"][1]["content"]
+            assert result["entities"][0]["score"] == 0.9
+    for folder in (old, new):
+        (said,) = [line for line in api.log.splitlines() if str(folder / "ner_calibration.json") in line]
+        assert said.endswith(
+            "; calibrate again with `ner-eval calibrate`, or remove the file; the scores of nano are not calibrated"
+        )
 
 
 def test_engines_that_are_exchanged_one_after_the_other_are_asked_as_before_until_all_are(tmp_path: Path) -> None:
