@@ -65,6 +65,30 @@ def test_a_calibration_is_stored_and_used_by_everything_that_shows_scores(
     assert "kept (20): precision 1.0000, recall 0.5000" in ended.out
 
 
+def test_a_copy_that_is_served_is_calibrated_with_the_adapter_while_it_has_the_same_weights(
+    trained: Path, ner_eval, work: Path
+) -> None:
+    """As with `ner-model serve --reloadable`; programs that are given no --adapter read the copy's folder."""
+    copy = Path(".serve/8000/nano-lora-demo/1")
+    copy.mkdir(parents=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors", "ner_prompt.json"):
+        (copy / name).write_bytes((trained / name).read_bytes())
+    (work / "t.txt").write_text("林40在云帆\n", "utf-8")
+    stored = copy / "ner_calibration.json"
+    with Faulty(half_right, models={"nano-lora-demo": copy}) as server:
+        ended = ner_eval(*CALIBRATE, "--base-url", server.base_url)
+        assert ended.code == 0 and f"{stored}, beside the copy" in ended.out, ended
+        assert stored.read_bytes() == FILE.read_bytes()
+        extract = ("extract", "t.txt", "--model", "nano-lora-demo", "--base-url", server.base_url, "--wait", 0)
+        ended = ner_eval(*extract, "--precision", 1)
+        assert [entity["label"] for entity in json.loads(ended.out)["entities"]] == ["name"]
+        stored.unlink()
+        write_weights(copy / "adapter_model.safetensors", 7)  # exchanged meanwhile; the answers are stored
+        ended = ner_eval(*CALIBRATE, "--base-url", server.base_url)
+        assert ended.code == 0 and not stored.exists() and "copy" not in ended.out
+    assert ner_eval(*CALIBRATE, "--base-url", server.base_url).code == 0  # without a server
+
+
 def test_a_whole_model_is_calibrated_as_an_adapter_is(work: Path, ner_eval) -> None:
     """A fully fine-tuned or a merged model."""
     write_training(held_out=40)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
+from ner_common.adapters import CALIBRATION
 from ner_common.errors import UserError
-from ner_eval.confidence.calibration import FILE_NAME, Calibration, load, save
+from ner_eval.confidence.calibration import Calibration, load, save
 from ner_eval.confidence.curves import Judged, calibration_error
 from ner_eval.confidence.fitting import fit
 from ner_eval.confidence.trust import Trust, Wanted, trust_in
@@ -129,7 +130,7 @@ def test_a_damaged_or_edited_file_is_refused_in_one_line(tmp_path: Path, how: st
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(UserError) as refused:
         load(tmp_path, PROMPT, WEIGHTS)
-    assert problem in str(refused.value) and FILE_NAME in str(refused.value) and "\n" not in str(refused.value)
+    assert problem in str(refused.value) and CALIBRATION in str(refused.value) and "\n" not in str(refused.value)
     assert "calibrate again" in str(refused.value)
 
 
