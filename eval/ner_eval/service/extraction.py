@@ -36,7 +36,8 @@ async def results(model: Model, request: Extract) -> AsyncGenerator[Result, None
     """The results in the order of the texts, each as soon as it and all before it are there.
 
     Raises:
-        Failed: 503: no engine answers, or they refuse every request.
+        Failed: 422: scores were asked for, and the engine has none; 503: no engine answers, or they refuse every
+            request.
     """
     asker = model.asker(request)
     with _as_failures():
@@ -55,7 +56,12 @@ async def _each(wanted: list[tuple[str, str]]) -> AsyncIterator[tuple[str, str]]
 
 
 def _result(request: Extract, id: str, found: Recognized) -> Result:
+    """Raises:
+    Failed: 422: the engine refuses to be asked for scores.
+    """
     if found.error is not None:
+        if request.scored and "logprob" in found.error.lower():  # other engines leave them out of their answers
+            raise Failed(422, NO_SCORES)
         return Result(id, None, [f"no answer: {_without_address(found.error)}"])
     entities = []
     scores: list[float | None] = [round(score, 4) for score in found.scores] or [None] * len(found.entities)

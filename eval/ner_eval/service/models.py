@@ -46,7 +46,7 @@ class Model:
         how = (self.structured, self.connection.openai_only, self.connection.concurrency)
         return Asker(
             self.client, self.name, self.spec, *how, context=request.context, passes=request.passes,
-            confidence=request.scores or request.threshold is not None, trust=self.trust,
+            confidence=request.scored, trust=self.trust,
         )  # fmt: skip
 
     async def ready(self) -> bool:

@@ -1,7 +1,7 @@
 // Paste a text, see its entities. Everything that a user, a model or an engine wrote is shown as text.
 "use strict";
 const at = (id) => document.getElementById(id);
-const state = { language: navigator.language.startsWith("zh") ? "zh" : "en", models: [], answer: null, off: new Set(), status: null };
+const state = { language: navigator.language.startsWith("zh") ? "zh" : "en", models: [], unscored: new Set(), answer: null, off: new Set(), status: null };
 let strings = null;
 let asking = null; // what ends the request that is under way
 
@@ -26,14 +26,18 @@ async function loadModels() {
   at("model").replaceChildren(...models.map(({ name }) => make("option", { value: name }, name)));
 }
 
-// Scores cost the engine little and let the slider work without asking again; an engine without them is asked without.
+// Scores cost the engine little and let the slider work without asking again; an engine without them is asked without,
+// from the second text on at once.
 async function extract(text, model, signal) {
-  try {
-    return await call("extract", { text, model, scores: true }, signal);
-  } catch (error) {
-    if (error.status !== 422 || !error.message.startsWith("scores: ")) throw error;
-    return call("extract", { text, model }, signal);
+  if (!state.unscored.has(model)) {
+    try {
+      return await call("extract", { text, model, scores: true }, signal);
+    } catch (error) {
+      if (error.status !== 422 || !error.message.startsWith("scores: ")) throw error;
+      state.unscored.add(model);
+    }
   }
+  return call("extract", { text, model }, signal);
 }
 
 async function find() {
