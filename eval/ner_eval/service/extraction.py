@@ -10,7 +10,7 @@ from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.failures import RequestRefused, ServerUnavailable
 from ner_eval.inference.recognized import Recognized
 from ner_eval.service.failures import HUNG_UP, Failed
-from ner_eval.service.messages import Extract, Found, Result
+from ner_eval.service.messages import Broken, Extract, Found, Result
 from ner_eval.service.models import Model
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def _result(request: Extract, id: str, found: Recognized) -> Result:
     if found.error is not None:
         if request.scored and "logprob" in found.error.lower():  # other engines leave them out of their answers
             raise Failed(422, NO_SCORES)
-        return Result(id, None, [f"no answer: {_without_address(found.error)}"])
+        kind = Broken if found.failed else Result
+        return kind(id, None, [f"no answer: {_without_address(found.error)}"])
     entities = []
     scores: list[float | None] = [round(score, 4) for score in found.scores] or [None] * len(found.entities)
     for entity, score in zip(found.entities, scores, strict=True):

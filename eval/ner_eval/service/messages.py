@@ -81,6 +81,10 @@ class Result(Struct, frozen=True):
     problems: list[str]
 
 
+class Broken(Result, frozen=True):
+    """The result of a text that the engine failed on, and did not refuse; the JSON does not tell them apart."""
+
+
 class Extracted(Struct, frozen=True):
     """The results, in the order of the texts."""
 
