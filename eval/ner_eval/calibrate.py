@@ -55,13 +55,15 @@ class Measure:
 class Calibrated:
     """A calibration, its file, and how measures of confidence compare on the held-out records.
 
-    ``copies``: the file in other folders that the adapter is served from.
+    ``copies``: the file in other folders that the adapter is served from. ``unscored``: see
+    `ner_eval.metrics.judged.JudgedRun`.
     """
 
     calibration: Calibration
     path: Path
     measures: tuple[Measure, ...]
-    copies: tuple[Path, ...] = ()
+    copies: tuple[Path, ...]
+    unscored: int
 
 
 def calibrate(
@@ -88,7 +90,8 @@ def calibrate(
 
     Raises:
         UserError: the held-out records are unknown or have changed; the adapter is not served, or its server has no
-            log-probabilities; there are too few entities. Answers are stored as they arrive: the same call continues.
+            log-probabilities, or none that fit most answers; there are too few entities. Answers are stored as they
+            arrive: the same call continues.
     """
     if not is_whole_model(adapter):
         check_adapter(adapter)
@@ -114,6 +117,7 @@ def calibrate(
     judged = judge(likely, calibrated=False)
     if judged is None:
         raise UserError(f"{rooted(folder)}: has no scores; remove it and run the same command again")
+    _check_scored(likely, judged.unscored)
     known = {"corpus": spec.corpus, "prompt": spec.fingerprint, "weights": weights, "structured": structured}
     calibration = fit(judged.raw, judged.records, method=method, **known)
     found = area(curve(judged.raw, judged.gold))
@@ -129,7 +133,18 @@ def calibrate(
         measures.append(Measure(f"votes of {samples}", calibration_error(votes) or 0.0, after, found))
     path = save(adapter, calibration)
     copies = _save_copies(calibration, adapter, model, connection or Connection())
-    return Calibrated(calibration, path, tuple(measures), copies)
+    return Calibrated(calibration, path, tuple(measures), copies, judged.unscored)
+
+
+def _check_scored(run: LoadedRun, unscored: int) -> None:
+    """Raises:
+    UserError: most answers have no scores, so the others may be of another kind (short ones, without emoji).
+    """
+    named = sum(bool(item.parsed.mentions) for item in run.answered)
+    if 2 * unscored > named:
+        problem = f"{unscored} of {named} answers with entities have no scores: their tokens do not add up to them"
+        remedy = "ask a server whose logprobs have the bytes of every token, such as vLLM, into another --run"
+        raise UserError(f"{rooted(run.folder)}: {problem}; {remedy}")
 
 
 def _save_copies(calibration: Calibration, adapter: Path, model: str, connection: Connection) -> tuple[Path, ...]:
@@ -194,6 +209,8 @@ def run(args: argparse.Namespace) -> None:
     made = found.calibration
     right = sum(entity[2] for entity in made.entities)
     print(f"{len(made.entities)} held-out entities, {right} right; method {made.method}")
+    if found.unscored:
+        print(f"{found.unscored} answers without scores are left out: their tokens do not add up to them")
     rows = [
         (one.name, one.error, nan if one.error_after is None else one.error_after, one.area) for one in found.measures
     ]

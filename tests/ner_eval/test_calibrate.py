@@ -9,7 +9,7 @@ from aiohttp import web
 
 from faulty import Faulty
 from ner_eval import Recognizer
-from scored_answers import scored
+from scored_answers import logprobs, scored
 from trained import ADAPTER, write_training, write_weights
 
 FILE = ADAPTER / "ner_calibration.json"
@@ -155,6 +155,25 @@ def test_too_few_held_out_entities_store_nothing(work: Path, ner_eval) -> None:
     assert (ended.code, len(ended.lines)) == (2, 1)
     assert "20 entities (5 right, 15 wrong) are too few to calibrate: 50 are needed" in ended.lines[0]
     assert not FILE.exists()
+
+
+@pytest.mark.parametrize(("unaligned", "code"), [(10, 0), (21, 2), (40, 2)])
+def test_answers_whose_tokens_do_not_add_up_are_counted_and_most_of_them_refused(
+    trained: Path, ner_eval, unaligned: int, code: int
+) -> None:
+    async def partly(server: Faulty, body: dict[str, Any]) -> web.Response:
+        text = body["messages"][1]["content"].partition("文本：\n")[2]
+        if int(text[1:3]) < unaligned:
+            return scored([("name", text[:3], 0.9)], logprobs=logprobs([("别的", -0.1)]))
+        return await half_right(server, body)
+
+    with Faulty(partly, models={"nano-lora-demo": trained.absolute()}) as server:
+        ended = ner_eval(*CALIBRATE, "--base-url", server.base_url)
+    assert ended.code == code and FILE.exists() == (code == 0)
+    if code:
+        assert len(ended.lines) == 1 and f"{unaligned} of 40 answers with entities have no scores" in ended.lines[0]
+    else:
+        assert f"{unaligned} answers without scores are left out" in ended.out
 
 
 def test_a_server_without_logprobs_cannot_calibrate(trained: Path, ner_eval) -> None:
