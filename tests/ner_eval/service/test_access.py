@@ -79,10 +79,13 @@ def test_the_rate_is_held_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
         accepted += 0 if limit.wait("a", 3) else 3
     assert 60 * 10 <= accepted <= 60 * 10 + 20 + 3
     assert limit.wait("b", 1) == 0
-    for number in range(30_000):  # addresses cost nothing to invent
-        limit.wait(f"c{number}", 1)
-        now += 0.01
-    assert len(limit._left) <= 10_001
+    for one in (limit, RateLimit(rate=0.001, burst=20)):
+        for number in range(10_100):  # addresses cost nothing to invent
+            one.wait("d", 0)
+            one.wait(f"c{number}", 1)
+            now += 0.01
+        assert len(one._left) <= 10_000
+        assert {"d", "c10099"} <= one._left.keys()  # who comes back is not forgotten
 
 
 def test_more_requests_at_the_same_time_than_allowed_are_refused(start_api, engine: Faulty) -> None:
