@@ -184,6 +184,9 @@ def test_what_a_service_cannot_start_with_is_one_line(
     assert "does not serve the model 'absent'" in refused("--port", 0, model=f"absent={adapter_folder}")
     assert "ner_prompt.json" in refused("--port", 0, model="nano")
     assert "--model nano=" in refused("--port", 0, model="nano=")
+    for rate in ("-1", "nan", "inf"):
+        said = cli("ner-eval", "api", "--model", "nano", "--rate", rate).err.splitlines()[-1]
+        assert said.endswith(f"argument --rate: must be a number of texts per second from 0, not {float(rate)}")
     assert "is there twice" in refused("--port", 0, "--model", f"nano={adapter_folder}")
     assert "absent" in refused("--port", 0, model="nano=absent/")
 
