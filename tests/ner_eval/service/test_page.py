@@ -227,6 +227,9 @@ def test_a_key_is_asked_for_where_one_is_needed(start_api, engine: Faulty, deskt
         browser = opened(desktop, api)
         until(lambda: browser.texts("#status.bad") == [STRINGS["en"]["need_key"]])
         ask(browser, TEXT)
+        browser.press("#key", "密钥" + ENTER)
+        until(lambda: browser.texts("#status.bad") == [STRINGS["en"]["bad_key"]])
+        browser.run("document.getElementById('key').value = ''")
         browser.press("#key", "secret" + ENTER)
         answered(browser)
         assert marks(browser) == ["林晓", "云帆科技"]

@@ -12,7 +12,9 @@ function say(key, values = {}) {
 // --- what the service says --------------------------------------------------------------------------------------------
 
 async function call(path, body, signal) {
-  const headers = at("key").value ? { Authorization: `Bearer ${at("key").value}` } : {};
+  const key = at("key").value;
+  if (/[^ -~]/.test(key)) throw Object.assign(new Error(), { status: 401, say: "bad_key" }); // fetch would throw
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
   const options = body ? { method: "POST", body: JSON.stringify(body), headers: { ...headers, "Content-Type": "application/json" } } : { headers };
   const reply = await fetch(path, { ...options, signal });
   const value = await reply.json();
@@ -66,7 +68,7 @@ function failed(error) {
   state.answer = null;
   at("found").hidden = true;
   if (error.status === 401) { document.querySelector("label[for=key]").hidden = false; at("key").focus(); }
-  tell(() => (error.status === 401 ? say("need_key") : error.status ? error.message : say("unreachable")), true);
+  tell(() => (error.status === 401 ? say(error.say ?? "need_key") : error.status ? error.message : say("unreachable")), true);
 }
 
 function tell(words, bad = false) {
