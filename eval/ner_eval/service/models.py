@@ -13,7 +13,15 @@ from ner_eval.confidence.trust import Trust, trust_in
 from ner_eval.inference.asker import Asker
 from ner_eval.inference.client import Client, Connection
 from ner_eval.inference.request import sampling
-from ner_eval.inference.served_model import Exchanged, Served, choose_prompt, find_model, require_unchanged, serves
+from ner_eval.inference.served_model import (
+    Exchanged,
+    Served,
+    choose_prompt,
+    find_model,
+    require_unchanged,
+    said,
+    serves,
+)
 from ner_eval.service.messages import Extract
 
 LOOK_S = 2.0  # between two looks at what the engines serve
@@ -106,8 +114,8 @@ async def follow(models: dict[str, Model]) -> None:
         for name, model in list(models.items()):
             try:
                 now = models[name] = await model.current()
-            except UserError as error:
-                model.client.notice_once(f"{error}; {name} is asked as before")
+            except (UserError, OSError) as error:  # weights that are being replaced cannot be read for a moment
+                model.client.notice_once(f"{said(error)}; {name} is asked as before")
             else:
                 if (now.version, now.spec) != (model.version, model.spec):
                     model.client.notice(f"{name}: exchanged; asked as {now.version} from now on")
@@ -135,7 +143,7 @@ def _model(
     trust = Trust()
     try:
         trust = trust_in(folder, spec.fingerprint, structured=structured, weights=weights)
-    except UserError as error:  # few requests want scores, and all want the prompt of the weights that answer
-        client.notice_once(f"{error}; the scores of {name} are not calibrated")
+    except (UserError, OSError) as error:  # few requests want scores; all want the prompt of the weights that answer
+        client.notice_once(f"{said(error)}; the scores of {name} are not calibrated")
     version = f"{name} {weights}" if weights else name
     return Model(name, path, structured, connection, client, served, spec, trust, version)

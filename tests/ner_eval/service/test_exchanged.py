@@ -1,5 +1,6 @@
 """Models that are exchanged on the engines (`ner-model reload`) while the service runs."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,51 @@ def test_a_model_that_is_gone_is_asked_as_before_and_taken_back(tmp_path: Path) 
         assert api.client.get("/ready").status_code == 200
 
 
-def test_an_engine_that_comes_back_with_other_weights_in_the_same_folder_is_asked_as_these_say(tmp_path: Path) -> None:
-    async def away(server: Faulty, body: dict[str, Any]) -> web.Response:
-        return failure(503)
+def unreadable(folder: Path) -> None:
+    """Put a folder in the place of a model's weights, which no user can read as a file."""
+    weights = folder / "adapter_model.safetensors"
+    weights.unlink()
+    (weights / "part").mkdir(parents=True)
 
+
+def readable(folder: Path, content: bytes) -> None:
+    shutil.rmtree(folder / "adapter_model.safetensors")
+    (folder / "adapter_model.safetensors").write_bytes(content)
+
+
+def test_weights_that_cannot_be_read_are_looked_at_again(tmp_path: Path) -> None:
+    old, new = version(tmp_path / "1", OLD, b"1"), version(tmp_path / "2", NEW, b"2")
+    unreadable(new)
+    with Faulty(models={"nano": old}) as engine, Api("--model", "nano", "--base-url", engine.base_url) as api:
+        engine.models = {"nano": new}
+        until(lambda: "adapter_model.safetensors: Is a directory; nano is asked as before" in api.log)
+        assert labels(api) == OLD and api.extract({"text": "林晓在"}).status_code == 200
+        readable(new, b"2")
+        until(lambda: labels(api) == NEW)
+
+
+async def away(server: Faulty, body: dict[str, Any]) -> web.Response:
+    return failure(503)
+
+
+def test_an_engine_that_comes_back_is_left_out_while_its_weights_cannot_be_read(tmp_path: Path) -> None:
+    served = version(tmp_path / "1", OLD, b"1")
+    with (
+        Faulty(models={"nano": served}) as engine,
+        Api("--model", "nano", "--base-url", engine.base_url, "--patience", 1) as api,
+    ):
+        engine.script, up = away, b'ner_engines_up{model="nano"} 1.0'
+        unreadable(served)
+        while up in api.client.get("/metrics").content:
+            assert api.extract({"text": "林晓在"}).status_code == 503
+        until(lambda: "adapter_model.safetensors: Is a directory; it is left out" in api.log)
+        engine.script = None
+        readable(served, b"1")
+        until(lambda: up in api.client.get("/metrics").content, 20)
+        assert api.extract({"text": "林晓在"}).status_code == 200
+
+
+def test_an_engine_that_comes_back_with_other_weights_in_the_same_folder_is_asked_as_these_say(tmp_path: Path) -> None:
     served = version(tmp_path / "1", OLD, b"1")
     with (
         Faulty(models={"nano": served}) as engine,
