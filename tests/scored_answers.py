@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from faulty import Faulty, Script
+from faulty import Faulty, Script, failure
 
 Mention = tuple[str, str, float]  # label, text, score
 
@@ -45,3 +45,8 @@ def giving(mentions: Sequence[Mention]) -> Script:
         return scored(mentions) if body.get("logprobs") else scored(mentions, logprobs=None)
 
     return answer
+
+
+async def refusing_scores(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+    """An engine that refuses to be asked for log-probabilities, instead of leaving them out of its answers."""
+    return failure(400, "Logprobs are not supported") if "logprobs" in body else None

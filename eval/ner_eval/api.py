@@ -11,10 +11,11 @@ It sends the texts to engines (vLLM, or any server that `ner-eval extract` can a
 
 import argparse
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 from ner_common.commands import positive
-from ner_eval.arguments import add_connection_arguments, connection, seconds, seconds_or_none
+from ner_eval.arguments import add_connection_arguments, connection, seconds
 from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.request import MODES
 from ner_eval.service.access import VARIABLE, read_keys
@@ -66,6 +67,14 @@ def api(
         )  # fmt: skip
 
 
+def texts_per_second(text: str) -> float:
+    """An argparse type: a number from 0."""
+    value = float(text)
+    if not 0 <= value < inf:
+        raise argparse.ArgumentTypeError(f"must be a number of texts per second from 0, not {value}")
+    return value
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = Limits()
     add = parser.add_argument
@@ -92,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="end a request that has no answer after S seconds; clients may ask for less (default: %(default)s)",
     )  # fmt: skip
     add(
-        "--rate", type=seconds_or_none, default=usual.rate, metavar="N",
+        "--rate", type=texts_per_second, default=usual.rate, metavar="N",
         help="texts per second for each key, or without keys for each address; 0: no limit (default: %(default)s)",
     )  # fmt: skip
     add(

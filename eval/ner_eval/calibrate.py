@@ -2,10 +2,12 @@
 
 The served adapter is asked for the records that its training held out. What share of the entities with a score is
 right is learned from the answers, and stored beside the adapter as ``ner_calibration.json``; from then on
-`ner-eval extract`, `score`, `report` and `Recognizer` calibrate the adapter's scores.
+`ner-eval extract`, `score`, `report` and `Recognizer` calibrate the adapter's scores. A server that reads a copy of
+the adapter (``ner-model serve --reloadable``) names the copy's folder, so the file is stored there too.
 """
 
 import argparse
+import sys
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -23,8 +25,9 @@ from ner_eval.checkpoints.held_out import held_out_records
 from ner_eval.confidence.calibration import METHODS, Calibration, save
 from ner_eval.confidence.curves import area, calibration_error, curve
 from ner_eval.confidence.fitting import fit
-from ner_eval.inference.client import Connection
+from ner_eval.inference.client import Connection, run_async
 from ner_eval.inference.request import MODES
+from ner_eval.inference.served_model import Served, find_model
 from ner_eval.metrics.judged import by_votes, judge
 from ner_eval.metrics.loaded_run import LoadedRun, load_run
 from ner_eval.predict import predict
@@ -50,11 +53,17 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A calibration, its file, and how measures of confidence compare on the held-out records."""
+    """A calibration, its file, and how measures of confidence compare on the held-out records.
+
+    ``copies``: the file in other folders that the adapter is served from. ``unscored``: see
+    `ner_eval.metrics.judged.JudgedRun`.
+    """
 
     calibration: Calibration
     path: Path
     measures: tuple[Measure, ...]
+    copies: tuple[Path, ...]
+    unscored: int
 
 
 def calibrate(
@@ -81,7 +90,8 @@ def calibrate(
 
     Raises:
         UserError: the held-out records are unknown or have changed; the adapter is not served, or its server has no
-            log-probabilities; there are too few entities. Answers are stored as they arrive: the same call continues.
+            log-probabilities, or none that fit most answers; there are too few entities. Answers are stored as they
+            arrive: the same call continues.
     """
     if not is_whole_model(adapter):
         check_adapter(adapter)
@@ -107,6 +117,7 @@ def calibrate(
     judged = judge(likely, calibrated=False)
     if judged is None:
         raise UserError(f"{rooted(folder)}: has no scores; remove it and run the same command again")
+    _check_scored(likely, judged.unscored)
     known = {"corpus": spec.corpus, "prompt": spec.fingerprint, "weights": weights, "structured": structured}
     calibration = fit(judged.raw, judged.records, method=method, **known)
     found = area(curve(judged.raw, judged.gold))
@@ -120,7 +131,45 @@ def calibrate(
             after = None
         found = area(curve(votes, judged.gold))
         measures.append(Measure(f"votes of {samples}", calibration_error(votes) or 0.0, after, found))
-    return Calibrated(calibration, save(adapter, calibration), tuple(measures))
+    path = save(adapter, calibration)
+    copies = _save_copies(calibration, adapter, model, connection or Connection())
+    return Calibrated(calibration, path, tuple(measures), copies, judged.unscored)
+
+
+def _check_scored(run: LoadedRun, unscored: int) -> None:
+    """Raises:
+    UserError: most answers have no scores, so the others may be of another kind (short ones, without emoji).
+    """
+    named = sum(bool(item.parsed.mentions) for item in run.answered)
+    if 2 * unscored > named:
+        problem = f"{unscored} of {named} answers with entities have no scores: their tokens do not add up to them"
+        remedy = "ask a server whose logprobs have the bytes of every token, such as vLLM, into another --run"
+        raise UserError(f"{rooted(run.folder)}: {problem}; {remedy}")
+
+
+def _save_copies(calibration: Calibration, adapter: Path, model: str, connection: Connection) -> tuple[Path, ...]:
+    """Store a calibration where servers read the same weights from: nobody else tells their clients what scores mean.
+
+    If the answers were stored before, there need not be a server any more.
+    """
+
+    async def served() -> Served:
+        async with connection.client(lambda line: None) as client:
+            return await find_model(client, model, wait=0)
+
+    try:
+        folders = {folder.resolve(): folder for folder in run_async(served()).folders.values() if folder}
+    except UserError:
+        return ()
+    saved = []
+    for path, folder in folders.items():
+        try:
+            if path != adapter.resolve() and weights_fingerprint(folder) == calibration.weights:
+                saved.append(save(folder, calibration))
+        except OSError as error:
+            raw = "whoever asks without --adapter gets scores that are not calibrated"
+            print(f"note: {rooted(folder)}: {error.strerror or error}; {raw}", file=sys.stderr)
+    return tuple(saved)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +209,8 @@ def run(args: argparse.Namespace) -> None:
     made = found.calibration
     right = sum(entity[2] for entity in made.entities)
     print(f"{len(made.entities)} held-out entities, {right} right; method {made.method}")
+    if found.unscored:
+        print(f"{found.unscored} answers without scores are left out: their tokens do not add up to them")
     rows = [
         (one.name, one.error, nan if one.error_after is None else one.error_after, one.area) for one in found.measures
     ]
@@ -168,3 +219,5 @@ def run(args: argparse.Namespace) -> None:
         "ECE: expected calibration error (calibrated: by cross-validation); AUPRC: area under precision-recall curve"
     )
     print(rooted(found.path))
+    for copy in found.copies:
+        print(f"{rooted(copy)}, beside the copy that is served")

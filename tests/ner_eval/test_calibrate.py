@@ -9,7 +9,7 @@ from aiohttp import web
 
 from faulty import Faulty
 from ner_eval import Recognizer
-from scored_answers import scored
+from scored_answers import logprobs, scored
 from trained import ADAPTER, write_training, write_weights
 
 FILE = ADAPTER / "ner_calibration.json"
@@ -67,6 +67,30 @@ def test_a_calibration_is_stored_and_used_by_everything_that_shows_scores(
     ended = ner_eval("score", run, "--precision", 1)
     assert "calibrated (platt)" in ended.out and "lost: 0 right ones and 60 wrong ones" in ended.out
     assert "kept (20): precision 1.0000, recall 0.5000" in ended.out
+
+
+def test_a_copy_that_is_served_is_calibrated_with_the_adapter_while_it_has_the_same_weights(
+    trained: Path, ner_eval, work: Path
+) -> None:
+    """As with `ner-model serve --reloadable`; programs that are given no --adapter read the copy's folder."""
+    copy = Path(".serve/8000/nano-lora-demo/1")
+    copy.mkdir(parents=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors", "ner_prompt.json"):
+        (copy / name).write_bytes((trained / name).read_bytes())
+    (work / "t.txt").write_text("林40在云帆\n", "utf-8")
+    stored = copy / "ner_calibration.json"
+    with Faulty(half_right, models={"nano-lora-demo": copy}) as server:
+        ended = ner_eval(*CALIBRATE, "--base-url", server.base_url)
+        assert ended.code == 0 and f"{stored}, beside the copy" in ended.out, ended
+        assert stored.read_bytes() == FILE.read_bytes()
+        extract = ("extract", "t.txt", "--model", "nano-lora-demo", "--base-url", server.base_url, "--wait", 0)
+        ended = ner_eval(*extract, "--precision", 1)
+        assert [entity["label"] for entity in json.loads(ended.out)["entities"]] == ["name"]
+        stored.unlink()
+        write_weights(copy / "adapter_model.safetensors", 7)  # exchanged meanwhile; the answers are stored
+        ended = ner_eval(*CALIBRATE, "--base-url", server.base_url)
+        assert ended.code == 0 and not stored.exists() and "copy" not in ended.out
+    assert ner_eval(*CALIBRATE, "--base-url", server.base_url).code == 0  # without a server
 
 
 def test_a_whole_model_is_calibrated_as_an_adapter_is(work: Path, ner_eval) -> None:
@@ -135,6 +159,25 @@ def test_too_few_held_out_entities_store_nothing(work: Path, ner_eval) -> None:
     assert (ended.code, len(ended.lines)) == (2, 1)
     assert "20 entities (5 right, 15 wrong) are too few to calibrate: 50 are needed" in ended.lines[0]
     assert not FILE.exists()
+
+
+@pytest.mark.parametrize(("unaligned", "code"), [(10, 0), (21, 2), (40, 2)])
+def test_answers_whose_tokens_do_not_add_up_are_counted_and_most_of_them_refused(
+    trained: Path, ner_eval, unaligned: int, code: int
+) -> None:
+    async def partly(server: Faulty, body: dict[str, Any]) -> web.Response:
+        text = body["messages"][1]["content"].partition("文本：\n")[2]
+        if int(text[1:3]) < unaligned:
+            return scored([("name", text[:3], 0.9)], logprobs=logprobs([("别的", -0.1)]))
+        return await half_right(server, body)
+
+    with Faulty(partly, models={"nano-lora-demo": trained.absolute()}) as server:
+        ended = ner_eval(*CALIBRATE, "--base-url", server.base_url)
+    assert ended.code == code and FILE.exists() == (code == 0)
+    if code:
+        assert len(ended.lines) == 1 and f"{unaligned} of 40 answers with entities have no scores" in ended.lines[0]
+    else:
+        assert f"{unaligned} answers without scores are left out" in ended.out
 
 
 def test_a_server_without_logprobs_cannot_calibrate(trained: Path, ner_eval) -> None:

@@ -8,13 +8,13 @@ import pytest
 from aiohttp import web
 
 from browser import chromium
-from faulty import Faulty, completion, failure
+from faulty import Faulty, completion
 from ner_common.errors import UserError
 from ner_eval import Recognizer
 from ner_eval.runs.manifest import read_manifest
 from ner_eval.runs.predictions import read_predictions
 from report_page import data_of, keep, rows, say
-from scored_answers import logprobs, scored
+from scored_answers import logprobs, refusing_scores, scored
 
 PROMPT = "data/alpaca/demo.prompt.json"
 FLAGS = ("--prompt", PROMPT, "--wait", 0)
@@ -24,10 +24,6 @@ async def two(server: Faulty, body: dict[str, Any]) -> web.Response | None:
     """A name with the score 0.9 and a company with 0.4."""
     text = body["messages"][1]["content"].partition("文本：\n")[2]
     return scored([("name", text[:2], 0.9), ("company", "云帆", 0.4)])
-
-
-async def refuses_logprobs(server: Faulty, body: dict[str, Any]) -> web.Response | None:
-    return failure(400, "logprobs are not supported") if "logprobs" in body else None
 
 
 async def torn(server: Faulty, body: dict[str, Any]) -> web.Response | None:
@@ -97,11 +93,11 @@ def test_a_server_without_logprobs_is_an_error_of_one_line(texts: Path, ner_eval
 
 
 def test_a_server_that_refuses_to_be_asked_for_logprobs_is_named_with_its_words(texts: Path, ner_eval) -> None:
-    with Faulty(refuses_logprobs) as server:
+    with Faulty(refusing_scores) as server:
         flags = ("--model", "nano", "--base-url", server.base_url, *FLAGS, "--confidence")
         ended = ner_eval("predict", "--corpus", "demo", "--run", "r", *flags)
     assert (ended.code, len(ended.lines)) == (2, 1)
-    assert "logprobs are not supported" in ended.lines[0]
+    assert "Logprobs are not supported" in ended.lines[0]
 
 
 def test_tokens_that_do_not_align_leave_the_entities_and_say_so(texts: Path, ner_eval) -> None:

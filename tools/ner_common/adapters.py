@@ -1,10 +1,11 @@
-"""What a training leaves in its folder, an adapter or a whole model, and the name under which it is served."""
+"""What is in the folder of a trained adapter or whole model, and the name under which it is served."""
 
 from pathlib import Path
 
 ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's
 STATE = "trainer_state.json"  # transformers': steps and losses
 ENCODER_FILE = "prompt_encoder.safetensors"  # a soft prompt's MLP, which only further training needs
+CALIBRATION = "ner_calibration.json"  # what the scores of the model are worth; `ner-eval calibrate` writes it
 
 
 def is_whole_model(folder: Path) -> bool:

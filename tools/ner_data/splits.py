@@ -42,7 +42,7 @@ def splits_of(files: Sequence[Path], encoding: str = "utf-8") -> dict[str, list[
         UserError: the name of one of several files does not say which split it is; or a split is named twice.
     """
     named = {path: _named(path, len(files) == 1) for path in files}
-    tests = {path: found[1].lower() for path in files if (found := _TEST.search(path.name))}
+    tests = {path: match[1].lower() for path in files if (match := _TEST.search(path.name))}
     if {*tests.values()} == {"a", "b"} and "dev" not in named.values():
         named |= {path: "dev" for path, letter in tests.items() if letter == "a"}
     nameless = [path for path in files if not named[path]]

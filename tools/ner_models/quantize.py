@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamafactory_ner.checks.configs import MODEL_CONFIG, ModelConfig, read_model_config
-from ner_common.adapters import ADAPTER_CONFIG
+from ner_common.adapters import ADAPTER_CONFIG, CALIBRATION
 from ner_common.commands import positive
 from ner_common.errors import UserError, rooted
 from ner_common.files import check_free, whole_folder
@@ -28,7 +28,7 @@ SAMPLES, LENGTH = 256, 512  # what llmcompressor's documentation starts with
 GROUPS = (128, 64, 32)  # weights that share a scale: the sizes for which vLLM has kernels, best first
 SEED = 0
 # Not copied: what is written here, weights in any format, what Ollama is told of them, what their scores are worth.
-NOT_COPIED = {MODEL_CONFIG, INDEX, "Modelfile", "ner_calibration.json"}
+NOT_COPIED = {MODEL_CONFIG, INDEX, "Modelfile", CALIBRATION}
 WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".gguf"}
 
 

@@ -25,12 +25,12 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from ner_common.adapters import CALIBRATION
 from ner_common.errors import UserError, rooted
 from ner_common.files import read_json, write_json
 from ner_eval.confidence.curves import Judged
 
-FILE_NAME = "ner_calibration.json"
-AGAIN = "calibrate again (ner-eval calibrate), or remove the file"
+AGAIN = "calibrate again with `ner-eval calibrate`, or remove the file"
 METHODS = ("isotonic", "platt")
 LEAST = 50  # entities to learn from
 LEAST_EACH = 5  # right ones, and wrong ones
@@ -113,7 +113,7 @@ def too_little(judged: list[Judged]) -> str | None:
 
 def save(folder: Path, calibration: Calibration) -> Path:
     """Write the file beside an adapter."""
-    path = folder / FILE_NAME
+    path = folder / CALIBRATION
     write_json(path, asdict(calibration) | {"checksum": calibration.signature()})
     return path
 
@@ -128,7 +128,7 @@ def load(folder: Path | None, prompt: str, weights: str | None) -> Calibration |
     Raises:
         UserError: it is damaged, was edited, has too few entities, or was made with another prompt or other weights.
     """
-    path = folder / FILE_NAME if folder else None
+    path = folder / CALIBRATION if folder else None
     if path is None or not path.is_file():
         return None
     found = read_json(path, AGAIN, Calibration)

@@ -9,7 +9,8 @@ from ner_eval.confidence.curves import Judged, calibration_error
 
 MANY = 1000  # entities from which on isotonic regression, which has no fixed shape, has enough to learn from
 FOLDS = 5
-LEAST_SLOPE = 1e-9  # of a fold in which higher scores are not right more often
+LEAST_SLOPE = 1e-9  # of entities of which those with higher scores are not right more often
+LEAST_RISE = 1e-6  # from the calibrated score of the lowest score to that of the highest
 
 
 def fit(
@@ -35,7 +36,6 @@ def fit(
     if problem := too_little(list(judged)):
         raise UserError(f"{problem}; hold out more records (val_size), or use a larger corpus")
     method = method or ("isotonic" if len(judged) >= MANY else "platt")
-    parameters = _learn(judged, method)
     before = calibration_error(judged) or 0.0
     entities = tuple((one.label, one.score, one.right) for one in judged)
 
@@ -45,12 +45,16 @@ def fit(
             error_before=before, error_after=error_after, entities=entities,
         )  # fmt: skip
 
+    parameters = _learn(judged, method)
+    lowest, highest = (made(parameters, 0.0).apply(end(one.score for one in judged)) for end in (min, max))
+    if highest - lowest < LEAST_RISE:
+        raise UserError("entities with higher scores are not right more often, so scores say nothing; train longer")
     unseen: list[Judged] = []
     for fold in range(FOLDS):
         others = [one for one, record in zip(judged, records, strict=True) if record % FOLDS != fold]
         if len({one.right for one in others}) < 2:
             continue  # nothing to learn from
-        without = made(_learn(others, method, check=False), 0.0)
+        without = made(_learn(others, method), 0.0)
         unseen += [
             Judged(one.label, without.apply(one.score), one.right)
             for one, record in zip(judged, records, strict=True)
@@ -59,11 +63,11 @@ def fit(
     return made(parameters, calibration_error(unseen) or 0.0)
 
 
-def _learn(judged: Sequence[Judged], method: str, check: bool = True) -> dict[str, Any]:
-    return _platt(judged, check) if method == "platt" else _isotonic(judged)
+def _learn(judged: Sequence[Judged], method: str) -> dict[str, Any]:
+    return _platt(judged) if method == "platt" else _isotonic(judged)
 
 
-def _platt(judged: Sequence[Judged], check: bool) -> dict[str, Any]:
+def _platt(judged: Sequence[Judged]) -> dict[str, Any]:
     """Slope and intercept, with Platt's targets (n+1)/(n+2) and 1/(n+2) instead of 1 and 0, so they stay finite."""
     try:
         from sklearn.linear_model import LogisticRegression
@@ -77,8 +81,6 @@ def _platt(judged: Sequence[Judged], check: bool) -> dict[str, Any]:
     known = [1] * len(judged) + [0] * len(judged)
     model.fit(inputs + inputs, known, sample_weight=targets + [1 - target for target in targets])
     slope, intercept = float(model.coef_[0][0]), float(model.intercept_[0])
-    if slope <= 0 and check:
-        raise UserError("entities with higher scores are not right more often, so scores say nothing; train longer")
     return {"line": (max(slope, LEAST_SLOPE), intercept), "knots": ()}
 
 

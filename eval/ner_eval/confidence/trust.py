@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from ner_common.adapters import CALIBRATION
 from ner_common.errors import UserError, one_line, rooted
 from ner_common.fingerprints import weights_fingerprint
-from ner_eval.confidence.calibration import FILE_NAME, Calibration, load
+from ner_eval.confidence.calibration import Calibration, load
 from ner_eval.confidence.curves import Judged, curve, threshold_of
 
 FEW = 20  # held-out entities of a label; with fewer it gets the threshold of all
@@ -106,7 +107,7 @@ def trust_in(
     elif wanted.precision is not None:
         remedy = "run `ner-eval calibrate` on its folder first, or give a --threshold"
         raise UserError(
-            f"--precision {wanted.precision}: the model has no {FILE_NAME} to choose a threshold by; {remedy}"
+            f"--precision {wanted.precision}: the model has no {CALIBRATION} to choose a threshold by; {remedy}"
         )
     if calibration is None or wanted.precision is None:
         return Trust(calibration, wanted.threshold or 0.0)
@@ -137,7 +138,7 @@ def _chosen(judged: list[Judged], precision: float, which: str) -> float:
 
 
 def _where(folder: Path | None) -> str:
-    return rooted(folder / FILE_NAME) if folder else FILE_NAME
+    return rooted(folder / CALIBRATION) if folder else CALIBRATION
 
 
 @cache

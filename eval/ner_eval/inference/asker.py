@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ner_data.prompt import PromptSpec
 from ner_eval.confidence.trust import Trust
 from ner_eval.inference.client import Client
-from ner_eval.inference.failures import RecordRefused
+from ner_eval.inference.failures import RecordFailed, RecordRefused
 from ner_eval.inference.recognized import Recognized, placed, read_answer, trusted
 from ner_eval.inference.request import ask, sampling
 from ner_eval.inference.splitting import Cutting, distinct, joined
@@ -62,12 +62,13 @@ class Asker:
     async def recognize(self, text: str, name: str) -> Recognized:
         """Find the entities of a text of any length; errors refer to it as ``name``.
 
-        If the server refuses one of its pieces, the text comes back as not answered.
+        If the server refuses one of its pieces, or fails on it, the text comes back as not answered.
         """
         try:
             return await self._recognize(text, name)
         except RecordRefused as error:
-            return Recognized(text, (), (f"no answer: {error}",), str(error))
+            failed = isinstance(error, RecordFailed)
+            return Recognized(text, (), (f"no answer: {error}",), str(error), failed=failed)
 
     async def _recognize(self, text: str, name: str) -> Recognized:
         cut = self._cutting.cut(text)

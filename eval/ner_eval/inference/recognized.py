@@ -31,6 +31,7 @@ class Recognized:
         certainty: `ner_eval.confidence.tokens.certainty` of the answer, the lowest of several; None: not known.
         error: the server's words if it refused this text or failed on it: then there is no answer, and the empty
             ``entities`` do not mean that the text has none. None if it was answered.
+        failed: whether the server failed on this text, and did not refuse it: it may be answered later.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Recognized:
     scores: tuple[float, ...] = ()
     dropped: tuple[Entity, ...] = ()
     certainty: float | None = None
+    failed: bool = False
 
     def as_json(self) -> list[dict[str, Any]]:
         """The entities, with their scores if there are any."""

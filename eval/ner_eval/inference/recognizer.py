@@ -168,7 +168,7 @@ def _results(texts: Sequence[str], tasks: Sequence["asyncio.Task[Recognized]"]) 
         raise failed
     found = {task for task in done if not task.exception()}
     return [
-        task.result() if task in found else Recognized(text, (), (f"no answer: {failed}",), str(failed))
+        task.result() if task in found else Recognized(text, (), (f"no answer: {failed}",), str(failed), failed=True)
         for text, task in zip(texts, tasks, strict=True)
     ]
 

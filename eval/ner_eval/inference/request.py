@@ -75,15 +75,26 @@ async def ask(client: "Client", model: str, spec: PromptSpec, text: str, samplin
         RecordRefused, RecordFailed, ServerUnavailable: see `Client.ask`.
     """
     reply = await client.ask(request_body(model, spec, text, sampling), name)
-    problem = fault(sampling["structured"], spec, text, reply.answer, reply.finish_reason)
+    problem = problem_of(reply, spec, text, sampling)
     if problem == PADDED:
         client.notice_once(PADDED)
-        return await ask(client, model, spec, text, {**sampling, "structured": "grammar"}, name)
-    if not problem and sampling.get("logprobs") and reply.tokens is None:
-        problem = NO_LOGPROBS
+        return await ask(client, model, spec, text, with_grammar(sampling), name)
     if problem:
         raise RequestRefused(f"{shown(name)}: {problem}")
     return reply
+
+
+def with_grammar(sampling: dict[str, Any]) -> dict[str, Any]:
+    """The parameters for a text whose JSON was filled up with white space."""
+    return {**sampling, "structured": "grammar"}
+
+
+def problem_of(reply: Reply, spec: PromptSpec, text: str, sampling: dict[str, Any]) -> str | None:
+    """What a reply to a request with this ``sampling`` lacks of what was asked for, or None."""
+    problem = fault(sampling["structured"], spec, text, reply.answer, reply.finish_reason)
+    if not problem and sampling.get("logprobs") and reply.tokens is None:
+        return NO_LOGPROBS
+    return problem
 
 
 def structured(mode: str, spec: PromptSpec, text: str) -> dict[str, Any]:

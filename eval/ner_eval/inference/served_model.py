@@ -78,8 +78,8 @@ async def find_model(client: Client, name: str, wait: float, adapter: Path | Non
     def unfit(server: Server, models: bytes) -> str | None:
         try:
             return problem_of(server, _read(server, models))
-        except UserError as error:
-            return str(error)
+        except (UserError, OSError) as error:
+            return said(error)
 
     answers = await asyncio.gather(*(_list(client, server, wait) for server in client.servers))
     folders: dict[str, Path | None] = {}
@@ -176,6 +176,14 @@ async def _list(client: Client, server: Server, wait: float) -> dict[str, Path |
             client.notice(f"{server.url}: {problem}; waiting up to {wait:.0f} s for it")
             noticed = True
         await asyncio.sleep(0.5)
+
+
+def said(error: UserError | OSError) -> str:
+    """An error in a notice: what the system says of a file names the file first."""
+    if isinstance(error, UserError):
+        return str(error)
+    where = f"{rooted(Path(error.filename))}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _words(error: OSError) -> str:

@@ -13,7 +13,7 @@ from ner_common.errors import UserError, rooted
 from ner_eval.inference.checks import check_key
 
 VARIABLE = "NER_API_KEYS"
-MOST_CLIENTS = 10_000  # whose rates are remembered
+MOST_CLIENTS = 10_000  # whose rates are remembered: those who were accepted last
 
 
 def read_keys(path: Path | None) -> tuple[str, ...]:
@@ -87,9 +87,10 @@ class RateLimit:
         left = self._now(client, now)
         if left <= 0:
             return (1 - left) / self.rate
+        self._left.pop(client, None)  # whoever was accepted last is at the end
         self._left[client] = left - texts, now
         if len(self._left) > MOST_CLIENTS:
-            self._left = {name: at for name, at in self._left.items() if self._now(name, now) < self.burst}
+            del self._left[next(iter(self._left))]
         return 0.0
 
     def _now(self, client: str, now: float) -> float:

@@ -31,7 +31,7 @@ STATUSES = {
     415: "The body is not declared as JSON.",
     422: "The JSON is no request, has an unknown label or a threshold outside [0, 1], or the model refuses the text.",
     429: "The client sends too many texts; Retry-After says when to try again.",
-    503: "No engine answers, or the service has too many requests at the same time.",
+    503: "No engine answers, it fails on the text, or the service has too many requests at the same time.",
     504: "There was no answer before the deadline.",
 }
 

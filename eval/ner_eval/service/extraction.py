@@ -10,7 +10,7 @@ from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.failures import RequestRefused, ServerUnavailable
 from ner_eval.inference.recognized import Recognized
 from ner_eval.service.failures import HUNG_UP, Failed
-from ner_eval.service.messages import Extract, Found, Result
+from ner_eval.service.messages import Broken, Extract, Found, Result
 from ner_eval.service.models import Model
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ async def results(model: Model, request: Extract) -> AsyncGenerator[Result, None
     """The results in the order of the texts, each as soon as it and all before it are there.
 
     Raises:
-        Failed: 503: no engine answers, or they refuse every request.
+        Failed: 422: scores were asked for, and the engine has none; 503: no engine answers, or they refuse every
+            request.
     """
     asker = model.asker(request)
     with _as_failures():
@@ -55,8 +56,14 @@ async def _each(wanted: list[tuple[str, str]]) -> AsyncIterator[tuple[str, str]]
 
 
 def _result(request: Extract, id: str, found: Recognized) -> Result:
+    """Raises:
+    Failed: 422: the engine refuses to be asked for scores.
+    """
     if found.error is not None:
-        return Result(id, None, [f"no answer: {_without_address(found.error)}"])
+        if request.scored and "logprob" in found.error.lower():  # other engines leave them out of their answers
+            raise Failed(422, NO_SCORES)
+        kind = Broken if found.failed else Result
+        return kind(id, None, [f"no answer: {_without_address(found.error)}"])
     entities = []
     scores: list[float | None] = [round(score, 4) for score in found.scores] or [None] * len(found.entities)
     for entity, score in zip(found.entities, scores, strict=True):

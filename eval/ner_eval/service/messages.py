@@ -53,6 +53,11 @@ class Extract(Struct, frozen=True, forbid_unknown_fields=True):
         texts = self.texts if self.texts is not None else [self.text or ""]
         return [(str(number), text) for number, text in enumerate(texts)]
 
+    @property
+    def scored(self) -> bool:
+        """Whether the engine is asked for what scores are computed from."""
+        return self.scores or self.threshold is not None
+
 
 class Found(Struct, frozen=True, omit_defaults=True):
     """An entity; offsets are half-open and count characters (Unicode code points) of the text."""
@@ -74,6 +79,10 @@ class Result(Struct, frozen=True):
     id: str
     entities: list[Found] | None
     problems: list[str]
+
+
+class Broken(Result, frozen=True):
+    """The result of a text that the engine failed on, and did not refuse; the JSON does not tell them apart."""
 
 
 class Extracted(Struct, frozen=True):

@@ -13,7 +13,15 @@ from ner_eval.confidence.trust import Trust, trust_in
 from ner_eval.inference.asker import Asker
 from ner_eval.inference.client import Client, Connection
 from ner_eval.inference.request import sampling
-from ner_eval.inference.served_model import Exchanged, Served, choose_prompt, find_model, require_unchanged, serves
+from ner_eval.inference.served_model import (
+    Exchanged,
+    Served,
+    choose_prompt,
+    find_model,
+    require_unchanged,
+    said,
+    serves,
+)
 from ner_eval.service.messages import Extract
 
 LOOK_S = 2.0  # between two looks at what the engines serve
@@ -46,7 +54,7 @@ class Model:
         how = (self.structured, self.connection.openai_only, self.connection.concurrency)
         return Asker(
             self.client, self.name, self.spec, *how, context=request.context, passes=request.passes,
-            confidence=request.scores or request.threshold is not None, trust=self.trust,
+            confidence=request.scored, trust=self.trust,
         )  # fmt: skip
 
     async def ready(self) -> bool:
@@ -106,8 +114,8 @@ async def follow(models: dict[str, Model]) -> None:
         for name, model in list(models.items()):
             try:
                 now = models[name] = await model.current()
-            except UserError as error:
-                model.client.notice_once(f"{error}; {name} is asked as before")
+            except (UserError, OSError) as error:  # weights that are being replaced cannot be read for a moment
+                model.client.notice_once(f"{said(error)}; {name} is asked as before")
             else:
                 if (now.version, now.spec) != (model.version, model.spec):
                     model.client.notice(f"{name}: exchanged; asked as {now.version} from now on")
@@ -116,8 +124,10 @@ async def follow(models: dict[str, Model]) -> None:
 def _model(
     name: str, path: Path | None, structured: str, connection: Connection, client: Client, served: Served
 ) -> Model:
-    """Raises:
-    UserError: there is no prompt, or its answer form cannot be forced.
+    """How the engines' model is asked; a calibration that does not fit is named in a notice, and not used.
+
+    Raises:
+        UserError: there is no prompt, or its answer form cannot be forced.
     """
     folder, prompt = served.folder, path
     known = bool(folder and (folder / FILE_NAME).is_file())
@@ -130,6 +140,10 @@ def _model(
     spec = choose_prompt(prompt, folder, None, (), False)
     sampling(spec, structured, connection.openai_only)  # raises if the answer form cannot be forced
     weights = weights_fingerprint(folder)
-    trust = trust_in(folder, spec.fingerprint, structured=structured, weights=weights)
+    trust = Trust()
+    try:
+        trust = trust_in(folder, spec.fingerprint, structured=structured, weights=weights)
+    except (UserError, OSError) as error:  # few requests want scores; all want the prompt of the weights that answer
+        client.notice_once(f"{said(error)}; the scores of {name} are not calibrated")
     version = f"{name} {weights}" if weights else name
     return Model(name, path, structured, connection, client, served, spec, trust, version)

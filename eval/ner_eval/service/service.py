@@ -13,7 +13,7 @@ from ner_common.errors import one_line
 from ner_eval.service.access import Keys, RateLimit
 from ner_eval.service.extraction import NO_SCORES, check_wanted, in_time, late, results
 from ner_eval.service.failures import HUNG_UP, Failed
-from ner_eval.service.messages import Extract, Extracted, Problem, Result, read_request
+from ner_eval.service.messages import Broken, Extract, Extracted, Problem, Result, read_request
 from ner_eval.service.metrics import Metrics
 from ner_eval.service.models import Model
 
@@ -96,7 +96,7 @@ class Service:
             return StreamingResponse(_rest(first, lines), media_type=LINES)
         results = await in_time(http, _all(found), seconds)
         if results and request.texts is None and results[0].entities is None:
-            raise Failed(422, results[0].problems[0])
+            raise Failed(503 if isinstance(results[0], Broken) else 422, results[0].problems[0])
         return Response(msgspec.json.encode(Extracted(model.name, results)), media_type=JSON)
 
     async def answers(self, http: "Request", client: str, request: Extract) -> tuple[Model, list[Result]]:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
+from ner_common.adapters import CALIBRATION
 from ner_common.errors import UserError
-from ner_eval.confidence.calibration import FILE_NAME, Calibration, load, save
+from ner_eval.confidence.calibration import Calibration, load, save
 from ner_eval.confidence.curves import Judged, calibration_error
 from ner_eval.confidence.fitting import fit
 from ner_eval.confidence.trust import Trust, Wanted, trust_in
@@ -79,11 +80,13 @@ def test_the_error_afterwards_is_that_of_records_not_learned_from() -> None:
         ),
         ([], "0 entities"),
         ([Judged("a", 0.9, False)] * 40 + [Judged("a", 0.1, True)] * 40, "scores say nothing"),
+        ([Judged("a", 0.9, n % 3 > 0) for n in range(1200)], "scores say nothing"),
     ],
 )
-def test_too_little_to_learn_from_is_refused(entities: list[Judged], problem: str) -> None:
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_too_little_to_learn_from_is_refused(entities: list[Judged], problem: str, method: str) -> None:
     with pytest.raises(UserError, match=problem.replace("(", r"\(").replace(")", r"\)")):
-        fit(entities, list(range(len(entities))), method="platt", **KNOWN)
+        fit(entities, list(range(len(entities))), method=method, **KNOWN)
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
@@ -129,7 +132,7 @@ def test_a_damaged_or_edited_file_is_refused_in_one_line(tmp_path: Path, how: st
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(UserError) as refused:
         load(tmp_path, PROMPT, WEIGHTS)
-    assert problem in str(refused.value) and FILE_NAME in str(refused.value) and "\n" not in str(refused.value)
+    assert problem in str(refused.value) and CALIBRATION in str(refused.value) and "\n" not in str(refused.value)
     assert "calibrate again" in str(refused.value)
 
 
@@ -162,7 +165,7 @@ def test_rare_labels_get_the_threshold_of_all_and_an_unreachable_precision_is_re
     trust = trust_in(tmp_path, PROMPT, Wanted(precision=0.7, per_label=True), weights=WEIGHTS)
     assert "rare" not in trust.by_label and trust.keeps("rare", trust.threshold)
     assert "fewer than 20 held-out entities, so the threshold of all labels: rare" in capsys.readouterr().err
-    never = [Judged("a", n / 100, n % 2 == 0) for n in range(99)] + [Judged("a", 1.0, False)] * 20
+    never = [Judged("a", n / 100, n > 50 and n % 2 == 0) for n in range(99)] + [Judged("a", 1.0, False)] * 20
     save(tmp_path, fit(never, list(range(119)), method="isotonic", **KNOWN))
     with pytest.raises(UserError, match="no threshold reaches it for all labels"):
         trust_in(tmp_path, PROMPT, Wanted(precision=0.99), weights=WEIGHTS)

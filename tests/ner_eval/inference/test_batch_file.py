@@ -17,14 +17,14 @@ REQUESTS, RESULTS = RUN / "batch-requests.jsonl", RUN / "batch-results.jsonl"
 BATCH = ("predict", "--batch", "--model", "nano", "--corpus", "demo")
 
 
-def result(id: str, answer: str = "[]") -> dict:
-    choice = {"message": {"content": answer}, "finish_reason": "stop"}
+def result(id: str, answer: str = "[]", reason: str = "stop") -> dict:
+    choice = {"message": {"content": answer}, "finish_reason": reason}
     body = {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}
     return {"id": "x", "custom_id": id, "response": {"status_code": 200, "body": body}, "error": None}
 
 
-def write(*results: object) -> None:
-    RESULTS.write_text("".join(json.dumps(value) + "\n" for value in results), encoding="utf-8")
+def write(*results: object, file: Path = RESULTS) -> None:
+    file.write_text("".join(json.dumps(value) + "\n" for value in results), encoding="utf-8")
 
 
 def ids(numbers: range) -> list[str]:
@@ -78,6 +78,44 @@ def test_results_of_something_else_are_refused_and_nothing_is_stored(work, ner_e
     ended = ner_eval(*BATCH)
     assert ended.code == 2 and len(ended.lines) == 1 and problem in ended.lines[0]
     assert read_predictions(RUN) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer", "problem"),
+    [
+        (("--structured", "json"), "no idea", "the server ignores --structured"),
+        (("--structured", "grammar"), '[{"text":"谁","label":"name"}]', "the server ignores --structured"),
+        (("--confidence",), "[]", "the server sends no log-probabilities"),
+    ],
+)
+def test_results_that_lack_what_was_asked_for_are_refused_as_a_server_is(
+    work, ner_eval, flags: tuple[str, str], answer: str, problem: str
+) -> None:
+    command = (*BATCH, "--run", "r", *flags)
+    ner_eval(*command)
+    write(result("demo-test-0", answer), file=Path("runs/r/batch-results.jsonl"))
+    ended = ner_eval(*command)
+    assert ended.code == 2 and len(ended.lines) == 1
+    assert f"batch-results.jsonl:1: demo-test-0: {problem}" in ended.lines[0]
+    assert read_predictions(Path("runs/r")) == []
+
+
+def test_json_that_was_filled_up_with_white_space_is_asked_for_again_with_a_grammar(work, ner_eval) -> None:
+    command = (*BATCH, "--run", RUN, "--structured", "json")
+    ner_eval(*command)
+    filled = [result(id, "[" + " " * 99, "length") for id in ids(range(2))]
+    write(*filled, *(result(id) for id in ids(range(2, 38))))  # and two have no result
+    ended = ner_eval(*command)
+    assert "stored 36 new answers, failed 2 (2 x its JSON is filled up with white space" in ended.out
+    for _ in range(2):  # it stays so if the requests are written again
+        bodies = [json.loads(line)["body"] for line in REQUESTS.read_text().splitlines()]
+        assert ["structured_outputs" in body for body in bodies] == [True, True, False, False]
+        assert ["response_format" in body for body in bodies] == [False, False, True, True]
+        ner_eval(*command)
+    write(result("demo-test-0", '[{"text":"谁","label":"name"}]'))  # which the schema allows, and the grammar does not
+    assert "the server ignores --structured" in ner_eval(*command).lines[0]
+    write(*(result(id) for id in (*ids(range(2)), *ids(range(38, 40)))))
+    assert ner_eval(*command).code == 0 and len(read_predictions(RUN)) == 40
 
 
 @pytest.mark.serve

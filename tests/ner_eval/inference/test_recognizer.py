@@ -112,7 +112,7 @@ def test_a_refused_text_is_a_result_with_the_servers_words_and_the_others_are_ke
         first, refused, last = recognizer.recognize(["林晓在", "赵六在", "王五在"])
     assert (first.entities, last.entities) == ((Entity(0, 2, "name", "林晓"),), (Entity(0, 2, "name", "王五"),))
     assert first.answered and first.error is None
-    assert not refused.answered and refused.entities == () and refused.text == "赵六在"
+    assert not refused.answered and not refused.failed and refused.entities == () and refused.text == "赵六在"
     assert (
         refused.error is not None
         and refused.error.isprintable()
@@ -270,6 +270,7 @@ def test_what_was_found_is_kept_if_the_server_hangs_on_one_text(work: Path) -> N
         model = Recognizer(server.base_url, "nano", spec, timeout=1, patience=2)
         found = model.recognize(["林晓在", "王五在", "李四在"])
         assert [result.answered for result in found] == [True, False, True]
+        assert [result.failed for result in found] == [False, True, False]
         assert "no answer within 1 s" in (found[1].error or "") and found[1].entities == ()
         with pytest.raises(TextsRefused, match="1 of 3 texts got no answer: number 1"):
             model.predict(["林晓在", "王五在", "李四在"])

@@ -79,10 +79,13 @@ def test_the_rate_is_held_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
         accepted += 0 if limit.wait("a", 3) else 3
     assert 60 * 10 <= accepted <= 60 * 10 + 20 + 3
     assert limit.wait("b", 1) == 0
-    for number in range(30_000):  # addresses cost nothing to invent
-        limit.wait(f"c{number}", 1)
-        now += 0.01
-    assert len(limit._left) <= 10_001
+    for one in (limit, RateLimit(rate=0.001, burst=20)):
+        for number in range(10_100):  # addresses cost nothing to invent
+            one.wait("d", 0)
+            one.wait(f"c{number}", 1)
+            now += 0.01
+        assert len(one._left) <= 10_000
+        assert {"d", "c10099"} <= one._left.keys()  # who comes back is not forgotten
 
 
 def test_more_requests_at_the_same_time_than_allowed_are_refused(start_api, engine: Faulty) -> None:
@@ -181,6 +184,9 @@ def test_what_a_service_cannot_start_with_is_one_line(
     assert "does not serve the model 'absent'" in refused("--port", 0, model=f"absent={adapter_folder}")
     assert "ner_prompt.json" in refused("--port", 0, model="nano")
     assert "--model nano=" in refused("--port", 0, model="nano=")
+    for rate in ("-1", "nan", "inf"):
+        said = cli("ner-eval", "api", "--model", "nano", "--rate", rate).err.splitlines()[-1]
+        assert said.endswith(f"argument --rate: must be a number of texts per second from 0, not {float(rate)}")
     assert "is there twice" in refused("--port", 0, "--model", f"nano={adapter_folder}")
     assert "absent" in refused("--port", 0, model="nano=absent/")
 

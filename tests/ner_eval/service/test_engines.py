@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,14 @@ import pytest
 from aiohttp import web
 
 from api_process import until
-from faulty import Faulty, InThread, completion, http, slow
+from faulty import Faulty, InThread, completion, failure, http, slow
+from ner_eval.inference import client
+from ner_eval.inference.client import Connection
+from ner_eval.service.access import Keys
+from ner_eval.service.application import application
+from ner_eval.service.metrics import Metrics
+from ner_eval.service.models import open_models
+from ner_eval.service.service import Limits, Service
 from support import ROOT, free_port
 
 TEXT = "林晓在云帆科技任经理"
@@ -102,6 +111,35 @@ def test_an_engine_that_refuses_everybody_is_the_services_fault(api, engine: Fau
 
     engine.script = no
     assert "the engine refuses all requests" in api.refused(503, {"text": TEXT})
+
+
+@pytest.mark.parametrize("broken", [lambda: failure(500), lambda: web.Response(body=b"<html>")])
+def test_a_text_that_the_engine_fails_on_is_the_engines_fault(
+    engine: Faulty, adapter_folder: Path, monkeypatch: pytest.MonkeyPatch, broken: Callable[[], web.Response]
+) -> None:
+    """In this process, where eight attempts do not take a minute."""
+    monkeypatch.setattr(client, "FIRST_DELAY", 0.005)
+
+    async def fails(server: Faulty, body: dict[str, Any]) -> web.Response | None:
+        return broken() if server.asked[-1].startswith("赵六") else None
+
+    async def replies() -> list[httpx.Response]:
+        async with AsyncExitStack() as stack:
+            words, connection = [f"nano={adapter_folder}"], Connection([engine.base_url])
+            models = await open_models(stack, words, "off", connection, print)
+            app = application(Service(models, Keys(()), Limits(), Metrics(models)))
+            http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+            await stack.enter_async_context(http)
+            bodies = ({"text": "赵六在"}, {"document": {"id": "7", "text": "赵六在"}}, {"texts": ["赵六在", TEXT]})
+            return [await http.post("/extract", json=body) for body in bodies]
+
+    engine.script = fails
+    text, document, many = asyncio.run(replies())
+    engine.script = None
+    assert [text.status_code, document.status_code] == [503, 503] and "(8 attempts)" in text.json()["error"]
+    broken_one, answered = many.json()["results"]
+    assert broken_one.keys() == answered.keys() and broken_one["entities"] is None
+    assert "(8 attempts)" in broken_one["problems"][0] and answered["entities"][0]["text"] == "林晓"
 
 
 def test_a_line_is_sent_as_soon_as_it_is_there_and_a_failure_is_the_last(api, engine: Faulty) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from api_process import Api
-from faulty import Faulty, completion, failure
+from faulty import Faulty, Script, completion, failure
 from ner_data.formats import load_format
-from scored_answers import giving
+from scored_answers import giving, refusing_scores
 
 TEXT = "林晓在云帆科技任经理"
 LABELS = '<Label value="公司" alias="company"/><Label value="name"/><Label value="动物"/>'
@@ -70,7 +70,9 @@ def test_what_it_needs_besides_is_answered(api: Api) -> None:
     assert call(api, "predict", asked()) == {"results": []}
 
 
-def test_an_engine_without_scores_gives_predictions_without(api: Api) -> None:
+@pytest.mark.parametrize("script", [None, refusing_scores])
+def test_an_engine_without_scores_gives_predictions_without(api: Api, engine: Faulty, script: Script | None) -> None:
+    engine.script = script
     ((made,),) = call(api, "predict", asked(TEXT))["results"]
     assert len(made["result"]) == 1 and made.keys() == {"result", "model_version"}
     assert made["result"][0].keys() == {"from_name", "to_name", "type", "value"}

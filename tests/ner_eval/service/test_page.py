@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from browser import Browser, chromium
-from faulty import Faulty, completion, failure
+from faulty import Faulty, Script, completion, failure
 from report_page import keep
-from scored_answers import giving
+from scored_answers import giving, refusing_scores
 from support import ROOT
 
 TEXT = "林晓在云帆科技任经理"
@@ -203,12 +203,33 @@ def test_problems_are_said_and_do_not_stay(api, engine: Faulty, desktop: Browser
     assert browser.texts("#status.bad") == [] and marks(browser) == ["林晓", "云帆科技"]
 
 
+@pytest.mark.parametrize("script", [None, refusing_scores])
+def test_an_engine_without_scores_is_asked_for_them_once(
+    api, engine: Faulty, desktop: Browser, script: Script | None
+) -> None:
+    engine.script = script
+    engine.bodies.clear()
+    browser = opened(desktop, api)
+    for text, requests in ((TEXT, [True, False]), (f"后来{TEXT}", [True, False, False])):
+        ask(browser, text)
+        until(lambda text=text: marks(browser) == [text[:2]])
+        assert STRINGS["en"]["no_scores"] in browser.texts("#status")[0]
+        assert ["logprobs" in body for body in engine.bodies] == requests
+    browser.choose("#model", "other")
+    ask(browser, TEXT)
+    until(lambda: len(engine.bodies) == 5)
+    assert [engine.bodies[n]["model"] for n in (3, 4)] == ["other"] * 2 and "logprobs" in engine.bodies[3]
+
+
 def test_a_key_is_asked_for_where_one_is_needed(start_api, engine: Faulty, desktop: Browser) -> None:
     engine.script = giving(FOUND)
     with start_api(NER_API_KEYS="secret") as api:
         browser = opened(desktop, api)
         until(lambda: browser.texts("#status.bad") == [STRINGS["en"]["need_key"]])
         ask(browser, TEXT)
+        browser.press("#key", "密钥" + ENTER)
+        until(lambda: browser.texts("#status.bad") == [STRINGS["en"]["bad_key"]])
+        browser.run("document.getElementById('key').value = ''")
         browser.press("#key", "secret" + ENTER)
         answered(browser)
         assert marks(browser) == ["林晓", "云帆科技"]

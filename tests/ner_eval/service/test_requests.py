@@ -11,8 +11,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-from faulty import Faulty, failure
-from scored_answers import giving, logprobs, scored
+from faulty import Faulty, Script, failure
+from scored_answers import giving, logprobs, refusing_scores, scored
 
 TEXT = "林晓在云帆科技任经理"
 NAME = {"start": 0, "end": 2, "label": "name", "text": "林晓"}
@@ -84,9 +84,14 @@ def test_entities_whose_scores_are_unknown_are_kept_and_say_so(api, engine: Faul
     assert result["problems"] == ["no scores: the tokens of the answer do not add up to its text"]
 
 
-def test_scores_from_an_engine_that_has_none_are_refused(api) -> None:
-    assert "scores" in api.refused(422, {"text": TEXT, "scores": True})
-    assert "threshold" in api.refused(422, {"texts": [TEXT, TEXT], "threshold": 0.5})
+@pytest.mark.parametrize("script", [None, refusing_scores])
+def test_scores_from_an_engine_that_has_none_are_refused(api, engine: Faulty, script: Script | None) -> None:
+    engine.script = script
+    said = "scores: the engine has none; leave scores and threshold out"
+    assert api.refused(422, {"text": TEXT, "scores": True}) == said
+    assert api.refused(422, {"texts": [TEXT, TEXT], "threshold": 0.5}) == said
+    assert api.refused(422, {"texts": [TEXT, TEXT], "scores": True, "stream": True}) == said
+    assert api.extract({"text": TEXT}).json()["results"][0]["entities"] == [NAME]
 
 
 def test_a_batch_comes_as_json_lines_in_order(api) -> None:

@@ -33,12 +33,13 @@ def serve(base: Path, port: int, cli: Cli, install, monkeypatch) -> Iterator[Cal
 
 
 def test_a_reloadable_server_serves_a_copy_and_only_its_owner_can_read_its_state(serve, base, port, cli) -> None:
+    Path("first/ner_calibration.json").write_text("{}")
     assert serve("--reloadable").code == 0
     state = read_state(port)
     assert state and state.base == str(base) and state.versions == {"a": [f".serve/{port}/a/1"]}
     assert state_file(port).stat().st_mode & 0o777 == 0o600
     copied = versions_folder(port) / "a/1"
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in ("adapter_config.json", "adapter_model.safetensors", "ner_calibration.json"):
         assert (copied / name).read_bytes() == Path("first", name).read_bytes()
     command = " ".join(state.command)
     assert f"--lora-modules a={copied}" in command and " ".join(EXCHANGE) in command

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llamafactory_ner.checks.configs import LORA
-from ner_common.adapters import ADAPTER_CONFIG, WEIGHTS
+from ner_common.adapters import ADAPTER_CONFIG, CALIBRATION, WEIGHTS
 from ner_common.errors import UserError, rooted
 from ner_common.files import whole_folder
 from ner_common.training_record import FILE_NAME as TRAINING
@@ -17,7 +17,7 @@ from ner_data.prompt import FILE_NAME as PROMPT
 from ner_models.serving.adapters import Adapter
 from ner_models.serving.state import versions_folder
 
-KEPT = (ADAPTER_CONFIG, WEIGHTS, PROMPT, TRAINING)
+KEPT = (ADAPTER_CONFIG, WEIGHTS, PROMPT, TRAINING, CALIBRATION)
 
 
 def first_versions(adapters: Sequence[Adapter], port: int) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 // Paste a text, see its entities. Everything that a user, a model or an engine wrote is shown as text.
 "use strict";
 const at = (id) => document.getElementById(id);
-const state = { language: navigator.language.startsWith("zh") ? "zh" : "en", models: [], answer: null, off: new Set(), status: null };
+const state = { language: navigator.language.startsWith("zh") ? "zh" : "en", models: [], unscored: new Set(), answer: null, off: new Set(), status: null };
 let strings = null;
 let asking = null; // what ends the request that is under way
 
@@ -12,7 +12,9 @@ function say(key, values = {}) {
 // --- what the service says --------------------------------------------------------------------------------------------
 
 async function call(path, body, signal) {
-  const headers = at("key").value ? { Authorization: `Bearer ${at("key").value}` } : {};
+  const key = at("key").value;
+  if (/[^ -~]/.test(key)) throw Object.assign(new Error(), { status: 401, say: "bad_key" }); // fetch would throw
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
   const options = body ? { method: "POST", body: JSON.stringify(body), headers: { ...headers, "Content-Type": "application/json" } } : { headers };
   const reply = await fetch(path, { ...options, signal });
   const value = await reply.json();
@@ -26,14 +28,18 @@ async function loadModels() {
   at("model").replaceChildren(...models.map(({ name }) => make("option", { value: name }, name)));
 }
 
-// Scores cost the engine little and let the slider work without asking again; an engine without them is asked without.
+// Scores cost the engine little and let the slider work without asking again; an engine without them is asked without,
+// from the second text on at once.
 async function extract(text, model, signal) {
-  try {
-    return await call("extract", { text, model, scores: true }, signal);
-  } catch (error) {
-    if (error.status !== 422 || !error.message.startsWith("scores: ")) throw error;
-    return call("extract", { text, model }, signal);
+  if (!state.unscored.has(model)) {
+    try {
+      return await call("extract", { text, model, scores: true }, signal);
+    } catch (error) {
+      if (error.status !== 422 || !error.message.startsWith("scores: ")) throw error;
+      state.unscored.add(model);
+    }
   }
+  return call("extract", { text, model }, signal);
 }
 
 async function find() {
@@ -62,7 +68,7 @@ function failed(error) {
   state.answer = null;
   at("found").hidden = true;
   if (error.status === 401) { document.querySelector("label[for=key]").hidden = false; at("key").focus(); }
-  tell(() => (error.status === 401 ? say("need_key") : error.status ? error.message : say("unreachable")), true);
+  tell(() => (error.status === 401 ? say(error.say ?? "need_key") : error.status ? error.message : say("unreachable")), true);
 }
 
 function tell(words, bad = false) {
