@@ -12,6 +12,8 @@ import pytest
 
 from ner_common.machine import BF16_FLAGS
 from ner_docs import LANGUAGES, names
+from ner_eval.benchmarks import curves, figure
+from ner_eval.published import all_results
 from support import ROOT, Result
 from test_layout import MAY_IMPORT
 
@@ -271,3 +273,17 @@ def test_what_is_said_of_an_addition_names_the_file_and_a_test_follows_it(thing:
     assert holds in read(file)
     path, name = test.split("::")
     assert f"def {name}(" in read(path)
+
+
+def test_the_learning_curve_of_the_readmes_is_that_of_the_result_files() -> None:
+    """All its points, so that a new one is shown."""
+    points = [
+        (f"{result.training_records:,}", figure(result.micro_f1, spread[0]))
+        for points in curves(all_results()).values()
+        for result in sorted(points.values(), key=lambda point: (point.training_records, point.micro_f1))
+        if result.curve == "random sentences" and (spread := result.spread())
+    ]
+    assert len(points) > 5
+    for name in READMES:
+        (rows,) = [table for table in tables(read(name)) if table[1][1] == points[0][1]]
+        assert [(re.match("[0-9,]*[0-9]", cells[0])[0], cells[1]) for cells in rows[1:]] == points

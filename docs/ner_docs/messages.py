@@ -29,7 +29,7 @@ SPEAKERS = {
 MAKE, CONTAINER, PAGE = "make", "container", "page"
 ENTRY, STRINGS = "deploy/serve-entry", "eval/ner_eval/service/page/strings.json"
 # What the service's page says when something did not work: names of its strings.
-ON_THE_PAGE = ("nothing", "unreachable", "need_key", "no_scores", "not_copied")
+ON_THE_PAGE = ("nothing", "unreachable", "need_key", "bad_key", "no_scores", "not_copied")
 TITLES = {
     "en": {
         "*": "Any program",

@@ -26,7 +26,7 @@ COLUMNS = (
     *("Recipe", "Differs from it", "Trained on", "Records", "Answer form", "Prompt options", "Sentences", "Micro F1"),
     *("Macro F1", "Answers/s", "Training", "GPU memory", "Hardware", "Commit", "Result"),
 )
-CURVE_COLUMNS = ("Series", "Sentences trained on", "Prompt options", "Micro F1", "Result")
+CURVE_COLUMNS = ("Series", "Sentences trained on", "Prompt options", "Sentences scored", "Micro F1", "Result")
 # A base model, a corpus and a split; the results in one table can be compared.
 Group = tuple[str, str, str]
 Results = dict[Path, Published]
@@ -119,6 +119,7 @@ def _point_row(path: Path, result: Published) -> tuple[str, ...]:
         cell(result.curve),
         f"{result.training_records:,}" if result.training_records else "0 (not trained)",
         cell(options),
+        f"{result.answers['scored']:,}",
         figure(result.micro_f1, micro),
         _linked(path),
     )
@@ -156,7 +157,7 @@ def draw(group: Group, points: Results, path: Path) -> None:
     ticks = sorted({result.training_records or 0 for result in points.values()})
     # Zero, the base model without training, is as far from the first point as that from ten times as many sentences.
     axes.set_xscale("symlog", linthresh=next((tick for tick in ticks if tick), 1))
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], rotation=30)
+    axes.set_xticks(ticks, _apart(ticks), rotation=30)
     axes.set_xticks([], minor=True)
     axes.set_ylim(0, 1)
     axes.grid(axis="y", linewidth=0.4)
@@ -167,6 +168,15 @@ def draw(group: Group, points: Results, path: Path) -> None:
     axes.legend(lines, map(plain, series), frameon=False, loc="lower right")
     # Without the version of matplotlib in the file, only a change of the picture changes it.
     save(drawing, path, metadata={"Software": None})
+
+
+def _apart(ticks: list[int]) -> list[str]:
+    """The labels of ticks on a logarithmic axis; none where it would touch the one before."""
+    labels, last = [], 0
+    for tick in ticks:
+        labels.append(f"{tick:,}" if tick >= 1.4 * last else "")
+        last = tick if labels[-1] else last
+    return labels
 
 
 def plain(text: str) -> str:

@@ -142,7 +142,7 @@ def test_names_do_nothing_but_be_shown(result: Publish, tmp_path: Path, name: st
     text = page_of.read_text("utf-8")
     assert "<script" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.replace("\\\\", "").replace("\\|", "").count("|") for row in rows} == {16, 6}
+    assert {row.replace("\\\\", "").replace("\\|", "").count("|") for row in rows} == {16, 7}
 
 
 @pytest.mark.parametrize(

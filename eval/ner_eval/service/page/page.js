@@ -13,7 +13,7 @@ function say(key, values = {}) {
 
 async function call(path, body, signal) {
   const key = at("key").value;
-  if (/[^ -~]/.test(key)) throw Object.assign(new Error(), { status: 401, say: "bad_key" }); // fetch would throw
+  if (/[^ -~]/.test(key)) throw Object.assign(new Error(), { status: 401, badKey: true }); // fetch would throw
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
   const options = body ? { method: "POST", body: JSON.stringify(body), headers: { ...headers, "Content-Type": "application/json" } } : { headers };
   const reply = await fetch(path, { ...options, signal });
@@ -68,7 +68,7 @@ function failed(error) {
   state.answer = null;
   at("found").hidden = true;
   if (error.status === 401) { document.querySelector("label[for=key]").hidden = false; at("key").focus(); }
-  tell(() => (error.status === 401 ? say(error.say ?? "need_key") : error.status ? error.message : say("unreachable")), true);
+  tell(() => (error.badKey ? say("bad_key") : error.status === 401 ? say("need_key") : error.status ? error.message : say("unreachable")), true);
 }
 
 function tell(words, bad = false) {
