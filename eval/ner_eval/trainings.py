@@ -71,15 +71,16 @@ def training_of(adapter: Path | None, recipe: Path | None) -> Training:
     record = read_training_record(adapter) or {}
     arguments = record.get("arguments", {})
     parts = adapter.resolve().parts
-    model, method, corpus = parts[-3:] if len(parts) > 3 else ("", "", "")
+    model, method, folder = parts[-3:] if len(parts) > 3 else ("", "", "")
+    corpus = ", ".join(name.removesuffix("_train") for name in data_sets(arguments))
     if recipe is None:
+        corpus = corpus or folder
         recipe = RECIPES / model / f"{method}.yaml"
         if not recipe.is_file():
             remedy = "name saves/MODEL/METHOD/CORPUS, or the recipe with --recipe"
             raise UserError(f"{rooted(adapter)}: was not written by a recipe ({recipe} does not exist); {remedy}")
     else:
         recipe = _own(recipe)
-        corpus = ", ".join(name.removesuffix("_train") for name in data_sets(arguments))
         if not corpus:
             problem = "ner_training.json does not say what it was trained on"
             raise UserError(f"{rooted(adapter)}: {problem}; name saves/MODEL/METHOD/CORPUS instead of --recipe")

@@ -220,6 +220,14 @@ def test_an_adapter_elsewhere_is_published_with_the_recipe_that_is_named(
     assert "| `nano/lora` | – | demo | 900 | json_list | none |" in Path("docs/benchmarks.md").read_text()
 
 
+def test_what_was_trained_on_is_what_the_training_recorded(
+    elsewhere: Path, adapter: Path, scored: Path, cli: Callable[..., Result]
+) -> None:
+    part = elsewhere.rename(adapter.with_name("demo-250"))  # named for its size
+    assert cli("ner-eval", "publish", scored, "--adapter", part).code == 0
+    assert stored()["trained_on"] == "demo"
+
+
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [
