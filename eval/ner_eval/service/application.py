@@ -29,7 +29,7 @@ STATUSES = {
     408: "The body did not arrive in time.",
     413: "The body has too many bytes or texts.",
     415: "The body is not declared as JSON.",
-    422: "The JSON is no request, has an unknown label or a threshold outside [0, 1], or the model refuses the text.",
+    422: "The JSON is no request, has an unknown label, a bad threshold or too much context, or the text is refused.",
     429: "The client sends too many texts; Retry-After says when to try again.",
     503: "No engine answers, it fails on the text, or the service has too many requests at the same time.",
     504: "There was no answer before the deadline.",
