@@ -11,6 +11,7 @@ import pytest
 from edited import edits
 from ner_common.decoding import NotJSON, decode_json
 from ner_common.errors import UserError
+from ner_data.gold import Record
 from ner_data.prompt import PromptSpec
 from ner_eval.benchmarks import HEAD, page
 from ner_eval.inference.batch_file import read_results
@@ -148,7 +149,7 @@ def test_edited_predictions(tmp_path: Path, every: int) -> None:
 def test_edited_batch_results(tmp_path: Path, every: int) -> None:
     path = tmp_path / "batch-results.jsonl"
     body = {"choices": [{"message": {"content": "[]"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9}}
-    tried = 0
+    manifest, records, tried = read_manifest(RUN), [Record("a", "林晓在云帆", None)], 0
     for status, inner, error in (
         (200, body, None),
         (400, None, {"message": "too long"}),
@@ -157,12 +158,12 @@ def test_edited_batch_results(tmp_path: Path, every: int) -> None:
         line = {"id": "v", "custom_id": "a", "error": error, "response": {"status_code": status, "body": inner}}
         for what, new in sampled(line, every):
             path.write_text(written(new) + "\n", encoding="utf-8")
-            found, message = outcome(lambda: read_results(path, {"a"}), what)
+            found, message = outcome(lambda: read_results(path, manifest, records, ()), what)
             tried += 1
             if message:
                 continue
             predictions, failures = found
-            assert len(predictions) + failures.total() == 1, what
+            assert len(predictions) + len(failures) == 1, what
             for prediction in predictions:
                 assert Prediction.from_line(prediction.as_line().decode()) == prediction, what
                 assert prediction.error or prediction.answer in ("", understood(new)["response"]["body"]["choices"][0][
