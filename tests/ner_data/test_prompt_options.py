@@ -15,6 +15,7 @@ from ner_data.alpaca import Options, alpaca, build_spec
 from ner_data.answers import form_names
 from ner_data.corpus import load_corpus
 from ner_data.demonstrations import draw
+from ner_data.described import Corpus, Label
 from ner_data.gold import Entity, Record, read_gold, write_gold
 from ner_data.prompt import AGAIN, PromptSpec, instruction
 from ner_eval.runs.manifest import differing_field, read_manifest
@@ -145,6 +146,18 @@ def test_a_label_that_no_record_has_is_named(make_demo: Make, cli: Cli) -> None:
     assert message == (
         "ner-data: demo: no record of its training split can show book, movie, and drawn demonstrations show every "
         "label; ask for none"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_labels_that_no_choice_can_show_together_are_refused(count: int) -> None:
+    corpus = Corpus("mine", "", "", "", "gold", {}, (Label("a", "a"), Label("b", "b")))
+    shown = [Record(label, "甲", (Entity(0, 1, label, "甲"),)) for label in "ab"]  # of one text, which is shown once
+    train = [*shown, *(Record(text, text, ()) for text in "乙丙丁")]
+    with pytest.raises(UserError) as refused:
+        draw(corpus, {"train": train}, count, seed=1)
+    assert str(refused.value) == (
+        f"mine: {count} demonstrations cannot show its 2 labels; nor can more, with some left to train on; ask for none"
     )
 
 
