@@ -63,6 +63,11 @@ def test_an_override_that_cannot_be_trained_is_one_line(cli, checkout: Path, ove
     assert not (checkout / "saves").exists()
 
 
+def test_what_does_not_share_a_prompt_is_refused_as_by_the_plugin(cli) -> None:
+    words = ("use_cpu=true", "share_prompt_attention=flex_attention")
+    assert "flex_attention does not train on a CPU" in one_line_error(cli("ner-model", "train", RECIPE, *words))
+
+
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
