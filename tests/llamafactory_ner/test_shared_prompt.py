@@ -21,7 +21,7 @@ TRAININGS = [
     # 24 records: the last batch has 4 of 5 records, and the last step one of its 4 batches.
     pytest.param(LORA | {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 5}, id="accumulation"),
     pytest.param(LORA | {"train_on_prompt": True}, id="train_on_prompt"),
-    pytest.param({"finetuning_type": "p_tuning", "train_on_prompt": True}, id="p_tuning, train_on_prompt"),
+    pytest.param({"finetuning_type": "prefix_tuning", "train_on_prompt": True}, id="prefix_tuning, train_on_prompt"),
     pytest.param(LORA | {"disable_gradient_checkpointing": True}, id="lora, layers kept"),
     pytest.param(LORA | {"use_reentrant_gc": False}, id="lora, recomputed without re-entrance"),
     pytest.param(
@@ -104,6 +104,10 @@ def test_the_trainer_counts_the_tokens_that_were_computed(run_exp, recipe, tmp_p
             "predict_with_generate: unset it",
         ),
         ({"stage": "pt"}, "stage pt: use stage: sft"),
+        (
+            {"finetuning_type": "p_tuning", "num_virtual_tokens": 7, "lora_target": None, "train_on_prompt": True},
+            "train_on_prompt in p_tuning: unset it",
+        ),
     ],
 )
 def test_what_cannot_share_a_prompt_is_refused_before_the_model_loads(argument, named, refused) -> None:

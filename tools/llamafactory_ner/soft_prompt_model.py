@@ -94,8 +94,7 @@ class SoftPromptModel(PeftModelForCausalLM):  # type: ignore[misc]
         if shared:
             kwargs["logits_to_keep"] = kwargs["logits_to_keep"] + count
         elif labels is not None:
-            # Not the first token's: no token of the record predicts it, whatever the method.
-            labels = torch.cat([labels.new_full((batch, count + 1), -100), labels[:, 1:]], dim=1)
+            labels = torch.cat([labels.new_full((batch, count), -100), labels], dim=1)
         output = self.base_model(inputs_embeds=embedded, labels=labels, position_ids=places, **kwargs)
         if not shared:
             output.logits = output.logits[:, count:]

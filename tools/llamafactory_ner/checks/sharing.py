@@ -51,6 +51,9 @@ def sharing_problems(given: Mapping[str, Any]) -> list[str]:
             f"share_prompt does not work with flash_attn: {attention}, which cannot mask records from one another: "
             "use flash_attn: sdpa, or share_prompt_attention: flex_attention on a GPU"
         )
+    # Its last virtual token predicts the first token of a record, which a row has once for all records.
+    if given.get("finetuning_type") == "p_tuning" and is_set(given.get("train_on_prompt")):
+        problems.append("share_prompt does not work with train_on_prompt in p_tuning: unset it")
     if given.get("share_prompt_attention") == FLEX and trains_on_cpu(given):
         problems.append(
             f"share_prompt_attention: {FLEX} does not train on a CPU, where torch has no gradients for it: use sdpa"
