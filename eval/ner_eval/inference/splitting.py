@@ -21,6 +21,11 @@ _PAUSE = re.compile(r"[，、,：:\s]")
 Found = tuple[Entity, float | None]  # an entity and its score
 
 
+def most_context(longest: int) -> int:
+    """How many of a piece's characters may be context."""
+    return longest // 2
+
+
 class Piece(NamedTuple):
     """A part of a text: the model sees it from ``before`` on, and entities are looked for from ``start`` on."""
 
@@ -53,13 +58,12 @@ class Cutting:
     passes: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.context <= self.longest // 2:
+        most = most_context(self.longest)
+        if not 0 <= self.context <= most:
             problem = (
                 f"a piece with its context has {self.longest} characters, and at most half of them may be context"
             )
-            raise UserError(
-                f"--context {self.context}: {problem}; give up to {self.longest // 2}, or a larger --longest"
-            )
+            raise UserError(f"--context {self.context}: {problem}; give up to {most}, or a larger --longest")
 
     def cut(self, text: str) -> list[list[Piece]]:
         """The pieces of each pass; a text that fits is one piece in one pass."""

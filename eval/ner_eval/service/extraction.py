@@ -9,6 +9,7 @@ from ner_common.errors import one_line
 from ner_eval.confidence.tokens import NO_LOGPROBS
 from ner_eval.inference.failures import RequestRefused, ServerUnavailable
 from ner_eval.inference.recognized import Recognized
+from ner_eval.inference.splitting import most_context
 from ner_eval.service.failures import HUNG_UP, Failed
 from ner_eval.service.messages import Broken, Extract, Found, Result
 from ner_eval.service.models import Model
@@ -28,7 +29,7 @@ def check_wanted(model: Model, request: Extract) -> None:
     if unknown := [label for label in request.labels or () if label not in model.spec.labels]:
         known = ", ".join(model.spec.labels)
         raise Failed(422, f"labels: {model.name} has no label {one_line(unknown[0])}; it has {known}")
-    if request.context > (most := model.spec.longest_text // 2):
+    if request.context > (most := most_context(model.spec.longest_text)):
         raise Failed(422, f"context: {model.name} takes at most {most} characters before a piece")
 
 
