@@ -47,12 +47,18 @@ def most_memory(command: list[str], folder: Path, log: Path) -> int:
     """The most resident memory of a process, in bytes."""
     environment = {**os.environ, "AUTOWRAPT_BOOTSTRAP": "llamafactory_ner", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)
+    # By way of a small process: ru_maxrss of a child starts from that of its parent, and this one may be large.
+    code = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:], stdout=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+    small = [sys.executable, "-S", "-c", code, *command]
     with log.open("w") as file:
-        running = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(running.pid, 0)
-    running.returncode = os.waitstatus_to_exitcode(status)
-    assert running.returncode == 0, log.read_text()[-3000:]
-    return used.ru_maxrss * 1024
+        run = subprocess.run(small, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=file, text=True)
+    assert run.returncode == 0, log.read_text()[-3000:]
+    return int(run.stdout) * 1024
 
 
 def most_below(words: str) -> Iterator[int]:
