@@ -15,7 +15,7 @@ from typing import Any
 
 from llamafactory_ner.checks.configs import read_model_config
 from ner_common.adapters import ADAPTER_CONFIG, STATE
-from ner_common.errors import UserError, one_line, rooted
+from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import check_free, read_object, whole_folder, write_atomically
 from ner_common.training_record import FILE_NAME as TRAINING
 from ner_common.weights import check_weights
@@ -97,7 +97,7 @@ def _convert(model: Path, file: Path, kind: str, converter: Path) -> None:
     if done.returncode or not file.is_file():
         said = done.stdout.strip().split("\n")[-1] or f"it ended with exit code {done.returncode}"
         raise UserError(
-            f"{rooted(model)}: llama.cpp's converter refuses it ({one_line(said, 200)}); serve it with vLLM"
+            f"{rooted(model)}: llama.cpp's converter refuses it ({escaped(said, 200)}); serve it with vLLM"
         )
 
 
