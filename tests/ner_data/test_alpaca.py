@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from ner_data import alpaca
-from ner_data.alpaca import COLUMNS
+from ner_data.alpaca import COLUMNS, build_spec
 from ner_data.corpus import load_corpus
 from ner_data.gold import read_gold
 from ner_data.prompt import PromptSpec
+from ner_data.sentences import has_several
 from support import ROOT, Result, one_line_error
 
 Cli = Callable[..., Result]
@@ -42,6 +43,35 @@ def test_alpaca_items_carry_prompt_and_answer(make_demo: Make) -> None:
         ]
         assert len(item["output"].encode()) < spec.max_tokens
     assert spec.longest_text == max(len(record.text) for record in gold)
+
+
+@pytest.mark.parametrize(
+    ("text", "several"),
+    [
+        ("林晓在。他走了", True),
+        ("“来！”他说。", True),
+        ("第一行\n第二行", True),
+        ("He left. So did I", True),
+        ("真的？！", False),
+        ("他说：“走吧。”\n", False),
+        ("涨了3.5；跌了2.1……再涨", False),
+        ("见example.com", False),
+        ("", False),
+    ],
+)
+def test_a_text_is_several_sentences_if_it_goes_on_after_an_end(text: str, several: bool) -> None:
+    assert has_several(text) is several
+
+
+def test_documents_are_cut_as_the_texts_of_the_training_are(workplace: Path, shared: Path, cli: Cli) -> None:
+    for corpus, several in (("cluener", True), ("tcm", False)):
+        assert cli("ner-data", "convert", corpus, "--raw", shared / "data" / corpus).code == 0
+        assert cli("ner-data", "alpaca", corpus).code == 0
+        spec = PromptSpec.load(Path(f"data/alpaca/{corpus}.prompt.json"))
+        train = list(read_gold(Path(f"data/gold/{corpus}/train.jsonl")))
+        assert spec.several_sentences is several
+        assert spec == build_spec(load_corpus(corpus), train, "json_list")
+        assert ("several_sentences" in spec.as_json()) is several  # as earlier versions wrote it, if it can be
 
 
 def from_the_root(registry: Path) -> dict[str, dict[str, object]]:

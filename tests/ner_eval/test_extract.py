@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,9 @@ def test_longer_texts_than_those_of_the_training_are_asked_sentence_by_sentence(
         assert server.asked == ["林晓在云帆科技任经理。"] * 60
         ner_eval(*EXTRACT, "--base-url", server.base_url, "--whole", "long.txt", "--longest", 50)
         assert set(server.asked[60:]) == {"林晓在云帆科技任经理。" * 4}
+        replace(spec, several_sentences=True, longest_text=50).save(Path("several.json"))
+        ner_eval(*EXTRACT, "--base-url", server.base_url, "--whole", "long.txt", "--prompt", "several.json")
+        assert set(server.asked[75:]) == {"林晓在云帆科技任经理。" * 4}
         Path("long.txt").write_text("林。" * (spec.longest_text // 2), encoding="utf-8")
         ner_eval(*EXTRACT, "--base-url", server.base_url, "--whole", "long.txt")
     assert server.asked[-1] == "林。" * (spec.longest_text // 2)

@@ -49,11 +49,13 @@ class Seen:
 class Bounds:
     """What of a prompt spec bounds an answer in tokens and a text in characters; no prompt depends on it.
 
+    ``several_sentences``: whether documents are cut into pieces of several sentences.
     ``fewer``: the instructions that records may have instead, which ask for some of the labels only.
     """
 
     max_tokens: int
     longest_text: int = 256
+    several_sentences: bool = False
     fewer: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -141,8 +143,9 @@ def common_prompt(prompts: list[Prompt]) -> Prompt | None:
                 f"{rooted(first.path)} and {rooted(other.path)} are different prompts, and an adapter has one; "
                 "name data sets of one prompt (the same labels and the same form)"
             )
-    names = ("max_tokens", "longest_text")
-    widest = {name: max(getattr(prompt.bounds, name) for prompt in prompts) for name in names}
+    names = ("max_tokens", "longest_text", "several_sentences")
+    most = {name: max(getattr(prompt.bounds, name) for prompt in prompts) for name in names}
+    widest = {name: value for name, value in most.items() if value}  # as specs are written
     bounds = replace(first.bounds, **widest)
     return Prompt(first.path, {**first.value, **widest}, first.seen, bounds)
 

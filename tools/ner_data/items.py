@@ -11,6 +11,7 @@ from ner_data.fewer_labels import FewerLabels
 from ner_data.gold import Record, records_of
 from ner_data.nesting import overlap
 from ner_data.prompt import PromptSpec, only
+from ner_data.sentences import has_several
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -25,6 +26,7 @@ class Part:
         able: how many of them have gold.
         answer: bytes of the longest answer.
         text: characters of the longest text.
+        several: how many texts are several sentences.
         unwritten: how many entities the answer form cannot write.
         fewer: how many records ask for some of the labels only.
         labels: all labels.
@@ -36,6 +38,7 @@ class Part:
     able: int = 0
     answer: int = 0
     text: int = 0
+    several: int = 0
     unwritten: int = 0
     fewer: int = 0
     labels: set[str] = field(default_factory=set)
@@ -47,6 +50,7 @@ class Part:
         self.able += other.able
         self.answer = max(self.answer, other.answer)
         self.text = max(self.text, other.text)
+        self.several += other.several
         self.unwritten += other.unwritten
         self.fewer += other.fewer
         self.labels |= other.labels
@@ -70,6 +74,7 @@ def part_of(
         answer = spec.render(record)
         part.answer = max(part.answer, len(answer.encode()))
         part.text = max(part.text, len(record.text))
+        part.several += has_several(record.text)
         if overlap(record.entities):  # otherwise every form writes all of them
             part.unwritten += unwritten(spec, [record])
         asked = spec

@@ -45,7 +45,8 @@ class PromptSpec:
 
     ``max_tokens`` bounds an answer (in tokens; from the training split's longest answer), ``longest_text`` a text (in
     characters; the training split's longest: a model that learned from sentences fails on documents, so these are
-    split). Neither changes a prompt, so neither is part of the fingerprint. ``again``: the text is given twice, with
+    split, into pieces of ``several_sentences`` if many of the training's texts are, else into single ones). None of
+    these changes a prompt, so none is part of the fingerprint. ``again``: the text is given twice, with
     this line in between; empty: once. ``enable_thinking``: what the chat template was told in training (Qwen3's ends a
     prompt with an empty thinking block if it is False); None: nothing, as most templates do not ask. ``fewer``: other
     instructions that some training records have instead (`ner_data.fewer_labels`); nobody is asked with them later.
@@ -58,6 +59,7 @@ class PromptSpec:
     answer_form: str
     max_tokens: Annotated[int, Meta(ge=1, le=1 << 20)]
     longest_text: Annotated[int, Meta(ge=1, le=1 << 30)] = 256
+    several_sentences: bool = False
     again: Annotated[str, Meta(max_length=100)] = ""
     enable_thinking: bool | None = None
     fewer: tuple[str, ...] = ()
@@ -135,7 +137,7 @@ class PromptSpec:
 
     def as_json(self) -> dict[str, Any]:
         """The spec with its fingerprint; without what earlier versions do not know, if it is not used."""
-        later = {"again": "", "enable_thinking": None, "fewer": ()}
+        later = {"several_sentences": False, "again": "", "enable_thinking": None, "fewer": ()}
         value = {key: value for key, value in asdict(self).items() if key not in later or value != later[key]}
         return {**value, "fingerprint": self.fingerprint}
 

@@ -1,4 +1,4 @@
-"""Cut long texts at sentence ends, never inside a mention."""
+"""Tell sentences apart, and cut long texts at their ends, never inside a mention."""
 
 import re
 from bisect import bisect_right
@@ -8,7 +8,13 @@ from ner_data.gold import Entity
 
 # After the mark that ends a sentence and the quotes and brackets that close with it; or after a line break.
 _END = re.compile(r"[。！？!?…；;]+[”’」』）)】\]\"']*|(?<=[a-zA-Z0-9])\.(?=\s)|\n+")
+_MORE = re.compile(r"(?:[。！？!?]|(?<=[a-zA-Z0-9])\.(?=\s)|\n)[”’」』）)】\]\"'\s]*[^”’」』）)】\]\"'\s。！？!?]")
 Part = tuple[int, str, tuple[Entity, ...] | None]
+
+
+def has_several(text: str) -> bool:
+    """Whether a text goes on after the end of a sentence; a semicolon or dots end none here."""
+    return _MORE.search(text) is not None
 
 
 def cut(text: str, entities: Sequence[Entity] | None, most: int) -> Iterator[Part]:

@@ -23,16 +23,16 @@ def cutting(spec: PromptSpec, longest: int, context: int, passes: int) -> Cuttin
     Raises:
         UserError: the context is more than half of a piece.
     """
-    return Cutting(longest or spec.longest_text, bool(longest), context, passes)
+    return Cutting(longest or spec.longest_text, bool(longest) or spec.several_sentences, context, passes)
 
 
 @dataclass(slots=True)
 class Asker:
     """A model with its prompt on an open client, with at most ``concurrency`` requests in flight.
 
-    ``longest``: longer texts are sent in pieces of up to this many characters, as many sentences as fit; 0: sentence
-    by sentence, if they are longer than the prompt spec's ``longest_text``. ``context``, ``passes``: see
-    `ner_eval.inference.splitting.Cutting`.
+    ``longest``: longer texts are sent in pieces of up to this many characters, as many sentences as fit; 0: of up
+    to the prompt spec's ``longest_text``, of one sentence each unless it has ``several_sentences``. ``context``,
+    ``passes``: see `ner_eval.inference.splitting.Cutting`.
     ``confidence``: entities get scores; a text some of whose scores are unknown gets none, and says so.
     ``trust``: how the scores are calibrated, and which entities are kept (all whose scores are unknown). With its
     ``samples``, scores are votes: the share of so many answers drawn at random that names the same entity.
