@@ -130,9 +130,8 @@ def test_a_training_container_leaves_an_adapter_with_its_prompt(builder: Builder
     mounts = [word for there, here in places.items() for word in ("-v", f"{here}:{there}")]
     command = ["llamafactory-cli", "train", "recipes/nano/lora.yaml", "max_steps=2", "preprocessing_num_workers=1"]
     builder.said("run", *mounts, container, "--", *command, timeout=1800)
-    assert {"adapter_model.safetensors", "ner_prompt.json", "training_loss.png"} <= {
-        path.name for path in tmp_path.iterdir()
-    }
+    assert (tmp_path / "ner_prompt.json").is_file()
+    assert (tmp_path / "adapter_model.safetensors").stat().st_mode & 0o777 == 0o644  # for servers of other users
 
 
 def healthy(port: int) -> bool:

@@ -39,6 +39,8 @@ def test_training_lowers_the_loss_and_saves_what_lora_saves(method, run_exp, rec
     config = json.loads((out / "adapter_config.json").read_text())
     assert config["num_virtual_tokens"] == 7
     assert config["base_model_name_or_path"] == args["model_name_or_path"]
+    weights = [*out.rglob("*.safetensors")]
+    assert weights and {path.stat().st_mode & 0o444 for path in weights} == {out.stat().st_mode & 0o444}
 
 
 def test_a_training_is_recorded_without_its_secrets(run_exp, recipe, tmp_path: Path) -> None:

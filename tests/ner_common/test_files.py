@@ -42,6 +42,16 @@ def test_a_folder_gets_its_name_only_if_it_is_whole(tmp_path: Path, capsys: pyte
         pass
 
 
+def test_who_may_read_a_folder_may_read_its_weights(tmp_path: Path) -> None:
+    for name, folder_mode, mode in (("open", 0o755, 0o644), ("group", 0o750, 0o640), ("own", 0o700, 0o600)):
+        with whole_folder(tmp_path / name) as folder:
+            folder.chmod(folder_mode)
+            for file in (folder / "model.safetensors", folder / "key.txt"):
+                file.touch(0o600)
+        assert (tmp_path / name / "model.safetensors").stat().st_mode & 0o777 == mode
+        assert (tmp_path / name / "key.txt").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [

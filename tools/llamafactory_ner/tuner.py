@@ -18,7 +18,7 @@ from llamafactory_ner.tracking import tracked_runs
 from llamafactory_ner.training_data import TrainingData
 from ner_common.adapters import STATE
 from ner_common.errors import UserError
-from ner_common.files import write_json
+from ner_common.files import share_weights, write_json
 from ner_common.held_out import FILE_NAME as HELD_OUT
 from ner_common.held_out import HeldOut, read_held_out, write_held_out
 from ner_common.training_record import FILE_NAME as TRAINING
@@ -41,6 +41,8 @@ def hook(module: ModuleType) -> None:
         data = TrainingData()
         with data.watched():
             original(args, [*(callbacks or []), training_recorder(recipe, arguments, data), *reporter()])
+        if (folder := Path(str(arguments.get("output_dir")))).is_dir():
+            share_weights(folder)
 
     module.run_exp = run_exp  # type: ignore[attr-defined]
     module.export_model = _with_records(module)  # type: ignore[attr-defined]
@@ -57,6 +59,8 @@ def _with_records(module: Any) -> Callable[..., None]:
         original(args)
         given = as_mapping(args)
         folder = Path(str(given.get("export_dir")))
+        if folder.is_dir():
+            share_weights(folder)
         for adapter in filter(None, split(given.get("adapter_name_or_path"))[-1:]):
             for name in (FILE_NAME, TRAINING, HELD_OUT, STATE):
                 if (record := Path(adapter, name)).is_file() and folder.is_dir():

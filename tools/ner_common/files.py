@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO, TypeVar, cast, overload
 
@@ -123,10 +123,19 @@ def whole_folder(target: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        share_weights(partial)
         partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def share_weights(folder: Path) -> None:
+    """Let all who may read a folder read the weights below it: safetensors writes them for their owner only."""
+    bits = folder.stat().st_mode & 0o444
+    for file in folder.rglob("*.safetensors"):
+        with suppress(OSError):  # another user's
+            file.chmod(file.stat().st_mode | bits)
 
 
 def write_json(path: Path, value: Any, *, ascii_only: bool = False, write: Opener = write_atomically) -> None:

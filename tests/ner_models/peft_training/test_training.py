@@ -100,6 +100,8 @@ def test_a_recipe_trains_to_the_same_weights_with_and_without_llamafactory(chain
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
     left = {"trainer_log.jsonl", "training_eval_loss.png"}  # what llamafactory writes for itself
     assert {path.name for path in theirs.iterdir()} - left == {path.name for path in ours.iterdir()}
+    for folder in (ours, theirs):
+        assert (folder / "adapter_model.safetensors").stat().st_mode & 0o444 == folder.stat().st_mode & 0o444
     record = json.loads((ours / "ner_training.json").read_text())
     assert (record["recipe"], record["base_model"]) == (str(RECIPE), "data/nano")
     assert (record["arguments"]["finetuning_type"], record["arguments"]["max_steps"]) == ("peft_lora", 4)

@@ -22,6 +22,7 @@ from llamafactory_ner.training_data import TrainingData
 from llamafactory_ner.tuner import training_recorder
 from llamafactory_ner.workflow import read_shared_rows, refuse_config
 from ner_common.errors import escaped
+from ner_common.files import share_weights
 from ner_common.weights import check_weights
 from ner_models.peft_training.recipe import Recipe, checkpoint_to_resume, read_recipe
 from ner_models.peft_training.records import encoded, hold_out, load_chats
@@ -74,6 +75,7 @@ def train(path: Path, overrides: Sequence[str] = ()) -> None:
         trainer.save_metrics("eval", trainer.evaluate())
     if recipe.plot_loss and trainer.is_world_process_zero():
         plot_losses(trainer.state.log_history, Path(recipe.output_dir, "training_loss.png"))
+    share_weights(Path(recipe.output_dir))
 
 
 def start_processes(recipe: Recipe) -> None:
