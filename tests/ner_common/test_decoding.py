@@ -97,6 +97,8 @@ def test_bytes_are_a_value_or_a_line(data):
         ("a: \x00", "does not allow"),
         ("? [a]\n: 1", "unhashable"),
         ("a: " + "1" * 5000, "5000 digits|limit"),
+        ("b: 1\na: 0x" + "f" * 6000, "line 2: a whole number of more than 1024 bits"),
+        ("a: 1" + ":0" * 200, "a whole number of more than 1024 bits"),
         ("x" * (1 << 20) + "y", "more than"),
         ("a: 1:99999999999999999999:1.5e400", ""),
     ],

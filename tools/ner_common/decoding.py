@@ -19,6 +19,7 @@ T = TypeVar("T")
 DEPTH = 64  # of nested arrays and objects; ours have four
 SIZE = 64 << 20  # bytes of one JSON document; a large model's tokenizer.json has 11 MB
 YAML_SIZE = 1 << 20
+INTEGER = 1024  # bits, as far as floats reach; Python itself does not print larger ones than 14,000
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 _STEP = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
@@ -167,6 +168,13 @@ def _loader() -> Any:
                     raise yaml.MarkedYAMLError(None, None, f"the key {repeated[0]} is there more than once", mark)
             return node
 
+    def whole_number(loader: Any, node: Any) -> Any:
+        value: Any = loader.construct_yaml_int(node)
+        if value.bit_length() > INTEGER:
+            raise yaml.MarkedYAMLError(None, None, f"a whole number of more than {INTEGER} bits", node.start_mark)
+        return value
+
+    Loader.add_constructor("tag:yaml.org,2002:int", whole_number)
     Loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
