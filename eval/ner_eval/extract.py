@@ -99,7 +99,7 @@ def extract(
         retry_refused: ask again for the texts in the output file that the server refused.
         format, field, whole: see `read_documents`.
         longest: longer texts are sent in pieces of at most this many characters, as many sentences as fit; 0: as
-            long as in training, of one sentence each if most of the training's texts are.
+            long as in training, of one sentence each unless many of the training's texts are several.
         context: up to so many characters before each piece are shown to the model and not extracted from.
         passes: how often long texts are cut into pieces, each time elsewhere; what is found later is added where it
             does not overlap what was found before.
@@ -261,7 +261,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="split longer texts at sentence ends, into pieces of at most N characters, as many sentences as fit "
-        "(default: N is the length of the longest training text; single sentences if most of those were)",
+        "(default: N is the length of the longest training text; single sentences unless many of those were several)",
     )
     parser.add_argument(
         "--context",

@@ -41,8 +41,7 @@ def hook(module: ModuleType) -> None:
         data = TrainingData()
         with data.watched():
             original(args, [*(callbacks or []), training_recorder(recipe, arguments, data), *reporter()])
-        if (folder := Path(str(arguments.get("output_dir")))).is_dir():
-            share_weights(folder)
+        share_weights(Path(str(arguments.get("output_dir"))))
 
     module.run_exp = run_exp  # type: ignore[attr-defined]
     module.export_model = _with_records(module)  # type: ignore[attr-defined]
@@ -59,8 +58,7 @@ def _with_records(module: Any) -> Callable[..., None]:
         original(args)
         given = as_mapping(args)
         folder = Path(str(given.get("export_dir")))
-        if folder.is_dir():
-            share_weights(folder)
+        share_weights(folder)
         for adapter in filter(None, split(given.get("adapter_name_or_path"))[-1:]):
             for name in (FILE_NAME, TRAINING, HELD_OUT, STATE):
                 if (record := Path(adapter, name)).is_file() and folder.is_dir():

@@ -132,10 +132,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 def share_weights(folder: Path) -> None:
     """Let all who may read a folder read the weights below it: safetensors writes them for their owner only."""
-    bits = folder.stat().st_mode & 0o444
     for file in folder.rglob("*.safetensors"):
         with suppress(OSError):  # another user's
-            file.chmod(file.stat().st_mode | bits)
+            file.chmod(file.stat().st_mode | file.parent.stat().st_mode & 0o444)
 
 
 def write_json(path: Path, value: Any, *, ascii_only: bool = False, write: Opener = write_atomically) -> None:
