@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from ner_data.gold import Entity
 
 # After the mark that ends a sentence and the quotes and brackets that close with it; or after a line break.
-_END = re.compile(r"[。！？!?…；;]+[”’」』）)】\]\"']*|(?<=[a-zA-Z0-9])\.(?=\s)|\n+")
-_MORE = re.compile(r"(?:[。！？!?]|(?<=[a-zA-Z0-9])\.(?=\s)|\n)[”’」』）)】\]\"'\s]*[^”’」』）)】\]\"'\s。！？!?]")
+_CLOSING, _STOP = r"”’」』）)】\]\"'", r"(?<=[a-zA-Z0-9])\.(?=\s)"
+_END = re.compile(rf"[。！？!?…；;]+[{_CLOSING}]*|{_STOP}|\n+")
+_MORE = re.compile(rf"(?:[。！？!?]|{_STOP}|\n)[{_CLOSING}\s]*[^{_CLOSING}\s。！？!?]")
 Part = tuple[int, str, tuple[Entity, ...] | None]
 
 

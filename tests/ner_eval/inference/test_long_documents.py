@@ -174,7 +174,7 @@ def test_a_perfect_model_finds_what_some_piece_holds_and_nothing_else(several: b
         assert [e for e in result.entities if e in gold(text)] == whole
         assert all(text[e.start : e.end] == e.text for e in result.entities)
         expected, lost = expected + len(gold(text)), lost + len(gold(text)) - len(whole)
-    assert expected > 300 and lost < expected * (0.06 if count == 1 else 0.01)
+    assert expected > 300 and lost < expected * (0.06 if count == 1 else 0.01 if several else 0.005)
 
 
 def test_more_context_than_half_of_a_piece_is_refused(work: Path, ner_eval) -> None:
