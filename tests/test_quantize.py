@@ -1,4 +1,4 @@
-"""Quantising a merged nano with the real llmcompressor, and serving the result with the real vLLM."""
+"""Quantising a merged nano with the real llmcompressor, and serving the result with the real vLLM; llama.cpp likewise."""
 
 import json
 import shutil
@@ -12,9 +12,11 @@ from llamafactory_ner.checks.configs import read_model_config
 from make_support import copy_with_demo, link_environments, make
 from ner_common.machine import cpu_flags
 from ner_common.weights import stored_tensors
+from ner_data.gold import read_gold
+from ner_data.prompt import FILE_NAME, PromptSpec
 from ner_models.quantize import Calibration, calibration
 from ner_models.schemes import stored_scheme
-from support import ROOT, Result, free_port, one_line_error, tool
+from support import ROOT, Result, free_port, one_line_error, tool, with_extras
 
 RECORDS = 20  # of the test split: enough to see that answers are counted
 MERGED = "models/nano-lora-demo"
@@ -136,6 +138,63 @@ def test_4_bits_are_calibrated_and_served_where_the_cpu_can(merged: Path) -> Non
         assert served.returncode == 2 and served.stdout == ""
         assert "4-bit weights need AVX-512 on a CPU, which this one lacks; use int8: " in served.stderr
         assert "note: this machine cannot serve the result: 4-bit weights need AVX-512" in done.stdout
+
+
+# llama.cpp's server: GGUF file, port, tokens of context, name.
+LLAMA_CPP = """
+import sys, threading, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.port, params.n_ctx, params.model_alias = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+params.hostnames, params.n_parallel, params.use_jinja = ["127.0.0.1"], 1, True
+server = xllamacpp.Server(params)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.train
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_llama_cpp_gives_the_answers_of_the_merged_model(merged: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ner_models.merged import greedy
+
+    subprocess.run(["make", ".gguf/.ready"], cwd=ROOT, check=True)
+    (merged / ".gguf").symlink_to(ROOT / ".gguf")
+    done = make("gguf", *OPTIONS, "ARGS=--type f32", folder=merged, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder, name, port = merged / f"{MERGED}-gguf", "nano-gguf", free_port()
+    (context,) = [line.split()[2] for line in (folder / "Modelfile").read_text().splitlines() if "num_ctx" in line]
+    words = [tool(".venv-train", "python"), "-c", LLAMA_CPP, str(folder / "model.gguf"), str(port), context, name]
+    ask = [tool(".venv", "ner-eval"), "predict", "--model", name, "--adapter", str(folder), "--corpus", "demo"]
+    with (merged / "llama.log").open("wb") as log:
+        server = subprocess.Popen(words, env=with_extras(), stdout=log, stderr=log)
+        try:
+            more = [
+                "--split",
+                "test",
+                "--run",
+                "runs/gguf",
+                "--base-url",
+                f"http://127.0.0.1:{port}/v1",
+                "--wait",
+                "120",
+            ]
+            done = subprocess.run([*ask, *more], cwd=merged, capture_output=True, text=True, timeout=600)
+        finally:
+            server.kill()
+            server.wait()
+    assert done.returncode == 0, done.stderr + (merged / "llama.log").read_text(errors="replace")[-2000:]
+    lines = (merged / "runs/gguf/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    given = {stored["id"]: stored["answer"] for stored in map(json.loads, lines)}
+    records = read_gold(merged / "data/gold/demo/test.jsonl")
+    model = AutoModelForCausalLM.from_pretrained(merged / MERGED, dtype="float32").eval()
+    tokenizer = AutoTokenizer.from_pretrained(merged / MERGED, padding_side="left")
+    expected = list(greedy(model, tokenizer, PromptSpec.load(folder / FILE_NAME, ""), records, "transformers"))
+    differ = [record.text for record, answer in zip(records, expected, strict=True) if given[record.id] != answer]
+    assert len(given) == RECORDS and len(differ) <= RECORDS // 10, differ
+    manifest = json.loads((merged / "runs/gguf/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["training"]["quantized"]["scheme"] == "gguf_f32"
 
 
 GLM = """

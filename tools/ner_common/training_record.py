@@ -12,7 +12,7 @@ of the training's checkpoints the folder holds now::
     "selected": {"checkpoint": "checkpoint-400", "step": 400, "compared": 9, "f1": 0.8312,
                  "interval": [0.8055, 0.8561], "records": 200, "weights": "0f3a…", "at": "2026-11-24T10:02:11+00:00"}
 
-and `ner-model quantize` what became of the model that it was given::
+and `ner-model quantize` or `ner-model export-gguf` what became of the model that it was given::
 
     "quantized": {"scheme": "awq", "group": 64, "samples": 256, "bytes": 3100000, "bytes_before": 12300000,
                   "at": "2026-11-29T19:12:30+00:00"}
@@ -74,8 +74,8 @@ class Quantized(Struct, frozen=True, forbid_unknown_fields=True):
     """How the model was quantised.
 
     Attributes:
-        scheme: a name in `ner_models.schemes.SCHEMES`.
-        group: how many weights share a scale; 0: those of a row.
+        scheme: a name in `ner_models.schemes.SCHEMES`, or ``gguf_`` and one in `ner_models.export_gguf.TYPES`.
+        group: how many weights share a scale; 0: those of a row, or as the type of a GGUF file has it.
         samples: how many training records it was calibrated on; 0: it needs none.
         bytes, bytes_before: of the weights.
     """

@@ -18,8 +18,10 @@ from ner_common.adapters import ADAPTER_CONFIG, STATE
 from ner_common.errors import UserError, escaped, one_line, rooted
 from ner_common.files import check_free, read_object, whole_folder, write_atomically
 from ner_common.training_record import FILE_NAME as TRAINING
+from ner_common.training_record import Quantized, add_to_record, load_training_record, now
 from ner_common.weights import check_weights
 from ner_data.prompt import FILE_NAME, PromptSpec
+from ner_models.quantize import size_of
 
 CONVERTER = Path(".gguf")
 GGUF, MODELFILE = "model.gguf", "Modelfile"
@@ -60,6 +62,12 @@ def export_gguf(model: Path, out: Path, *, kind: str = "f16", converter: Path = 
         for name in (FILE_NAME, TRAINING, STATE):
             if (model / name).is_file():
                 shutil.copyfile(model / name, unfinished / name)
+        if (unfinished / TRAINING).is_file():
+            size = (unfinished / GGUF).stat().st_size
+            done = Quantized(
+                scheme=f"gguf_{kind}", group=0, samples=0, bytes=size, bytes_before=size_of(model), at=now()
+            )
+            add_to_record(unfinished, quantized=done)
         with write_atomically(unfinished / MODELFILE) as file:
             file.write(described)
 
@@ -69,7 +77,7 @@ def check(model: Path, out: Path, converter: Path) -> None:
 
     Raises:
         UserError: an adapter, no model, a quantised one, one with code of its own, damaged weights, an existing
-            ``out``, or no converter.
+            ``out``, a damaged training record, or no converter.
     """
     if (model / ADAPTER_CONFIG).is_file():
         remedy = "merge it first: LoRA with `make merge`, P-tuning with `ner-model export`"
@@ -86,6 +94,8 @@ def check(model: Path, out: Path, converter: Path) -> None:
         if "auto_map" in read_object(model / name):  # the converter would run that code
             raise UserError(f"{rooted(model / name)}: names code of its own (auto_map), which is never run; remove it")
     check_weights(model, "merge the adapter again")
+    if (model / TRAINING).is_file():
+        load_training_record(model, "restore the file, or remove it")
     check_free(out)
     if not (converter / "convert_hf_to_gguf.py").is_file():
         raise UserError(f"{rooted(converter)}: no llama.cpp converter there; install it with `make .gguf/.ready`")

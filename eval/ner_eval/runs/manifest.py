@@ -93,7 +93,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def quantized(self) -> Quantized | None:
-        """How the model was quantised, if `ner-model quantize` made it."""
+        """How the model was quantised, if `ner-model quantize` or `export-gguf` made it."""
         try:
             return convert((self.training or {}).get("quantized"), Quantized)
         except ValueError:
