@@ -29,7 +29,9 @@ def test_an_adapter_trained_without_llamafactory_is_merged_served_and_scored(che
         return done.stdout, done.stderr
 
     result, shown = run("train", f"ARGS={SHORT}")
-    assert "adapter: saves/nano/peft_lora/demo" in result.splitlines()
+    lines = result.splitlines()
+    assert "adapter: saves/nano/peft_lora/demo" in lines
+    assert any(line.startswith("plan (estimate): nano/peft_lora needs ") and "; 120 steps" in line for line in lines)
     assert re.search(
         r"^training loss \d\.\d{4}, evaluation loss \d\.\d{4} \(plot: saves/\S+\.png\)$", result, re.MULTILINE
     )

@@ -187,7 +187,7 @@ def test_llama_cpp_gives_the_answers_of_the_merged_model(merged: Path) -> None:
     assert done.returncode == 0, done.stderr + (merged / "llama.log").read_text(errors="replace")[-2000:]
     lines = (merged / "runs/gguf/predictions.jsonl").read_text(encoding="utf-8").splitlines()
     given = {stored["id"]: stored["answer"] for stored in map(json.loads, lines)}
-    records = read_gold(merged / "data/gold/demo/test.jsonl")
+    records = list(read_gold(merged / "data/gold/demo/test.jsonl"))
     model = AutoModelForCausalLM.from_pretrained(merged / MERGED, dtype="float32").eval()
     tokenizer = AutoTokenizer.from_pretrained(merged / MERGED, padding_side="left")
     expected = list(greedy(model, tokenizer, PromptSpec.load(folder / FILE_NAME, ""), records, "transformers"))
@@ -223,3 +223,14 @@ def test_glm_is_quantised_with_mappings_of_its_own(chain: Path, tmp_path: Path, 
     stored = "weight_packed" if scheme == "awq" else "weight_scale"
     quantised = {name.split(".")[-2] for name in tensors(tmp_path / "out") if name.endswith(stored)}
     assert quantised == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"}
+    if scheme == "awq" and "avx512f" not in (cpu_flags() or ()):
+        return
+    body = {"model": "glm", "messages": [{"role": "user", "content": "林晓"}], "max_tokens": 8, "temperature": 0}
+    request = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    (tmp_path / "requests").write_text(json.dumps(request) + "\n")
+    words = ["answer-batch", f"glm={tmp_path / 'out'}", "--max-model-len", "512"]
+    files = ["--requests", str(tmp_path / "requests"), "--results", str(tmp_path / "results")]
+    asked = subprocess.run([tool(".venv-serve", "ner-model"), *words, *files], capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr[-3000:]
+    (reply,) = map(json.loads, (tmp_path / "results").read_text(encoding="utf-8").splitlines())
+    assert reply["response"]["body"]["usage"]["completion_tokens"] >= 1

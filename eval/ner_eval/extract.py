@@ -146,7 +146,8 @@ class _Asked:
     wanted: Wanted = field(default_factory=Wanted)
 
     def spec(self, folder: Path | None) -> PromptSpec:
-        return choose_prompt(self.prompt, folder, None, (), self.allow_other_prompt)
+        openai_only = self.connection.openai_only
+        return choose_prompt(self.prompt, folder, None, (), self.allow_other_prompt, openai_only)
 
     def trust(self, folder: Path | None, spec: PromptSpec) -> Trust:
         if not self.confidence:

@@ -184,7 +184,8 @@ class _Work:
         if not self.allow_other_prompt:
             require_untrained(self.shots, trained)
         labels = tuple(label.id for label in self.corpus.labels)
-        return choose_prompt(self.prompt, trained, self.corpus.name, labels, self.allow_other_prompt)
+        openai_only = self.connection.openai_only
+        return choose_prompt(self.prompt, trained, self.corpus.name, labels, self.allow_other_prompt, openai_only)
 
     def specs(self, manifest: Manifest) -> SpecFor:
         return specs(self.shots, manifest.prompt, self.corpus, self.split, self.whole)

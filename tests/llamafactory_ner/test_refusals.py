@@ -29,7 +29,6 @@ pytestmark = pytest.mark.train
         ({"num_virtual_tokens": 0}, "num_virtual_tokens: 0"),
         ({"pre_seq_len": 9}, "are the same setting"),
         ({"num_virtual_tokens": 900}, "num_virtual_tokens 900 + cutoff_len 512 exceeds the 1024 positions"),
-        ({"export_dir": "merged"}, "ner-model export"),
         ({"deepspeed": '{"zero_optimization": {"stage": 3}}'}, "ZeRO-2"),
     ],
 )
@@ -83,9 +82,29 @@ def test_commands_that_do_not_train_refuse_too(method, command, argument, named,
     assert named in refused(entry, finetuning_type=method, **INFERENCE, **argument)
 
 
+def test_a_recipe_is_refused_by_the_command_of_another(refused) -> None:
+    from llamafactory.train.tuner import export_model
+
+    assert refused(finetuning_type="lora", export_dir="merged").endswith(
+        "export_dir: this recipe merges; use `make merge` or `llamafactory-cli export`"
+    )
+    assert refused(export_model, finetuning_type="lora").endswith(
+        "do_train: this recipe trains; use `make train` or `llamafactory-cli train`"
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"eval_strategy": "no", "load_best_model_at_end": True}, {"eval_strategy": "steps", "val_size": 0.5}],
+)
+def test_early_stopping_without_evaluations_or_the_best_model_is_refused(given, refused) -> None:
+    needed = "it needs eval_strategy: steps and load_best_model_at_end: true"
+    assert needed in refused(finetuning_type="lora", num_virtual_tokens=None, early_stopping_steps=2, **given)
+
+
 @pytest.mark.parametrize("method", ["p_tuning", "prefix_tuning"])
 def test_a_quantised_base_is_let_through(method, run_exp, recipe) -> None:
-    """llamafactory allows it for its own adapters only; actual training needs bitsandbytes, which is not locked."""
+    """llamafactory allows it for its own adapters only."""
     from llamafactory.hparams import get_train_args
 
     model_args, _, _, finetuning_args, _ = get_train_args(recipe(finetuning_type=method, quantization_bit=4))

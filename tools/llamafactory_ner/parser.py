@@ -13,7 +13,9 @@ from llamafactory_ner.checks.adapters import adapter_problems, export_problems, 
 from llamafactory_ner.checks.arguments import (
     argument_problems,
     base_folder_problem,
+    early_stopping_problems,
     model_problems,
+    purpose_problems,
     quantization_problems,
     serving_doubts,
     sharding_problems,
@@ -49,12 +51,13 @@ def _checking_arguments(module: ModuleType) -> Callable[..., Any]:
     def parse_args(parser: Any, args: Any = None, allow_extra_keys: bool = False) -> Any:
         args = checked_recipe(module) if args is None else args
         with user_errors_in_one_line():
+            given, trains = as_mapping(args), module.TrainingArguments in parser.dataclass_types
             if module.FinetuningArguments in parser.dataclass_types:
-                given = as_mapping(args)
+                _refuse(purpose_problems(given, trains))
                 _refuse(argument_problems(given, lora_only_arguments()) + sharing_problems(given))
-            if module.TrainingArguments in parser.dataclass_types:
-                given = as_mapping(args)
+            if trains:
                 problems = dataset_problems(given, module.DataArguments.dataset_dir) + quantization_problems(given)
+                problems += early_stopping_problems(given)
                 _refuse(problems + tracker_problems(given) + sharding_problems(given))
         return original(parser, args, allow_extra_keys=allow_extra_keys)
 

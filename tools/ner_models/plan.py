@@ -89,7 +89,9 @@ def table(found: Plan) -> list[str]:
         "  memory in training, GB",
     ]
     lines += [f"    {name:<42}{size / GB:>8.2f}" for name, size in found.parts.items()]
-    lines += [f"    {'together':<42}{found.needed / GB:>8.2f}", "  disk, GB"]
+    lines.append(f"    {'together':<42}{found.needed / GB:>8.2f}")
+    lines += [f"    {'together, without share_prompt':<42}{found.padded / GB:>8.2f}"] if method.shared else []
+    lines.append("  disk, GB")
     lines += [f"    {name:<42}{size / GB:>8.2f}" for name, size in found.disk.items()]
     rate = found.card.rate
     used = f"{found.card.share:.0%} of its {'peak' if rate else 'matrix products'} rate"

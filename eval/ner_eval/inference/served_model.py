@@ -227,7 +227,12 @@ async def _version(client: Client, server: Server) -> str | None:
 
 
 def choose_prompt(
-    prompt: Path | None, folder: Path | None, corpus: str | None, labels: tuple[str, ...], allow_other: bool
+    prompt: Path | None,
+    folder: Path | None,
+    corpus: str | None,
+    labels: tuple[str, ...],
+    allow_other: bool,
+    openai_only: bool = False,
 ) -> PromptSpec:
     """Choose the prompt spec and check that it fits the model and the corpus.
 
@@ -237,6 +242,7 @@ def choose_prompt(
         corpus: name of the corpus, None for other texts.
         labels: the label set that the answers will be scored with; empty if they will not be scored.
         allow_other: accept other labels or another answer form.
+        openai_only: requests cannot tell the chat template what it was told in training, which is warned of.
 
     Raises:
         UserError: there is no prompt spec, or its label set or answer form differs from the model's or the corpus's.
@@ -253,7 +259,12 @@ def choose_prompt(
         refuse_other(spec, path, trained, labels)
     if trained and trained.fingerprint != spec.fingerprint:
         print(f"note: {rooted(path)} is not the prompt that the model was trained with", file=sys.stderr)
-    return replace(spec, enable_thinking=trained.enable_thinking) if trained else spec
+    spec = replace(spec, enable_thinking=trained.enable_thinking) if trained else spec
+    if openai_only and spec.enable_thinking is not None:
+        told = f"enable_thinking: {str(spec.enable_thinking).lower()}"
+        problem = f"with --openai-only, no request says {told}, as the training did"
+        print(f"warning: {problem}; make it the server's default, or leave --openai-only out", file=sys.stderr)
+    return spec
 
 
 def refuse_other(spec: PromptSpec, path: Path, trained: PromptSpec | None, labels: tuple[str, ...]) -> None:

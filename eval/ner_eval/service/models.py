@@ -137,7 +137,7 @@ def _model(
         folder, prompt = (folder, None) if other else (path, path / FILE_NAME)
     if not (prompt or known):
         raise UserError(f"--model {name}: its engine names no folder with a {FILE_NAME}; write --model {name}=DIR")
-    spec = choose_prompt(prompt, folder, None, (), False)
+    spec = choose_prompt(prompt, folder, None, (), False, connection.openai_only)
     sampling(spec, structured, connection.openai_only)  # raises if the answer form cannot be forced
     weights = weights_fingerprint(folder)
     trust = Trust()

@@ -132,3 +132,6 @@ def test_vllm_without_a_server_gives_the_answers_that_the_server_gives(work, ner
     subprocess.run([tool(".venv-serve", "ner-model"), *command[1:], *options], check=True, capture_output=True)
     assert ner_eval(*arguments, "--batch", "--run", "offline").code == 0
     assert answers("offline") == answers("online")
+    for run in ("offline", "online"):
+        assert ner_eval("score", f"runs/{run}").code == 0
+    assert Path("runs/offline/scores.json").read_bytes() == Path("runs/online/scores.json").read_bytes()

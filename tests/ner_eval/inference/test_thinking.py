@@ -28,6 +28,16 @@ def test_other_models_and_servers_of_openai_are_told_nothing() -> None:
         assert "chat_template_kwargs" not in request_body("m", SPEC, "林晓", carried)
 
 
+@pytest.mark.parametrize(("told", "openai_only"), [(False, True), (False, False), (None, True)])
+def test_a_server_that_cannot_be_told_is_warned_of(
+    told: bool | None, openai_only: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(SPEC, enable_thinking=told).save(tmp_path / FILE_NAME)
+    choose_prompt(None, tmp_path, None, (), False, openai_only)
+    warned = "warning: with --openai-only, no request says enable_thinking: false, as the training did; make it the"
+    assert capsys.readouterr().err.startswith(warned) == (told is False and openai_only)
+
+
 def test_it_is_stored_with_the_spec_and_changes_neither_its_fingerprint_nor_other_specs(tmp_path: Path) -> None:
     assert "enable_thinking" not in SPEC.as_json()
     told = replace(SPEC, enable_thinking=False)

@@ -77,6 +77,11 @@ def test_an_unknown_model_is_refused_with_what_to_add(recipes: Path, cli: Cli) -
     )
 
 
+def test_a_recipe_that_merges_has_no_plan(recipes: Path, cli: Cli) -> None:
+    message = one_line_error(cli("ner-model", "plan", "recipes/qwen2-7b/merge.yaml"))
+    assert message.endswith("merge.yaml: merges, and trains nothing (export_dir); name a recipe that trains")
+
+
 def test_a_shape_that_lacks_a_size_is_named(recipes: Path, cli: Cli) -> None:
     path = recipes / "qwen2-7b/model.yaml"
     path.write_text(path.read_text().replace("hidden_size: 3584, ", ""))
@@ -121,7 +126,8 @@ def test_each_method_takes_what_it_should(recipes: Path) -> None:
     assert qlora.needed < lora.needed - 8e9 and full.needed > 5 * lora.needed
     dora = planned("qwen2-7b/dora")
     assert 0 < dora.needed - lora.needed < 2e9
-    assert planned("qwen2-7b/lora", "share_prompt=false").largest.tokens > 2 * lora.largest.tokens
+    padded = planned("qwen2-7b/lora", "share_prompt=false")
+    assert padded.largest.tokens > 2 * lora.largest.tokens and lora.padded == padded.padded == padded.needed
     kept = planned("qwen2-7b/lora", "disable_gradient_checkpointing=true")
     assert kept.needed > lora.needed + 5e9 and kept.operations < lora.operations
     small = planned("qwen2-7b/lora", "per_device_train_batch_size=8", "gradient_accumulation_steps=4")

@@ -88,6 +88,24 @@ def sharding_problems(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def early_stopping_problems(given: Mapping[str, Any]) -> list[str]:
+    """Problems with ``early_stopping_steps``, as written; transformers sees them when the model has been loaded."""
+    evaluates = is_set(given.get("eval_strategy")) and given["eval_strategy"] != "no"
+    if not is_set(given.get("early_stopping_steps")) or (evaluates and is_set(given.get("load_best_model_at_end"))):
+        return []
+    needed = "eval_strategy: steps and load_best_model_at_end: true"
+    return [f"early_stopping_steps stops by the evaluations' losses: it needs {needed}"]
+
+
+def purpose_problems(given: Mapping[str, Any], training: bool) -> list[str]:
+    """A recipe that merges, given to a command that trains, or the other way round."""
+    if training and given.get("export_dir") is not None:
+        return ["export_dir: this recipe merges; use `make merge` or `llamafactory-cli export`"]
+    if not training and is_set(given.get("do_train")):
+        return ["do_train: this recipe trains; use `make train` or `llamafactory-cli train`"]
+    return []
+
+
 def serving_doubts(finetuning_args: Any) -> list[str]:
     """What a user should know before training an adapter that vLLM will not serve."""
     if finetuning_args.finetuning_type != "lora":

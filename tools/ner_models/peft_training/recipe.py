@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import fields, replace
 
-from llamafactory_ner.checks.arguments import base_folder_problem, tracker_problems
+from llamafactory_ner.checks.arguments import base_folder_problem, early_stopping_problems, tracker_problems
 from llamafactory_ner.checks.configs import Line, read_adapter_config
 from llamafactory_ner.checks.datasets import dataset_problems, split
 from llamafactory_ner.checks.recipe import recipe_problems, template_problem
@@ -153,10 +153,7 @@ def _value(value: Any) -> Any:
 
 def _problems(recipe: Recipe, given: dict[str, Any]) -> list[str]:
     """What does not fit together, and what is missing on this machine."""
-    found = []
-    if recipe.early_stopping_steps and (recipe.eval_strategy == "no" or not recipe.load_best_model_at_end):
-        needed = "eval_strategy: steps and load_best_model_at_end: true"
-        found.append(f"early_stopping_steps stops by the evaluations' losses: it needs {needed}")
+    found = early_stopping_problems(given)
     if recipe.evaluates and not recipe.val_size:
         found.append("evaluation (do_eval, eval_strategy) needs held-out records: set val_size: 0.1")
     if not split(recipe.dataset):

@@ -4,7 +4,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Plan:
         counted: how tokens were counted.
         largest, mean: the batches.
         parts: what the training holds at its peak, by name.
+        padded: what it would hold without `share_prompt`.
         disk: what the download, checkpoints and results take.
         free: what is free on the disk.
         records, steps: trained on, and steps of the optimizer.
@@ -67,6 +68,7 @@ class Plan:
     largest: Batch
     mean: Batch
     parts: dict[str, int]
+    padded: int
     disk: dict[str, int]
     free: int
     records: int
@@ -98,9 +100,11 @@ def plan(
         gpus: how many of the card train; None: as many as a training here would take, one of another card.
 
     Raises:
-        UserError: there is no such recipe or model, or nothing tells the sizes of its base model.
+        UserError: there is no such recipe or model, it trains nothing, or nothing tells the sizes of its base model.
     """
     given = read_given(recipe, overrides)
+    if "export_dir" in given:
+        raise UserError(f"{rooted(recipe)}: merges, and trains nothing (export_dir); name a recipe that trains")
     _check_numbers(recipe, given)
     processes = gpus or (1 if card else processes_here())
     card = card or card_here()
@@ -116,7 +120,9 @@ def plan(
     trained, steps, several = _schedule(given, len(records.rests), sharding.processes)
     size = int(given.get("per_device_train_batch_size") or 8)
     cutoff = int(given.get("cutoff_len") or 2048)
-    largest, mean = batches(records, size, several, method.shared, cutoff, int(given.get("seed") or 42))
+    seed = int(given.get("seed") or 42)
+    largest, mean = batches(records, size, several, method.shared, cutoff, seed)
+    padded, _ = batches(records, size, several, False, cutoff, seed)
     served = _served_number(shape, base, card)
     cached = CPU_CACHE_BYTES if card.is_cpu else max(int(card.memory * 0.9) - shape.parameters * served, 0)
     operations = _operations(shape, method, mean) * steps * int(given.get("gradient_accumulation_steps") or 1)
@@ -130,6 +136,7 @@ def plan(
         largest=largest,
         mean=mean,
         parts=_parts(shape, method, sharding, largest, card),
+        padded=sum(_parts(shape, replace(method, shared=False), sharding, padded, card).values()),
         disk=_disk(given, shape, method, model, base),
         free=shutil.disk_usage(".").free,
         records=trained,
