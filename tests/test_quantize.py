@@ -201,7 +201,7 @@ GLM = """
 import sys
 from transformers import GlmConfig, GlmForCausalLM
 sizes = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-more = dict(head_dim=16, vocab_size=5120, pad_token_id=0, eos_token_id=0, tie_word_embeddings=False)
+more = dict(head_dim=32, vocab_size=5120, pad_token_id=0, eos_token_id=0, tie_word_embeddings=False)
 GlmForCausalLM(GlmConfig(**sizes, **more)).save_pretrained(sys.argv[1])
 """
 
