@@ -9,6 +9,7 @@ from llamafactory_ner.shared_rows import IGNORED
 VOCABULARY = 256
 PROMPTS = {"one prompt": (40,), "two prompts": (40, 25), "no common token": (0,)}
 KINDS = [*PROMPTS, "one record", "labels in the prompt", "all the same", "one the beginning of another, two the same"]
+KINDS += ["one long record among short ones"]
 
 
 def tokens(rng: random.Random, count: int) -> list[int]:
@@ -34,6 +35,11 @@ def records(kind: str, count: int = 8) -> list[dict[str, list[int]]]:
         made = records("one prompt")
         beginning = {name: values[:45] for name, values in made[0].items()}
         return [*made, beginning, dict(made[1])]
+    if kind == "one long record among short ones":
+        made = records("one prompt")
+        more = tokens(rng, 400)
+        made[3] = {"input_ids": made[3]["input_ids"] + more, "labels": made[3]["labels"] + more}
+        return made
     prompts = [tokens(rng, length) for length in PROMPTS[kind]]
     return [record(rng, prompts[n % len(prompts)]) for n in range(count)]
 

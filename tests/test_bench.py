@@ -10,7 +10,7 @@ import pytest
 
 from bench import floor, training
 from bench.floor import Sizes, Work
-from make_support import link, link_environments
+from make_support import link, link_environments, make
 from ner_data.gold import Entity, read_gold
 from ner_eval.confidence.tokens import certainty
 from ner_eval.runs.predictions import read_predictions
@@ -112,6 +112,26 @@ def test_both_train_on_the_same_but_for_how_records_are_laid_out(monkeypatch: py
         assert one["per_device_train_batch_size"] * one["gradient_accumulation_steps"] == training.RECORDS
         assert (one["max_samples"], one["lora_rank"], one["learning_rate"]) == (96, 16, 2e-4)
     json.dumps(given)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_both_really_train_to_equal_losses_and_the_result_is_drawn(checkout: Path, chain: Path) -> None:
+    """Two steps of each: enough for equal curves, too few to time; so a bound of the speed may be missed."""
+    link(checkout, "data/nano", "tests/bench")
+    link_environments(checkout)
+    shutil.copytree(chain / "data/alpaca", checkout / "data/alpaca")
+    options = ["MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", "PYTHON=false"]
+    done = make(
+        "bench-train", *options, "ARGS=--steps 2 --rounds 1 --micro-batch 8 --out out", folder=checkout, timeout=800
+    )
+    assert "differs: share_prompt: None (stock), True (ours)" in done.stdout, done.stdout + done.stderr
+    assert f"missed: the {training.CURVE}" not in done.stdout
+    result = json.loads((checkout / "out/bench-train-nano-demo.json").read_text())
+    assert len(result["stock"]["losses"]) == len(result["ours"]["losses"]) == 2
+    assert result["ours"]["tokens_per_record"] < 0.6 * result["stock"]["tokens_per_record"]
+    assert result["floor"]["seconds"] > 0 and result["loss_difference"] < result["tolerance"]
+    assert (checkout / "out/bench-train-nano-demo.png").read_bytes()[:4] == b"\x89PNG"
 
 
 WALK = "--model nano --corpus demo --split test --limit 20 --start 60 --pool 40 --step 20 -- num_train_epochs=6"

@@ -41,7 +41,8 @@ def test_an_adapter_trained_without_llamafactory_is_merged_served_and_scored(che
     run("merge")
     assert (checkout / "models/nano-peft_lora-demo/model.safetensors").is_file()
     try:
-        run("serve")
+        started, _ = run("serve")
+        assert re.search(r"^number format: float32 \(.+\); override with --dtype", started, re.MULTILINE)
         table, _ = run("eval")
     finally:
         run("stop")

@@ -40,6 +40,9 @@ def test_the_best_of_three_checkpoints_is_served_asked_and_published(checkout: P
     rows = {row["name"]: row for row in result["checkpoints"]}
     assert list(rows) == ["checkpoint-30", "checkpoint-60", "checkpoint-90"] and result["records"] == 40
     assert all(row["loss"] > 0 and row["refused"] == 0 for row in rows.values())
+    for row in rows.values():
+        low, high = row["interval"]
+        assert 0 <= low <= row["f1"] <= high <= 1 and f"[{low:.4f}, {high:.4f}]" in done.stdout
     best = max(rows.values(), key=lambda row: row["f1"])
     assert result["best"] == best["name"] and best["f1"] > 0.05
     after = contents(adapter)

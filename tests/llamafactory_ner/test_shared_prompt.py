@@ -5,21 +5,27 @@ from pathlib import Path
 
 import pytest
 
+from llamafactory_ner.checks.sharing import REMEDY, sharing_problems
 from shared_prompt_support import DESCENT, difference, log_of, weights_of
 
 pytestmark = pytest.mark.train
 
 LORA = {"finetuning_type": "lora", "num_virtual_tokens": None, "lora_target": "all"}
+FULL = {"finetuning_type": "full", "num_virtual_tokens": None}
+FREEZE = {"finetuning_type": "freeze", "num_virtual_tokens": None, "freeze_trainable_layers": 1}
+ACCUMULATED = {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 5}
 TRAININGS = [
     pytest.param(LORA, id="lora"),
     pytest.param(LORA | {"use_dora": True, "use_rslora": True, "loraplus_lr_ratio": 4.0}, id="dora, rslora, lora+"),
-    pytest.param({"finetuning_type": "full", "num_virtual_tokens": None}, id="full"),
-    pytest.param({"finetuning_type": "freeze", "num_virtual_tokens": None, "freeze_trainable_layers": 1}, id="freeze"),
+    pytest.param(FULL, id="full"),
+    pytest.param(FREEZE, id="freeze"),
     pytest.param({"finetuning_type": "p_tuning"}, id="p_tuning"),
     pytest.param({"finetuning_type": "prefix_tuning"}, id="prefix_tuning"),
     pytest.param({"finetuning_type": "prefix_tuning", "prefix_projection": True}, id="prefix_projection"),
     # 24 records: the last batch has 4 of 5 records, and the last step one of its 4 batches.
-    pytest.param(LORA | {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 5}, id="accumulation"),
+    pytest.param(LORA | ACCUMULATED, id="accumulation"),
+    pytest.param(FULL | ACCUMULATED, id="full, accumulation"),
+    pytest.param({"finetuning_type": "prefix_tuning"} | ACCUMULATED, id="prefix_tuning, accumulation"),
     pytest.param(LORA | {"train_on_prompt": True}, id="train_on_prompt"),
     pytest.param({"finetuning_type": "prefix_tuning", "train_on_prompt": True}, id="prefix_tuning, train_on_prompt"),
     pytest.param(LORA | {"disable_gradient_checkpointing": True}, id="lora, layers kept"),
@@ -46,11 +52,34 @@ def test_a_training_ends_where_one_with_padded_batches_ends(method, run_exp, rec
     assert difference(ends["shared"], ends["padded"], ends["start"]) < 1e-4
 
 
-def test_evaluations_resuming_and_the_data_of_a_training_are_the_same(run_exp, recipe, tmp_path: Path) -> None:
+def test_with_the_same_features_dropped_a_training_ends_in_the_same_place(
+    run_exp, recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `lora_dropout` drops is drawn for every token; here by the feature only, so that both drop the same."""
+    import torch
+
+    def drop(module, values):
+        kept = torch.arange(values.shape[-1]) % 3 != 0
+        return values * kept / (1 - module.p) if module.training else values
+
+    monkeypatch.setattr(torch.nn.Dropout, "forward", drop)
+    args = LORA | DESCENT | {"lora_dropout": 0.3}
+    for name, changes in (("padded", {}), ("shared", {"share_prompt": True}), ("none", {"lora_dropout": 0.0})):
+        run_exp(recipe(**(args | changes), output_dir=str(tmp_path / name)))
+    losses = {name: log_of(tmp_path / name, "loss") for name in ("padded", "shared", "none")}
+    assert losses["shared"] == pytest.approx(losses["padded"], rel=1e-4)
+    assert losses["none"] != pytest.approx(losses["padded"], rel=1e-4)
+
+
+@pytest.mark.parametrize("finetuning_type", ["lora", "full", "freeze", "p_tuning", "prefix_tuning"])
+def test_evaluations_resuming_and_the_data_of_a_training_are_the_same(
+    finetuning_type: str, run_exp, recipe, tmp_path: Path
+) -> None:
+    method = {"lora": LORA, "full": FULL, "freeze": FREEZE}.get(finetuning_type, {"finetuning_type": finetuning_type})
     # Three batches of evaluation, the last one smaller; a run started without sharing goes on with it.
     steps = {"eval_dataset": "toy_dev", "eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 3}
     steps |= {"save_strategy": "steps", "save_steps": 2, "num_train_epochs": 1}
-    args = recipe(**(LORA | DESCENT | steps), output_dir=str(tmp_path / "padded"))
+    args = recipe(**(method | DESCENT | steps), output_dir=str(tmp_path / "padded"))
     run_exp(args)
     run_exp(args | {"output_dir": str(tmp_path / "shared"), "share_prompt": True})
     losses = log_of(tmp_path / "padded", "eval_loss")
@@ -83,6 +112,10 @@ def test_the_trainer_counts_the_tokens_that_were_computed(run_exp, recipe, tmp_p
         ({"flash_attn": "disabled"}, "flash_attn: disabled"),
         ({"use_unsloth": True}, "use_unsloth: unset it"),
         ({"enable_liger_kernel": True}, "enable_liger_kernel: unset it"),
+        ({"use_liger_kernel": True}, "use_liger_kernel: unset it"),
+        ({"use_hyper_parallel": True}, "use_hyper_parallel: unset it"),
+        ({"parallelism_config": {"cp_size": 2}}, "parallelism_config: unset it"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches: unset it"),
         ({"shift_attn": True}, "shift_attn: unset it"),
         (
             {"mixture_of_depths": "convert", "finetuning_type": "full", "lora_target": None},
@@ -114,6 +147,16 @@ def test_what_cannot_share_a_prompt_is_refused_before_the_model_loads(argument, 
     line = refused(**(LORA | argument), share_prompt=True)
     assert f"share_prompt does not work with {named}" in line
     assert line.endswith("; or set share_prompt: false")
+
+
+def test_megatron_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is chosen by the environment, and llamafactory does not start with it unless it is installed."""
+    monkeypatch.setenv("USE_MCA", "1")
+    (problem,) = sharing_problems({"share_prompt": True})
+    assert (
+        problem
+        == "share_prompt does not work with use_mca: unset USE_MCA: Megatron trains with another loop; " + REMEDY
+    )
 
 
 def test_flex_attention_is_refused_on_a_cpu(refused) -> None:

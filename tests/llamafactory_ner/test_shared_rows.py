@@ -72,13 +72,15 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(name: str, kind: str) 
     def gradient(batch, attention: str):
         model.set_attn_implementation(attention)
         model.zero_grad()
-        loss = model(**batch, use_cache=False, num_items_in_batch=batch["labels"].ne(IGNORED).sum()).loss
-        loss.backward()
-        return loss.detach(), torch.cat([weights.grad.flatten() for weights in model.parameters()])
+        output = model(**batch, use_cache=False, num_items_in_batch=batch["labels"].ne(IGNORED).sum())
+        output.loss.backward()
+        gradients = torch.cat([weights.grad.flatten() for weights in model.parameters()])
+        return output.loss.detach(), gradients, output.logits.shape[1]
 
     whole, shared = padded(features), shared_row(features)
-    loss, expected = gradient(whole, "sdpa")
-    shared_loss, found = gradient(shared, IMPLEMENTATIONS["sdpa"])
+    loss, expected, _ = gradient(whole, "sdpa")
+    shared_loss, found, scored = gradient(shared, IMPLEMENTATIONS["sdpa"])
+    assert scored == whole["labels"][:, 1:].ne(IGNORED).sum(), "scores are computed where there is nothing to predict"
     assert torch.allclose(shared_loss, loss, rtol=1e-5)
     assert (found - expected).norm() / expected.norm() < 1e-5
     assert shared["input_ids"].shape[1] <= whole["attention_mask"].sum()

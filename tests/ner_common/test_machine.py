@@ -1,10 +1,12 @@
 """The number format that suits a CPU, from what Linux says of it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from ner_common.machine import cpu_flags, cpu_number_format
+from ner_common.machine import BF16_FLAGS, cpu_flags, cpu_number_format
+from support import ROOT
 
 X86 = "processor\t: {n}\nmodel name\t: Some CPU\nflags\t\t: fpu sse2 avx avx2 fma{more}\nbugs\t\t: spectre_v1 bf16\n\n"
 ARM = "processor\t: {n}\nBogoMIPS\t: 2100.00\nFeatures\t: fp asimd fphp asimddp sve i8mm{more}\nCPU part\t: 0xd40\n\n"
@@ -46,3 +48,10 @@ def test_only_instructions_of_all_cores_count(tmp_path: Path) -> None:
     path.write_text(X86.format(n=0, more=" avx512f") + X86.format(n=1, more=" bmi2"))
     assert cpu_flags(path) == {"fpu", "sse2", "avx", "avx2", "fma"}
     assert cpu_flags(tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_guide_names_the_instructions_that_are_looked_for(language: str) -> None:
+    page = (ROOT / f"docs/{language}/how-to/training.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if BF16_FLAGS[0] in line]
+    assert re.findall(r"`(\w+)`", row) == list(BF16_FLAGS)

@@ -214,6 +214,11 @@ def test_the_recipe_without_llamafactory_has_the_parameters_it_was_asked_for(pat
     assert lora == (16, 32, 0.2, "all") and recipe.early_stopping_steps == 5 and recipe.share_prompt
 
 
+@pytest.mark.parametrize("path", TRAINING, ids=["/".join(path.parts[-2:]) for path in TRAINING])
+def test_every_recipe_shares_the_prompt(path: Path) -> None:
+    assert load(path)["share_prompt"] is True
+
+
 @pytest.mark.parametrize("model", ["qwen3-0.6b", "qwen3-4b", "qwen3-8b", "glm-4-9b"])
 def test_what_never_met_the_real_weights_says_so(model: str) -> None:
     for path in (ROOT / "recipes" / model).glob("*.yaml"):

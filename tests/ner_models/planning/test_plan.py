@@ -42,6 +42,18 @@ def test_every_recipe_has_a_plan_before_its_download(recipes: Path, cli: Cli, pa
     assert not (recipes.parent / "models").exists()
 
 
+ON_24_GB = [path for path in TRAINING if "# Hardware:  one 24 GB card" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", ON_24_GB, ids=["/".join(path.parts[-2:]) for path in ON_24_GB])
+def test_what_is_said_to_fit_24_gb_is_planned_to(recipes: Path, path: Path) -> None:
+    assert planned(f"{path.parent.name}/{path.stem}").needed < 0.95 * 24e9 < 0.95 * card_named("RTX 4090").memory
+
+
+def test_recipes_for_cards_of_24_gb_are_found() -> None:
+    assert len(ON_24_GB) > 10
+
+
 @pytest.mark.parametrize("name", [name for name in model_names() if load_base_model(name).source] or ["none"])
 def test_the_sizes_of_a_model_agree_with_its_download(recipes: Path, name: str) -> None:
     """2 bytes for each parameter; files of tied models may hold the embedding twice."""

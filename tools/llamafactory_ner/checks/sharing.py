@@ -1,5 +1,6 @@
 """Checks for what `share_prompt` does not work with, with the remedy for each."""
 
+import os
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -15,6 +16,10 @@ UNSUPPORTED = {
     "use_unsloth": "unset it: unsloth replaces the attention",
     "use_kt": "unset it: KTransformers replaces the model",
     "enable_liger_kernel": "unset it: the output layer is computed only where a label is predicted already",
+    "use_liger_kernel": "unset it: the output layer is computed only where a label is predicted already",
+    "use_hyper_parallel": "unset it: it trains with another loop",
+    "use_mca": "unset USE_MCA: Megatron trains with another loop",
+    "parallelism_config": "unset it: sequences are cut up for the processes, and a row cannot be",
     "shift_attn": "unset it: it replaces the attention",
     "mixture_of_depths": "unset it: it changes which tokens a layer sees",
     "use_dft_loss": "unset it: its loss needs whole records",
@@ -39,11 +44,15 @@ def sharing_problems(given: Mapping[str, Any]) -> list[str]:
     """Problems of the arguments as written (`given`: name -> value) with `share_prompt`; none if it is not set."""
     if not is_set(given.get("share_prompt")):
         return []
+    given = {"use_mca": os.environ.get("USE_MCA"), **given}
     problems = [
         f"share_prompt does not work with {name}: {remedy}"
         for name, remedy in UNSUPPORTED.items()
         if is_set(given.get(name)) and str(given[name]) not in ("0", "0.0")
     ]
+    accelerator = given.get("accelerator_config")
+    if isinstance(accelerator, Mapping) and is_set(accelerator.get("dispatch_batches")):
+        problems.append("share_prompt does not work with dispatch_batches: unset it: batches are cut up for processes")
     if (stage := given.get("stage", "sft")) != "sft":
         problems.append(f"share_prompt does not work with stage {stage}: use stage: sft")
     if (attention := given.get("flash_attn", "auto")) not in ATTENTION:
