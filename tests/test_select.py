@@ -14,8 +14,8 @@ pytestmark = pytest.mark.serve
 
 # A real training, but a short one: with shorter ones nano finds nothing at all.
 SHORT = (
-    "max_steps=90 save_steps=30 save_total_limit=9 per_device_train_batch_size=4 val_size=40 "
-    "eval_strategy=steps eval_steps=30"
+    "max_steps={0} save_steps={1} save_total_limit=9 per_device_train_batch_size=4 val_size=40 "
+    "eval_strategy=steps eval_steps={1}"
 )
 OPTIONS = ["MODEL=nano", "CORPUS=demo", "ACCELERATOR=cpu", "PYTHON=false"]
 
@@ -25,10 +25,17 @@ def checkout(chain: Path, tmp_path: Path) -> Path:
     return copy_with_demo(chain, tmp_path)
 
 
-@pytest.mark.parametrize("method", ["lora", pytest.param("peft_lora", marks=pytest.mark.slow)])
-def test_the_best_of_three_checkpoints_is_served_asked_and_published(checkout: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "each"),
+    [
+        ("lora", 30),
+        pytest.param("peft_lora", 30, marks=pytest.mark.slow),
+        pytest.param("prefix_tuning", 300, marks=pytest.mark.slow),
+    ],
+)
+def test_the_best_of_three_checkpoints_is_served_asked_and_published(checkout: Path, method: str, each: int) -> None:
     options = [*OPTIONS, f"METHOD={method}"]
-    done = make("train", *options, f"ARGS={SHORT}", folder=checkout, timeout=500)
+    done = make("train", *options, f"ARGS={SHORT.format(3 * each, each)}", folder=checkout, timeout=500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     adapter, port = checkout / f"saves/nano/{method}/demo", free_port()
     before = contents(adapter)
@@ -38,7 +45,7 @@ def test_the_best_of_three_checkpoints_is_served_asked_and_published(checkout: P
     runs = checkout / f"runs/nano-{method}-demo-select"
     result = json.loads((runs / "select.json").read_text())
     rows = {row["name"]: row for row in result["checkpoints"]}
-    assert list(rows) == ["checkpoint-30", "checkpoint-60", "checkpoint-90"] and result["records"] == 40
+    assert list(rows) == [f"checkpoint-{n * each}" for n in (1, 2, 3)] and result["records"] == 40
     assert all(row["loss"] > 0 and row["refused"] == 0 for row in rows.values())
     for row in rows.values():
         low, high = row["interval"]
