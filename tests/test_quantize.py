@@ -170,16 +170,7 @@ def test_llama_cpp_gives_the_answers_of_the_merged_model(merged: Path) -> None:
     with (merged / "llama.log").open("wb") as log:
         server = subprocess.Popen(words, env=with_extras(), stdout=log, stderr=log)
         try:
-            more = [
-                "--split",
-                "test",
-                "--run",
-                "runs/gguf",
-                "--base-url",
-                f"http://127.0.0.1:{port}/v1",
-                "--wait",
-                "120",
-            ]
+            more = f"--split test --run runs/gguf --base-url http://127.0.0.1:{port}/v1 --wait 120".split()
             done = subprocess.run([*ask, *more], cwd=merged, capture_output=True, text=True, timeout=600)
         finally:
             server.kill()
