@@ -95,7 +95,13 @@ def encode(recipe: Path, overrides: list[str], count: int) -> tuple[Any, list[tu
         # Keep only what affects the encoding: write nothing, split nothing, start no logger.
         config |= {"max_samples": count, "val_size": 0.0, "preprocessing_num_workers": None, "report_to": "none"}
         config |= {"bf16": False, "fp16": False}  # refused where the recipe would not train
-        config |= {"eval_strategy": "no", "do_eval": False, "load_best_model_at_end": False, "overwrite_cache": True}
+        config |= {
+            "eval_strategy": "no",
+            "do_eval": False,
+            "load_best_model_at_end": False,
+            "early_stopping_steps": None,
+            "overwrite_cache": True,
+        }
         model_args, data_args, training_args, _, _ = get_train_args(config)
         module = load_tokenizer(model_args)
         template = get_template_and_fix_tokenizer(module["tokenizer"], data_args)
