@@ -29,6 +29,7 @@ pytestmark = pytest.mark.train
         ({"num_virtual_tokens": 0}, "num_virtual_tokens: 0"),
         ({"pre_seq_len": 9}, "are the same setting"),
         ({"num_virtual_tokens": 900}, "num_virtual_tokens 900 + cutoff_len 512 exceeds the 1024 positions"),
+        ({"export_dir": "merged"}, "ner-model export"),
         ({"deepspeed": '{"zero_optimization": {"stage": 3}}'}, "ZeRO-2"),
     ],
 )

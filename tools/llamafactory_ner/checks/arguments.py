@@ -98,8 +98,8 @@ def early_stopping_problems(given: Mapping[str, Any]) -> list[str]:
 
 
 def purpose_problems(given: Mapping[str, Any], training: bool) -> list[str]:
-    """A recipe that merges, given to a command that trains, or the other way round."""
-    if training and given.get("export_dir") is not None:
+    """A recipe given to the command of another; of soft prompts that would be merged, `model_problems` tells."""
+    if training and given.get("export_dir") is not None and given.get("finetuning_type") not in METHODS:
         return ["export_dir: this recipe merges; use `make merge` or `llamafactory-cli export`"]
     if not training and is_set(given.get("do_train")):
         return ["do_train: this recipe trains; use `make train` or `llamafactory-cli train`"]
